@@ -1,0 +1,40 @@
+"""The seven classic deep-learning families as first-class Hugging Face models.
+
+Importing this package makes transformers' AutoConfig, AutoModel..., AutoImageProcessor and pipelines know the families;
+neither torch nor transformers is imported by it. The public names are resolved when they are used:
+
+    from hubmodels import CnnForImageClassification, MlpConfig, list_families
+"""
+
+import importlib
+from typing import Any
+
+from . import auto
+
+__version__ = "0.1.0"
+
+# Public names by the module that defines them. The families' own classes and processors are found by discovery.
+_NAMES = {
+    "HubmodelsError": "recipe",
+    "Recipe": "recipe",
+    "build_model": "auto",
+    "list_families": "auto",
+    "list_tasks": "tasks",
+    "load_model": "auto",
+}
+
+auto.register_on_import()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
+    if name.startswith("AutoModel"):
+        return getattr(auto, name)
+    if (found := None if name.startswith("_") else auto.find_public(name)) is not None:
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_NAMES])

@@ -1,0 +1,298 @@
+"""The command line: `hubmodels list | train | evaluate`. Nothing heavy is imported before a command needs it."""
+
+import argparse
+import difflib
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import __version__
+from .recipe import (
+    DataArguments,
+    HubmodelsError,
+    Recipe,
+    TrainingArguments,
+    convert,
+    describe,
+    nearest,
+    own_fields,
+    type_hints,
+)
+
+MODEL_CARDS = Path(__file__).parent.parent / "model_cards"    # only in a checkout
+
+
+class _Parser(argparse.ArgumentParser):
+    """An error is one line that ends with the remedy, without the usage block."""
+
+    def error(self, message: str) -> NoReturn:
+        if "invalid choice" in message:    # argparse lists the choices; add the nearest
+            given = message.split("'")[1]
+            hint = difflib.get_close_matches(given, [word.strip(" '),") for word in message.split()], n=1)
+            message += f"; did you mean {hint[0]}?" if hint else ""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> _Parser:
+    parser = _Parser(
+        prog="hubmodels",
+        description="The seven classic deep-learning families as Hugging Face models: train, measure, publish.",
+    )
+    parser.add_argument("--version", action="version", version=f"hubmodels {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    listing = commands.add_parser("list", help="the families, the tasks and the released checkpoints")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(run=run_list)
+
+    training = commands.add_parser(
+        "train",
+        add_help=False,
+        help="train or fine-tune on your data, measure beside a classical baseline, write the release folder",
+        description="Train by a recipe, measure on the test split, write <output_dir>/release. Any field of a recipe is a flag.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    start = training.add_argument_group("where to start (one of)")
+    start.add_argument("--config", metavar="RECIPE", help="a recipe, YAML")
+    start.add_argument("--model-name-or-path", "--model_name_or_path", metavar="ID", help="a checkpoint to fine-tune: folder or Hub id")
+    start.add_argument("--family", help="a family, with its defaults (needs --task)")
+    training.add_argument("--task", help="a task by its Hub tag: image-classification, ...")
+    training.add_argument("--no-baseline", "--no_baseline", action="store_true", help="do not fit the classical baseline")
+    training.add_argument("--json", action="store_true", help="print the results as JSON")
+    training.add_argument("-h", "--help", action="store_true", help="show this help; with --family also the family's fields")
+    training.set_defaults(run=run_train, takes_fields=True, parser=training)
+
+    evaluation = commands.add_parser(
+        "evaluate",
+        help="measure a checkpoint on a data set",
+        description="Measure a checkpoint on a split of a data set, with 95 %% intervals. Fields of a recipe's data section are flags.",
+        allow_abbrev=False,
+    )
+    evaluation.add_argument("model", help="folder or Hub id")
+    evaluation.add_argument("--split", choices=("test", "validation", "train"), default="test")
+    evaluation.add_argument("--baseline", action="store_true", help="also fit the classical baseline on the training split")
+    evaluation.add_argument("--json", action="store_true", help="print JSON")
+    evaluation.set_defaults(run=run_evaluate, takes_fields=True, parser=evaluation)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; gives its exit code: 0, or 2 for what a person can mend (one line on stderr)."""
+    arguments, rest = build_parser().parse_known_args(argv)
+    if rest and not getattr(arguments, "takes_fields", False):
+        print(f"hubmodels {arguments.command}: error: unknown argument {rest[0]}", file=sys.stderr)
+        return 2
+    try:
+        return arguments.run(arguments, rest) or 0
+    except (HubmodelsError, ValueError) as error:
+        if os.environ.get("HUBMODELS_TRACEBACK"):
+            raise
+        if os.environ.get("RANK", "0") == "0":
+            print(f"hubmodels {arguments.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+# --- list ---
+
+
+def run_list(arguments: argparse.Namespace, rest: list[str]) -> None:
+    from .auto import list_families, list_recipes
+    from .tasks import list_tasks
+
+    families = {family: list(list_recipes(family)) for family in list_families()}
+    checkpoints = [read_checkpoint(path.parent) for path in sorted(MODEL_CARDS.glob("*/metrics.json"))]
+    if arguments.json:
+        print(json.dumps({"families": families, "tasks": list_tasks(), "checkpoints": checkpoints}, indent=2))
+        return
+    print("Families")
+    for family, tasks in families.items():
+        print(f"  {family:<14}{', '.join(tasks)}")
+    if checkpoints:
+        print("\nReleased checkpoints")
+        names = ("checkpoint", "family", "task", "weights", "metric")
+        rows = [names] + [tuple(checkpoint[name] for name in names) for checkpoint in checkpoints]
+        widths = [max(len(row[index]) for row in rows) for index in range(len(names))]
+        for row in rows:
+            print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\nhubmodels train --help says how to train one on your data.")
+
+
+def read_checkpoint(folder: Path) -> dict[str, str]:
+    """One line of the list, from the files of a release alone."""
+    from .recipe import load_yaml
+
+    recipe = load_yaml(folder / "recipe.yaml")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    main_metric = metrics["main_metric"]
+    value = metrics["results"]["metrics"][main_metric]
+    return {
+        "checkpoint": f"{MODEL_CARDS.name}/{folder.name}",
+        "family": recipe["family"],
+        "task": recipe["task"],
+        "weights": f"{metrics['num_parameters']:,}",
+        "metric": f"{main_metric} {value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]",
+    }
+
+
+# --- train ---
+
+
+def run_train(arguments: argparse.Namespace, rest: list[str]) -> None:
+    if arguments.help:
+        print_train_help(arguments)
+        return
+    given = [name for name in ("config", "model_name_or_path", "family") if getattr(arguments, name)]
+    if not given:
+        raise HubmodelsError("nothing to train: give --config RECIPE, --model_name_or_path ID, or --family F --task T")
+    start_logging()
+    from . import workflow
+
+    if arguments.config:
+        recipe = Recipe.load(arguments.config)
+        for name in ("family", "task", "model_name_or_path"):
+            if getattr(arguments, name):
+                setattr(recipe, name, getattr(arguments, name))
+    elif arguments.model_name_or_path:
+        recipe = workflow.finetuning_recipe(arguments.model_name_or_path)
+    else:
+        if not arguments.task:
+            raise HubmodelsError("--family needs --task, the Hub tag of what to train for (hubmodels list names them)")
+        recipe = workflow.default_recipe(arguments.family, arguments.task)
+    apply_fields(rest, recipe)
+    workflow.require_output_dir(recipe)
+    outcome = workflow.train_and_release(recipe, baseline=not arguments.no_baseline)
+    if os.environ.get("RANK", "0") == "0":
+        if arguments.json:
+            print(json.dumps({"folder": str(outcome.folder), **outcome.results.to_dict()}, indent=2))
+        else:
+            print(outcome.results.table())
+            print(f"\nRelease folder: {outcome.folder}")
+
+
+def recipe_fields(recipe: Recipe) -> dict[str, tuple[str, Any, str]]:
+    """Every field that a flag can set: name -> (section, type, help)."""
+    from . import auto
+    from .tasks import get_task
+
+    auto.check_family(recipe.family)
+    fields = {name: ("model", expected, "") for name, expected in auto.config_fields(recipe.family).items()}
+    for section, cls in (("data", DataArguments), ("data", get_task(recipe.task)), ("training", TrainingArguments)):
+        hints = type_hints(cls)
+        for name, item in own_fields(cls).items():
+            fields[name] = (section, hints[name], item.metadata.get("help", ""))
+    return fields
+
+
+def parse_flags(tokens: list[str], fields: dict[str, tuple[str, Any, str]]) -> dict[str, Any]:
+    """Flags `--name value ...` as checked values by field name; `-` and `_` in a name are the same.
+
+    Raises HubmodelsError for an unknown flag, with the nearest right one, and for a value its field does not take."""
+    values = {}
+    position = 0
+    while position < len(tokens):
+        token = tokens[position]
+        if not token.startswith("--"):
+            raise HubmodelsError(f"unexpected argument {token!r}: flags are --name value")
+        flag, equals, inline = token.partition("=")
+        name = flag[2:].replace("-", "_")
+        if name not in fields:
+            hint = nearest(name, fields)
+            raise HubmodelsError(f"unknown flag {flag}{hint.replace(repr(name), name) or ' (see --help for the fields)'}")
+        position += 1
+        words = [inline] if equals else []
+        while not equals and position < len(tokens) and not tokens[position].startswith("--"):
+            words.append(tokens[position])
+            position += 1
+        values[name] = read_words(flag, words, fields[name][1])
+    return values
+
+
+def read_words(flag: str, words: list[str], expected: Any) -> Any:
+    """The value of one flag: a flag of type bool may stand alone, one of a list type takes several words."""
+    text = describe(expected)
+    if not words:
+        if "true or false" in text:
+            return True
+        raise HubmodelsError(f"{flag} needs a value: {text}")
+    value: Any = words
+    if len(words) == 1:
+        try:
+            value = convert(words[0], expected, flag)
+        except ValueError:
+            if "a list" not in text:
+                raise HubmodelsError(f"{flag} must be {text}, got {words[0]!r}") from None
+    elif "a list" not in text:
+        raise HubmodelsError(f"{flag} takes one value ({text}), got {' '.join(words)}")
+    try:
+        return convert(value, expected, flag)
+    except ValueError as error:
+        raise HubmodelsError(str(error)) from None
+
+
+def apply_fields(tokens: list[str], recipe: Recipe) -> None:
+    """Set the recipe's fields from flags."""
+    if not tokens:
+        return
+    fields = recipe_fields(recipe)
+    for name, value in parse_flags(tokens, fields).items():
+        getattr(recipe, fields[name][0])[name] = value
+
+
+def print_train_help(arguments: argparse.Namespace) -> None:
+    print(arguments.parser.format_help())
+    classes = [("data", DataArguments), ("training", TrainingArguments)]
+    if arguments.task:
+        from .tasks import get_task
+
+        classes.insert(1, (f"data, for {arguments.task}", get_task(arguments.task)))
+    if arguments.family:
+        from . import auto
+
+        auto.check_family(arguments.family)
+        print(f"fields of the section model, for {arguments.family} (their meaning is in its configuration file):")
+        for name, expected in auto.config_fields(arguments.family).items():
+            print(f"  --{name:<32}{describe(expected)}")
+        print()
+    for section, cls in classes:
+        print(f"fields of the section {section}:")
+        hints = type_hints(cls)
+        for name, item in own_fields(cls).items():
+            default = "" if item.default in (None, item.default_factory) else f" (default {item.default})"
+            print(f"  --{name:<32}{item.metadata.get('help') or describe(hints[name])}{default}")
+        print()
+    if not (arguments.family and arguments.task):
+        print("With --family F --task T --help the fields of that task and family are listed too.")
+
+
+# --- evaluate ---
+
+
+def run_evaluate(arguments: argparse.Namespace, rest: list[str]) -> None:
+    start_logging()
+    from . import workflow
+
+    recipe = workflow.read_recipe(arguments.model)
+    fields = {name: item for name, item in recipe_fields(recipe).items() if item[0] == "data"}
+    results = workflow.evaluate_release(arguments.model, parse_flags(rest, fields), arguments.split, arguments.baseline)
+    print(json.dumps(results.to_dict(), indent=2) if arguments.json else results.table())
+
+
+def start_logging() -> None:
+    """Our own lines on stderr from the main process; the libraries' only when they are warnings of ours to act on."""
+    logger = logging.getLogger("hubmodels")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

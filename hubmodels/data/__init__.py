@@ -1,0 +1,7 @@
+"""The data stage: loading and splits, encoded columns in Arrow, batches of tensors."""
+
+from .batches import Batches, StreamedBatches
+from .columns import Columns, encode_dataset
+from .loading import LoadedData, load_data
+
+__all__ = ["Batches", "Columns", "LoadedData", "StreamedBatches", "encode_dataset", "load_data"]

@@ -1,0 +1,128 @@
+"""Encoded columns: each row is encoded once into Arrow, and whole batches are read from there as tensors.
+
+Going through `dataset[i:j]` costs 2.8 ms for 128 rows of 784 bytes; the same rows gathered from the Arrow buffer seen as
+one tensor cost 0.02 ms.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+
+import datasets
+import numpy as np
+import pyarrow
+import torch
+
+from ..recipe import HubmodelsError
+
+# A column up to this size is copied into one block of memory; a larger one stays memory-mapped, chunk by chunk.
+RESIDENT_BYTES = 2 * 1024**3
+
+
+class Columns:
+    """The encoded rows of one split, seen as tensors.
+
+    Every column holds tensors of one fixed shape per row (`Value`, `List(..., length=n)` or `Array2D...5D`)."""
+
+    def __init__(self, dataset: datasets.Dataset, resident_bytes: int = RESIDENT_BYTES) -> None:
+        self.num_rows = len(dataset)
+        if dataset._indices is not None:
+            dataset = dataset.flatten_indices()
+        self._columns = {
+            name: _Column(dataset.data.column(name), feature, name, resident_bytes)
+            for name, feature in dataset.features.items()
+        }
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._columns)
+
+    def batch(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The rows with these numbers (int64, shape (B,)) as one new tensor a column, in the column's own dtype."""
+        return {name: column.take(rows) for name, column in self._columns.items()}
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """A whole column, (N, ...). A column that is too large to be resident is copied into memory for the caller."""
+        return self._columns[name].whole()
+
+
+class _Column:
+    """One Arrow column as a list of tensors that share its memory: one block, or one a chunk of the mapped file."""
+
+    def __init__(self, column: pyarrow.ChunkedArray, feature: object, name: str, resident_bytes: int) -> None:
+        self.shape = _row_shape(feature, name)
+        if column.nbytes <= resident_bytes:
+            column = pyarrow.chunked_array([column.combine_chunks()]) if column.num_chunks != 1 else column
+        self.chunks = [self._view(chunk, name) for chunk in column.chunks]
+        self.starts = torch.tensor(np.cumsum([0] + [len(chunk) for chunk in self.chunks]), dtype=torch.int64)
+
+    def _view(self, chunk: pyarrow.Array, name: str) -> torch.Tensor:
+        num_rows = len(chunk)
+        if isinstance(chunk, pyarrow.ExtensionArray):
+            chunk = chunk.storage
+        while hasattr(chunk, "flatten") and not isinstance(chunk, pyarrow.StructArray) and pyarrow.types.is_nested(chunk.type):
+            chunk = chunk.flatten()
+        if chunk.null_count:
+            raise HubmodelsError(f"column {name!r} has {chunk.null_count} missing values")
+        values = chunk.to_numpy(zero_copy_only=False)
+        if values.size != num_rows * math.prod(self.shape):
+            raise HubmodelsError(f"column {name!r} does not hold tensors of one shape {self.shape} in every row")
+        with warnings.catch_warnings():
+            # The Arrow buffer is read-only, of which torch warns; nothing here writes to it.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(values).view(num_rows, *self.shape)
+
+    def take(self, rows: torch.Tensor) -> torch.Tensor:
+        if len(self.chunks) == 1:
+            return self.chunks[0].index_select(0, rows)
+        result = torch.empty((len(rows), *self.shape), dtype=self.chunks[0].dtype)
+        owner = torch.bucketize(rows, self.starts, right=True) - 1
+        for index in owner.unique().tolist():
+            here = (owner == index).nonzero().flatten()
+            result[here] = self.chunks[index].index_select(0, rows[here] - self.starts[index])
+        return result
+
+    def whole(self) -> torch.Tensor:
+        return self.chunks[0] if len(self.chunks) == 1 else torch.cat(self.chunks)
+
+
+def _row_shape(feature: object, name: str) -> tuple[int, ...]:
+    if isinstance(feature, datasets.Value | datasets.ClassLabel):
+        return ()
+    if isinstance(feature, datasets.Array2D | datasets.Array3D | datasets.Array4D | datasets.Array5D):
+        return tuple(feature.shape)
+    if isinstance(feature, datasets.List) and feature.length > 0:
+        return (feature.length, *_row_shape(feature.feature, name))
+    raise HubmodelsError(f"column {name!r} of type {feature} has rows of no fixed shape")
+
+
+def encode_dataset(
+    dataset: datasets.Dataset,
+    encode: Callable[[dict[str, list], list[int]], dict[str, np.ndarray]],
+    features: datasets.Features,
+    key: object,
+    description: str,
+) -> Columns:
+    """Encode every row once, in batches, and keep the result in the data set's Arrow cache.
+
+    Args:
+        dataset: the selected rows.
+        encode: a batch of rows and their row numbers -> one array a column.
+        features: the Arrow types of the result.
+        key: whatever decides what `encode` gives (plain values); with the rows' fingerprint it names the cache.
+        description: the progress bar's words.
+    """
+    fingerprint = datasets.fingerprint.Hasher.hash([dataset._fingerprint, key, str(features)])
+    encoded = dataset.map(
+        encode,
+        batched=True,
+        with_indices=True,
+        remove_columns=dataset.column_names,
+        features=features,
+        new_fingerprint=fingerprint,
+        desc=description,
+    )
+    return Columns(encoded)

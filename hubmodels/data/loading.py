@@ -1,0 +1,139 @@
+"""From a name to splits: whatever datasets.load_dataset takes, or a data set that scikit-learn ships."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+from huggingface_hub.errors import HfHubHTTPError
+
+from ..recipe import DataArguments, HubmodelsError, nearest
+
+FILE_BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
+
+
+@dataclass
+class LoadedData:
+    """The splits train, validation and test, and what a release says of where they came from."""
+
+    splits: datasets.DatasetDict
+    dataset: str               # as it was asked for
+    fingerprint: str           # changes when the training or test rows change
+    revision: str | None       # commit of a Hub data set
+    license: str | None        # as the data set states it
+    carved: tuple[str, ...]    # the splits that were carved here
+
+
+def load_data(arguments: DataArguments) -> LoadedData:
+    """Load a data set as train, validation and test splits.
+
+    Splits that the data set lacks are carved from its training rows, in an order that `split_seed` alone decides: the
+    test rows first, then the validation rows.
+
+    Raises:
+        HubmodelsError: no such data set, no training split, or an empty split.
+    """
+    if not arguments.dataset:
+        raise HubmodelsError("no data set: give --dataset a Hub id, a folder, a file or sklearn:NAME")
+    raw = _load_raw(arguments)
+    names = {"train": arguments.train_split, "validation": arguments.validation_split, "test": arguments.test_split}
+    if names["train"] not in raw:
+        hint = nearest(names["train"], raw) or f"; its splits are {', '.join(raw)}"
+        raise HubmodelsError(f"data set {arguments.dataset} has no split {names['train']!r}{hint} (--train_split)")
+    for role in ("validation", "test"):    # a name that was chosen must exist; the default may be absent
+        if names[role] not in raw and names[role] != role:
+            raise HubmodelsError(
+                f"data set {arguments.dataset} has no split {names[role]!r}; its splits are {', '.join(raw)}"
+            )
+    splits = {role: raw[name] for role, name in names.items() if name in raw}
+    for role, split in splits.items():
+        if len(split) == 0:
+            raise HubmodelsError(f"split {names[role]!r} of data set {arguments.dataset} has no rows")
+    carved = []
+    for role, fraction in (("test", arguments.test_fraction), ("validation", arguments.validation_fraction)):
+        if role not in splits:
+            splits["train"], splits[role] = _carve(splits["train"], fraction, arguments.split_seed, role)
+            carved.append(role)
+    limits = {"train": arguments.max_train_samples, "validation": arguments.max_eval_samples, "test": arguments.max_eval_samples}
+    for role, limit in limits.items():
+        if limit is not None and limit < len(splits[role]):
+            splits[role] = splits[role].select(range(limit))
+    info = splits["train"].info
+    return LoadedData(
+        splits=datasets.DatasetDict({role: splits[role] for role in ("train", "validation", "test")}),
+        dataset=arguments.dataset,
+        fingerprint=datasets.fingerprint.Hasher.hash([splits["train"]._fingerprint, splits["test"]._fingerprint]),
+        revision=_commit(info),
+        license=info.license or None,
+        carved=tuple(carved),
+    )
+
+
+def _carve(rows: datasets.Dataset, fraction: float, seed: int, role: str) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """The rows that remain and the rows carved, both in their old order."""
+    count = round(len(rows) * fraction)
+    if not 0 < count < len(rows):
+        raise HubmodelsError(
+            f"cannot carve a {role} split of {fraction:g} from {len(rows)} rows: it would take {count}; "
+            f"change --{role}_fraction or give the data set a {role} split"
+        )
+    order = np.random.default_rng(seed).permutation(len(rows))
+    return rows.select(np.sort(order[count:])), rows.select(np.sort(order[:count]))
+
+
+def _load_raw(arguments: DataArguments) -> dict[str, datasets.Dataset]:
+    name = arguments.dataset_path or arguments.dataset
+    if name.startswith("sklearn:"):
+        return {arguments.train_split: _load_sklearn(name.removeprefix("sklearn:"))}
+    path = Path(name).expanduser()
+    options = {"name": arguments.dataset_config_name, "revision": arguments.dataset_revision}
+    looks_local = path.is_absolute() or name.startswith((".", "~")) or path.suffix in FILE_BUILDERS
+    if looks_local and not path.exists():
+        raise HubmodelsError(f"no data set at {name}: the path does not exist")
+    try:
+        if path.is_file():
+            if path.suffix not in FILE_BUILDERS:
+                raise HubmodelsError(f"cannot read {name}: the file types are {', '.join(FILE_BUILDERS)}, or give a folder")
+            extra = {"sep": "\t"} if path.suffix == ".tsv" else {}
+            return datasets.load_dataset(FILE_BUILDERS[path.suffix], data_files=os.fspath(path), **extra)
+        return datasets.load_dataset(os.fspath(path) if path.exists() else name, **options)
+    except HubmodelsError:
+        raise
+    except (OSError, ValueError, RuntimeError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise HubmodelsError(
+            f"cannot load data set {name!r}: {reason} (give a Hub id, an existing folder or file, or sklearn:NAME)"
+        ) from error
+
+
+def _load_sklearn(name: str) -> datasets.Dataset:
+    """A bundled scikit-learn set: images with a class, or a table whose last column is the target."""
+    from sklearn import datasets as bundled
+
+    names = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
+    if name not in names:
+        raise HubmodelsError(f"unknown data set sklearn:{name}{nearest(name, names)}; scikit-learn ships {', '.join(names)}")
+    loaded = getattr(bundled, f"load_{name}")(as_frame=True)
+    if "images" in loaded:
+        from PIL import Image
+
+        peak = loaded.images.max()    # digits are 0..16
+        pixels = np.round(loaded.images * (255 / peak)).astype(np.uint8)
+        features = datasets.Features(
+            image=datasets.Image(), label=datasets.ClassLabel(names=[str(item) for item in loaded.target_names])
+        )
+        rows = {"image": [Image.fromarray(image) for image in pixels], "label": loaded.target.tolist()}
+        return datasets.Dataset.from_dict(rows, features=features)
+    table = datasets.Dataset.from_pandas(loaded.frame, preserve_index=False)
+    if hasattr(loaded, "target_names") and "target" in table.column_names:
+        table = table.cast_column("target", datasets.ClassLabel(names=[str(item) for item in loaded.target_names]))
+    return table
+
+
+def _commit(info: datasets.DatasetInfo) -> str | None:
+    """The Hub commit that the downloaded files name, if they came from the Hub: hf://datasets/<id>@<commit>/<file>."""
+    for url in info.download_checksums or {}:
+        if "@" in url:
+            return url.split("@", 1)[1].split("/", 1)[0]
+    return None

@@ -1,0 +1,97 @@
+"""A model's predictions for every row of encoded columns, the rows split over the processes."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import extract_model_from_parallel, gather
+from tqdm.auto import tqdm
+
+Batch = dict[str, torch.Tensor]
+
+
+class EncodedColumns(Protocol):
+    """What `predict` needs of a split: the number of its rows, and any of them as a batch."""
+
+    def __len__(self) -> int: ...
+    def batch(self, rows: torch.Tensor) -> Batch: ...
+
+
+def predict(
+    model: torch.nn.Module,
+    columns: EncodedColumns,
+    task_predict: Callable[[Any, Batch], Batch],
+    transform: Callable[[Batch, torch.Generator | None], Batch] | None,
+    batch_size: int,
+    *,
+    autocast_dtype: torch.dtype | None = None,
+    description: str | None = None,
+) -> dict[str, np.ndarray]:
+    """Run the model over all rows, in eval mode and without gradients; every process gets all predictions.
+
+    Each process takes one stretch of the rows. The model is used where it is, and is left in the modes that it was in.
+
+    Args:
+        model: called with a transformed batch; wrapped in DistributedDataParallel or not.
+        columns: the encoded rows.
+        task_predict: a task's `predict`: (outputs, transformed batch) -> tensors whose first dimension is the rows.
+        transform: a task's `transform(..., training=False)`; None leaves the batches as they are.
+        batch_size: rows in one forward pass, >= 1.
+        autocast_dtype: run the forward passes under autocast of this type; None in the weights' own type.
+        description: words of a progress bar on the main process; None for no bar.
+
+    Returns:
+        One array an entry that `task_predict` gives, in the order of the rows.
+    """
+    state = PartialState()
+    model = extract_model_from_parallel(model)
+    weight = next(model.parameters(), None)
+    device = weight.device if weight is not None else state.device
+    channels_last = _is_channels_last(model)
+    # Stretches of one length, so that gathering needs no sizes: the last process repeats the last row, cut off below.
+    share = -(-len(columns) // state.num_processes)
+    rows = torch.arange(state.process_index * share, (state.process_index + 1) * share).clamp_(max=len(columns) - 1)
+    parts: dict[str, list[torch.Tensor]] = {}
+    hidden = description is None or not state.is_main_process
+    autocast = torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
+    with evaluation_mode(model), torch.no_grad(), autocast, tqdm(total=share, desc=description, disable=hidden) as bar:
+        for numbers in rows.split(batch_size):
+            batch = {name: value.to(device, non_blocking=True) for name, value in columns.batch(numbers).items()}
+            batch = transform(batch, None) if transform is not None else batch
+            if channels_last:
+                batch = {
+                    name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+                    for name, value in batch.items()
+                }
+            for name, value in task_predict(model(**batch), batch).items():
+                parts.setdefault(name, []).append(value.detach() if state.num_processes > 1 else value.detach().cpu())
+            bar.update(len(numbers))
+    result = {}
+    for name, values in parts.items():
+        whole = torch.cat(values)
+        whole = gather(whole.contiguous())[: len(columns)].cpu() if state.num_processes > 1 else whole
+        result[name] = (whole.float() if whole.dtype in (torch.bfloat16, torch.float16) else whole).numpy()
+    return result
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Eval mode inside the block; afterwards every submodule is in the mode that it was in, frozen ones too."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _is_channels_last(model: torch.nn.Module) -> bool:
+    """Whether convolution weights lie in memory with the channels innermost (1x1 kernels say nothing)."""
+    return any(
+        weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+        for weight in model.parameters()
+    )

@@ -1,0 +1,222 @@
+"""Metrics with 95 % intervals, and whether the network was worth it beside a classical baseline.
+
+Intervals are percentile intervals of the bootstrap over the test rows (Efron and Tibshirani 1993, chapter 13); the
+difference is bootstrapped in pairs: both methods are measured on the same resampled rows. They speak of the choice of
+test rows, not of the choice of seed or training rows.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Rows = dict[str, np.ndarray]
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and the ends of its 95 % interval; None where it is undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def to_dict(self) -> dict[str, float | None]:
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "undefined"
+        return f"{format_number(self.value)} ({format_number(self.low)} to {format_number(self.high)})"
+
+
+@dataclass
+class Results:
+    """What an evaluation found. `to_dict` is what a release stores, `table` what a person reads in the terminal."""
+
+    num_rows: int
+    metrics: dict[str, Estimate]
+    per_class: dict[str, dict[str, Estimate]] = field(default_factory=dict)  # class -> metric -> estimate
+    main_metric: str = ""
+    greater_is_better: bool = True
+    metric_names: dict[str, str] = field(default_factory=dict)
+    baseline_name: str | None = None
+    baseline_seconds: float | None = None
+    baseline_metrics: dict[str, Estimate] | None = None
+    difference: Estimate | None = None  # network minus baseline, of the main metric
+    verdict: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: no NaN, plain numbers."""
+        result: dict[str, Any] = {
+            "num_rows": self.num_rows,
+            "main_metric": self.main_metric,
+            "greater_is_better": self.greater_is_better,
+            "metrics": _plain(self.metrics),
+            "metric_names": self.metric_names,
+            "per_class": {name: _plain(estimates) for name, estimates in self.per_class.items()},
+        }
+        if self.baseline_metrics is not None:
+            result["baseline"] = {
+                "name": self.baseline_name,
+                "seconds": None if self.baseline_seconds is None else round(self.baseline_seconds, 1),
+                "metrics": _plain(self.baseline_metrics),
+            }
+            result["difference"] = {"metric": self.main_metric, **self.difference.to_dict()}
+            result["verdict"] = self.verdict
+        return result
+
+    def table(self, max_classes: int = 20) -> str:
+        """The metrics with their intervals, beside the baseline, then the classes, as aligned text."""
+        header = ["metric", "network"] + (["baseline"] if self.baseline_metrics is not None else [])
+        lines = [header]
+        for name, estimate in self.metrics.items():
+            line = [self.metric_names.get(name, name), str(estimate)]
+            if self.baseline_metrics is not None:
+                line.append(str(self.baseline_metrics[name]) if name in self.baseline_metrics else "")
+            lines.append(line)
+        text = _align(lines)
+        if self.per_class:
+            columns = list(next(iter(self.per_class.values())))
+            lines = [["class", *(name.replace("_", " ") for name in columns)]]
+            shown = list(self.per_class.items())[:max_classes]
+            lines += [[name, *(str(estimates[column]) for column in columns)] for name, estimates in shown]
+            text += "\n\n" + _align(lines)
+            if len(self.per_class) > max_classes:
+                text += f"\n... and {len(self.per_class) - max_classes} more classes"
+        text += f"\n\n{self.num_rows:,} rows; in brackets the 95 % bootstrap interval"
+        if self.baseline_name:
+            text += f"; baseline: {self.baseline_name}"
+        return text + (f"\n{self.verdict}" if self.verdict else "")
+
+
+def evaluate(
+    rows: Rows,
+    task: Any,
+    config_values: dict[str, Any],
+    baseline: Any = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Results:
+    """Measure predictions, with intervals, beside a baseline on the same rows.
+
+    Args:
+        rows: what `predict` gave.
+        task: gives `metrics`, `class_metrics`, `class_names`, `main_metric`, `greater_is_better`, `metric_names`.
+        config_values: the model's, for the task.
+        baseline: `name`, `seconds` and `rows` of a classical method on the same rows in the same order; None for none.
+        num_resamples: bootstrap resamples, >= 1.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: there are no rows, or the baseline has another number of them.
+    """
+    num_rows = len(next(iter(rows.values()), ()))
+    if num_rows == 0:
+        raise ValueError("there are no rows to evaluate; give a split with at least one")
+    classes = list(task.class_names(config_values))
+
+    def measure(some: Rows) -> np.ndarray:
+        scalars = list(task.metrics(some, config_values).values())
+        arrays = task.class_metrics(some, config_values).values() if classes else []
+        return np.concatenate([np.asarray(scalars, dtype=np.float64), *arrays])
+
+    names = list(task.metrics(rows, config_values))
+    class_metrics = list(task.class_metrics(rows, config_values)) if classes else []
+    estimates, samples = _bootstrap(measure, rows, num_resamples, seed)
+    per_class = {
+        label: {
+            metric: estimates[len(names) + position * len(classes) + index]
+            for position, metric in enumerate(class_metrics)
+        }
+        for index, label in enumerate(classes)
+    }
+    results = Results(
+        num_rows=num_rows,
+        metrics=dict(zip(names, estimates, strict=False)),
+        per_class=per_class,
+        main_metric=task.main_metric,
+        greater_is_better=task.greater_is_better,
+        metric_names=dict(task.metric_names),
+    )
+    if baseline is None:
+        return results
+    if len(next(iter(baseline.rows.values()))) != num_rows:
+        raise ValueError(f"the baseline has {len(next(iter(baseline.rows.values())))} rows, the network {num_rows}")
+    main = names.index(task.main_metric)
+    # The same seed draws the same rows, which makes the pairs.
+    baseline_estimates, baseline_samples = _bootstrap(measure, baseline.rows, num_resamples, seed)
+    results.baseline_name = baseline.name
+    results.baseline_seconds = baseline.seconds
+    results.baseline_metrics = dict(zip(names, baseline_estimates, strict=False))
+    value = _difference(results.metrics[task.main_metric].value, results.baseline_metrics[task.main_metric].value)
+    results.difference = _estimate(value, samples[:, main] - baseline_samples[:, main])
+    results.verdict = _verdict(results)
+    return results
+
+
+def _bootstrap(
+    measure: Callable[[Rows], np.ndarray], rows: Rows, num_resamples: int, seed: int
+) -> tuple[list[Estimate], np.ndarray]:
+    """The estimate of each number that `measure` gives, and its values on the resamples, (num_resamples, numbers)."""
+    values = measure(rows)
+    num_rows = len(next(iter(rows.values())))
+    generator = np.random.default_rng(seed)
+    samples = np.empty((num_resamples, len(values)))
+    for index in range(num_resamples):
+        drawn = generator.integers(0, num_rows, num_rows)
+        samples[index] = measure({name: column[drawn] for name, column in rows.items()})
+    return [_estimate(value, samples[:, index]) for index, value in enumerate(values)], samples
+
+
+def _estimate(value: float | None, samples: np.ndarray) -> Estimate:
+    samples = samples[np.isfinite(samples)]  # a class may be absent from a resample
+    if value is None or not math.isfinite(value) or len(samples) == 0:
+        return Estimate(None, None, None)
+    low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(value), float(low), float(high))
+
+
+def _difference(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
+
+
+def _verdict(results: Results) -> str:
+    """One plain sentence: was the network worth it beside the baseline?"""
+    metric = results.metric_names.get(results.main_metric, results.main_metric)
+    network = results.metrics[results.main_metric].value
+    classical = results.baseline_metrics[results.main_metric].value
+    gap = results.difference
+    if gap.value is None:
+        return f"The network cannot be compared with {results.baseline_name}: {metric} is undefined on these rows."
+    numbers = (
+        f"{metric} {format_number(network)} against {format_number(classical)}, a difference of {gap.value:+.4f} "
+        f"(95 % interval {gap.low:+.4f} to {gap.high:+.4f})"
+    )
+    if gap.low <= 0 <= gap.high:
+        return (
+            f"No clear difference between the network and {results.baseline_name} on these {results.num_rows:,} rows: "
+            f"{numbers}; the simpler method may be enough."
+        )
+    if (gap.low > 0) == results.greater_is_better:
+        return f"The network was worth it: it beats {results.baseline_name} on the same split, {numbers}."
+    return f"The network was not worth it: {results.baseline_name} beats it on the same split, {numbers}."
+
+
+def format_number(value: float) -> str:
+    """Four decimals for what lies near 0..1, four significant digits for the rest."""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
+
+
+def _plain(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    return {name: estimate.to_dict() for name, estimate in estimates.items()}
+
+
+def _align(lines: list[list[str]]) -> str:
+    widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
+    padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    padded.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(padded)

@@ -1,0 +1,1 @@
+"""Convolutional networks: LeNet, VGG, ResNet and wide ResNet as configs of one model."""

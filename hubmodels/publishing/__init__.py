@@ -1,0 +1,21 @@
+"""From a trained model to a verified Hub repository: the release folder and its card, checks, upload and download."""
+
+from .checks import check_release
+from .fetch import download, list_on_hub, verify
+from .folder import release
+from .golden import check_golden
+from .upload import Publication, publish
+from .verification import Verification, verify_folder
+
+__all__ = [
+    "Publication",
+    "Verification",
+    "check_golden",
+    "check_release",
+    "download",
+    "list_on_hub",
+    "publish",
+    "release",
+    "verify",
+    "verify_folder",
+]

@@ -1,0 +1,307 @@
+"""The model card: README.md of a release, from a template and what the run measured.
+
+The metadata at its head is what the Hub reads (https://huggingface.co/docs/hub/model-cards): licence, data set,
+metrics, pipeline tag, and the results as a model-index (`EvalResult`). The newer `.eval_results/*.yaml` entries
+(https://huggingface.co/docs/hub/eval-results) are made here too. Nothing here names a family or a task.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from ..recipe import HubmodelsError, Recipe
+
+LIBRARY_TAG = "hubmodels"  # by which `list_on_hub` finds releases
+# What a file of a release is for, by name or by ending; the card lists the files with these words.
+FILE_PURPOSES = {
+    "config.json": "architecture and class names",
+    "model.safetensors": "weights",
+    "golden.safetensors": "a fixed input and this model's output for it, for verification",
+    "metrics.json": "results, provenance and checksums",
+    "recipe.yaml": "the recipe that gave these weights",
+    "preprocessor_config.json": "how raw inputs become tensors",
+    "processor_config.json": "how raw inputs become tensors",
+    "tokenizer.json": "vocabulary and rules of the tokenizer",
+    "tokenizer_config.json": "settings of the tokenizer",
+    "generation_config.json": "defaults of text generation",
+    ".py": "code of the model, for transformers without hubmodels",
+}
+
+
+def template_path() -> Path:
+    """model_cards/template.md of a checkout, or its copy in an installed package."""
+    packaged = Path(__file__).with_name("template.md")
+    return packaged if packaged.exists() else Path(__file__).parents[2] / "model_cards" / "template.md"
+
+
+def render_card(
+    *,
+    name: str,
+    model_id: str,
+    license: str,
+    recipe: Recipe,
+    task: Any,
+    model_class: str,
+    num_parameters: int,
+    results: Mapping[str, Any],
+    data: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    figures: Sequence[tuple[str, str]],
+    files: Sequence[str],
+    limits: Sequence[str],
+) -> str:
+    """The text of README.md.
+
+    Args:
+        name: of the checkpoint, a title.
+        model_id: what a reader passes to `from_pretrained`.
+        license: of the weights, an identifier that the Hub knows.
+        recipe, task: what was trained.
+        model_class: the model's class name.
+        num_parameters: its weights.
+        results: `Results.to_dict()`: metrics with value, low and high, baseline, difference, verdict, num_rows.
+        data: dataset, revision, fingerprint, license, carved, num_rows (see `release`).
+        provenance: command, seed, hardware, minutes, versions (see `release`).
+        figures: (path within the folder, caption).
+        files: the names of the release's files.
+        limits: sentences that the task or the caller adds to the general ones.
+
+    Raises:
+        HubmodelsError: the metadata are not valid.
+    """
+    card_data = card_metadata(name, license, recipe, task, results, data)
+    values = {
+        "title": name,
+        "model_id": model_id,
+        "summary": _summary(recipe, model_class, num_parameters, data),
+        "verdict": results.get("verdict"),
+        "example": task.example().replace("{model_id}", model_id).strip(),
+        "has_code": any(file.endswith(".py") for file in files),
+        "data_sentence": _data_sentence(data),
+        "data_rows": [(split, f"{count:,}") for split, count in (data.get("num_rows") or {}).items()],
+        "evaluated_on": _evaluated_on(results, data),
+        **_result_tables(results, task),
+        "figures": [{"path": path, "caption": caption, "alt": _alt(caption)} for path, caption in figures],
+        "training_sentence": _training_sentence(recipe, provenance),
+        "recipe_yaml": recipe.to_yaml().strip(),
+        "command": provenance.get("command"),
+        "versions": ", ".join(f"{key} {value}" for key, value in (provenance.get("versions") or {}).items()),
+        "limits": [*_general_limits(results, data), *limits],
+        "files": [{"name": file, "what": purpose} for file in files if (purpose := _purpose(file))],
+    }
+    try:
+        card = ModelCard.from_template(card_data, template_path=str(template_path()), **values)
+    except OSError as error:
+        raise HubmodelsError(f"the card's template cannot be read: {error}") from None
+    return re.sub(r"\n{3,}", "\n\n", str(card)).rstrip() + "\n"
+
+
+def card_metadata(
+    name: str, license: str, recipe: Recipe, task: Any, results: Mapping[str, Any], data: Mapping[str, Any]
+) -> ModelCardData:
+    """The head of the card."""
+    dataset = str(data.get("dataset") or "unknown")
+    fields: dict[str, Any] = {}
+    if is_hub_id(dataset):
+        fields["datasets"] = [dataset]
+    if recipe.model_name_or_path and is_hub_id(recipe.model_name_or_path):
+        fields["base_model"] = recipe.model_name_or_path
+    return ModelCardData(
+        license=license,
+        library_name="transformers",  # any other name breaks pipeline(model=id)
+        pipeline_tag=task.tag,
+        tags=list(dict.fromkeys([LIBRARY_TAG, recipe.family, task.tag])),
+        metrics=list(results.get("metrics", {})),
+        model_name=name,
+        eval_results=[
+            EvalResult(
+                task_type=task.tag,
+                dataset_type=dataset if is_hub_id(dataset) else dataset_name(dataset),
+                dataset_name=dataset_name(dataset),
+                dataset_split=results.get("split", "test"),
+                dataset_revision=data.get("revision"),
+                metric_type=metric,
+                metric_name=task.metric_names.get(metric, metric),
+                metric_value=value["value"],
+                metric_args={"confidence_level": 0.95, "low": value["low"], "high": value["high"]},
+            )
+            for metric, value in results.get("metrics", {}).items()
+            if value.get("value") is not None
+        ],
+        **fields,
+    )
+
+
+def eval_results_yaml(
+    task: Any, results: Mapping[str, Any], data: Mapping[str, Any], date: str
+) -> tuple[str, str] | None:
+    """The main metric as an entry of `.eval_results/`: (file name, YAML text). None where the installed huggingface_hub
+    has no such entries, or the data set is not on the Hub."""
+    dataset = str(data.get("dataset") or "")
+    main = results.get("metrics", {}).get(task.main_metric)
+    if not hasattr(huggingface_hub, "EvalResultEntry") or not is_hub_id(dataset) or not main or main["value"] is None:
+        return None
+    text = format_interval(main)
+    entry = huggingface_hub.EvalResultEntry(
+        dataset_id=dataset,
+        task_id=task.tag,
+        value=main["value"],
+        dataset_revision=data.get("revision"),
+        date=date,
+        notes=f"{task.main_metric} on the split {results.get('split', 'test')}: {text} (95 % bootstrap interval)",
+    )
+    values = huggingface_hub.eval_result_entries_to_yaml([entry])
+    return f".eval_results/{dataset.split('/')[-1]}.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a Hub id, `namespace/name`, and is no path that exists here."""
+    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name)) and not Path(name).exists()
+
+
+def dataset_name(dataset: str) -> str:
+    """A data set's name for a table, without the folders of a local path: those are nobody's business."""
+    return dataset if is_hub_id(dataset) else Path(dataset.rstrip("/")).name
+
+
+def format_interval(entry: Mapping[str, Any] | None) -> str:
+    """`0.9553 [0.9512, 0.9593]`, with as many digits as the interval's width makes meaningful; a dash for none."""
+    if not entry or entry.get("value") is None:
+        return "-"
+    value, low, high = entry["value"], entry.get("low"), entry.get("high")
+    if low is None or high is None:
+        return format_number(value)
+    width = high - low
+    digits = min(6, max(0, 2 - math.floor(math.log10(width)))) if width > 0 else 4
+    digits = min(digits, 4) if width >= 1e-3 else digits
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def format_number(value: float) -> str:
+    """Four significant digits, thousands separated."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    digits = max(0, 3 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{digits}f}" if digits <= 8 else f"{value:.3e}"
+
+
+def _summary(recipe: Recipe, model_class: str, num_parameters: int, data: Mapping[str, Any]) -> str:
+    start = f", fine-tuned from `{recipe.model_name_or_path}`" if recipe.model_name_or_path else ""
+    return (
+        f"`{model_class}` for {recipe.task.replace('-', ' ')}, {num_parameters:,} weights, trained on "
+        f"{_dataset_link(data)}{start}. Made with hubmodels; loads in transformers."
+    )
+
+
+def _dataset_link(data: Mapping[str, Any]) -> str:
+    dataset = str(data.get("dataset") or "unknown data")
+    if is_hub_id(dataset):
+        return f"[{dataset}](https://huggingface.co/datasets/{dataset})"
+    return f"`{dataset_name(dataset)}`"
+
+
+def _data_sentence(data: Mapping[str, Any]) -> str:
+    sentences = [f"{_dataset_link(data)}"]
+    if data.get("revision"):
+        sentences[0] += f" at revision `{data['revision']}`"
+    if data.get("license"):
+        sentences[0] += f", licence {data['license']}"
+    sentences[0] += "."
+    if data.get("carved"):
+        parts = " and ".join(data["carved"])
+        sentences.append(
+            f"The data set has no {parts} split of its own: it was carved from the training rows by a fixed seed."
+        )
+    if data.get("fingerprint"):
+        sentences.append(f"Fingerprint of the rows: `{data['fingerprint']}`.")
+    return " ".join(sentences)
+
+
+def _evaluated_on(results: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    count = results.get("num_rows")
+    rows = f"the {count:,} rows of the {results.get('split', 'test')} split" if count else "the test split"
+    return f"{rows}, which took no part in training or in choosing"
+
+
+def _result_tables(results: Mapping[str, Any], task: Any) -> dict[str, Any]:
+    baseline = results.get("baseline") or {}
+    baseline_metrics = baseline.get("metrics", {})
+    rows = []
+    for metric, entry in results.get("metrics", {}).items():
+        label = task.metric_names.get(metric, metric)
+        model_text, baseline_text = format_interval(entry), format_interval(baseline_metrics.get(metric))
+        if metric == task.main_metric:
+            label, model_text = f"**{label}**", f"**{model_text}**"
+        rows.append({"name": label, "model": model_text, "baseline": baseline_text})
+    difference = results.get("difference")
+    sentence = None
+    if difference and difference.get("value") is not None:
+        label = task.metric_names.get(task.main_metric, task.main_metric)
+        other = baseline.get("name", "baseline")
+        sentence = f"Difference in {label} to the {other}, on the same rows: {format_interval(difference)}."
+    per_class = results.get("per_class") or {}
+    columns = list(dict.fromkeys(metric for entries in per_class.values() for metric in entries))
+    class_rows = [
+        [_cell(label), *(_class_value(entries.get(column)) for column in columns)]
+        for label, entries in per_class.items()
+    ]
+    return {
+        "metric_rows": rows,
+        "baseline_name": baseline.get("name"),
+        "difference": sentence,
+        "class_columns": columns,
+        "class_rows": class_rows,
+    }
+
+
+def _class_value(entry: Any) -> str:
+    return format_interval(entry) if isinstance(entry, Mapping) else "-" if entry is None else str(entry)
+
+
+def _cell(text: Any) -> str:
+    """Text inside a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def _training_sentence(recipe: Recipe, provenance: Mapping[str, Any]) -> str:
+    parts = []
+    minutes = provenance.get("training_minutes")
+    if minutes is not None:
+        parts.append(f"Trained in {format_number(minutes)} minutes")
+    if provenance.get("hardware"):
+        parts.append(f"on {provenance['hardware']}")
+    if provenance.get("epochs"):
+        steps = f" ({provenance['steps']:,} steps)" if provenance.get("steps") else ""
+        parts.append(f"for {provenance['epochs']:g} epochs{steps}")
+    if provenance.get("seed") is not None:
+        parts.append(f"with seed {provenance['seed']}")
+    when = f", {provenance['date']}" if provenance.get("date") else ""
+    return " ".join(parts) + when + ". The recipe:" if parts else "The recipe:"
+
+
+def _general_limits(results: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    limits = [
+        f"It knows {_dataset_link(data)} and nothing else: measure it on other inputs before relying on it.",
+        "The intervals cover the choice of the test rows, not that of the training seed: this is one run.",
+    ]
+    if not results.get("baseline"):
+        limits.append(
+            "No classical baseline was fitted on the same split, so nothing here says that a network was needed."
+        )
+    if not data.get("license"):
+        limits.append("The data set states no licence; whether its terms allow your use is for you to check.")
+    return limits
+
+
+def _alt(caption: str) -> str:
+    return caption.split(". ")[0].rstrip(".").replace("[", "(").replace("]", ")")
+
+
+def _purpose(file: str) -> str | None:
+    return FILE_PURPOSES.get(file) or FILE_PURPOSES.get(Path(file).suffix)

@@ -1,0 +1,93 @@
+"""Code that travels with the weights: the family's and the processor's files, copied flat beside them, and `auto_map`.
+
+With them a release loads in plain transformers, `from_pretrained(..., trust_remote_code=True)`, where hubmodels is not
+installed. Where it is, its own classes are registered and win, and no trust flag is needed.
+"""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers.dynamic_module_utils import get_relative_import_files
+
+from ..files import write_json
+from ..recipe import HubmodelsError
+
+
+def write_code(folder: Path, model: Any, processor: Any, head: str) -> list[str]:
+    """Copy the code of `model` and `processor` into a folder that they were saved to, and name its classes in the
+    `auto_map` of their JSON files.
+
+    Args:
+        folder: holds config.json and the processor's files.
+        model: a PreTrainedModel; its class and its config's class lie in files that import only siblings.
+        processor: an image processor, feature extractor or processor; one of transformers' own needs no code.
+        head: the suffix of the model's class after the family's name: "ForImageClassification".
+
+    Returns:
+        The names of the copied files.
+    """
+    names = []
+    if _is_ours(type(model)):
+        names += _copy_module(type(model), folder)
+        _add_auto_map(folder / "config.json", model_auto_map(model, head))
+    if processor is not None and _is_ours(type(processor)):
+        names += _copy_module(type(processor), folder)
+        auto_class, file_name = _processor_kind(processor)
+        _add_auto_map(folder / file_name, {auto_class: _reference(type(processor))})
+    return sorted(set(names))
+
+
+def model_auto_map(model: Any, head: str) -> dict[str, str]:
+    """Auto class -> `file.Class` for a model: its config, its body (where the family has one) and its head. A head for
+    which transformers has no Auto class is what AutoModel gives, since nothing else could give it."""
+    model_class, config_class = type(model), type(model.config)
+    mapping = {"AutoConfig": _reference(config_class)}
+    head_auto_class = f"AutoModel{head}"
+    if head_auto_class != "AutoModelModel" and hasattr(transformers, head_auto_class):
+        mapping[head_auto_class] = _reference(model_class)
+        body = getattr(sys.modules[model_class.__module__], model_class.__name__.removesuffix(head) + "Model", None)
+        mapping["AutoModel"] = _reference(body or model_class)
+    else:
+        mapping["AutoModel"] = _reference(model_class)
+    return mapping
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.split(".")[0] != "transformers"
+
+
+def _reference(cls: type) -> str:
+    return f"{cls.__module__.rsplit('.', 1)[-1]}.{cls.__name__}"
+
+
+def _copy_module(cls: type, folder: Path) -> list[str]:
+    """Copy the file that defines `cls` and, recursively, the siblings that it imports."""
+    source = importlib.import_module(cls.__module__).__file__
+    if source is None:
+        raise HubmodelsError(f"{cls.__name__} is defined in no file, so its code cannot travel with the weights")
+    names = []
+    for path in [Path(source), *map(Path, get_relative_import_files(source))]:
+        (folder / path.name).write_bytes(path.read_bytes())
+        names.append(path.name)
+    return names
+
+
+def _processor_kind(processor: Any) -> tuple[str, str]:
+    """The Auto class that loads a processor, and the file that names its class."""
+    if isinstance(processor, transformers.ProcessorMixin):
+        return "AutoProcessor", "processor_config.json"
+    if isinstance(processor, transformers.FeatureExtractionMixin):
+        return "AutoFeatureExtractor", "preprocessor_config.json"
+    if isinstance(processor, transformers.PreTrainedTokenizerBase):
+        return "AutoTokenizer", "tokenizer_config.json"
+    return "AutoImageProcessor", "preprocessor_config.json"
+
+
+def _add_auto_map(path: Path, mapping: dict[str, Any]) -> None:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["auto_map"] = mapping
+    write_json(path, values)

@@ -1,0 +1,169 @@
+"""The golden file of a release: a fixed input and the output that the released model gave for it.
+
+Whoever holds the release computes the output again and compares. The output is computed in float32, on the CPU, on one
+thread, in eval mode; other machines and library versions round differently, so it is compared with a tolerance.
+"""
+
+import contextlib
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..recipe import HubmodelsError
+
+GOLDEN_FILE = "golden.safetensors"
+# Largest deviation of an output tensor, as a share of that tensor's largest absolute value. Float32 kernels of other
+# machines and versions differ by about 1e-6 on networks of this size; wrong weights differ by 1e-2 and more.
+TOLERANCE = 1e-4
+
+
+@dataclass
+class Golden:
+    """What the golden file holds."""
+
+    inputs: dict[str, torch.Tensor]  # forward's arguments by name
+    outputs: dict[str, torch.Tensor]  # the ModelOutput's tensors by name
+    tolerance: float  # see TOLERANCE
+
+
+@contextlib.contextmanager
+def reference_conditions(model: torch.nn.Module) -> Iterator[None]:
+    """Eval mode, one thread, no gradients and no autocast; everything is as before afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    model.eval()
+    try:
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        for module, training in modes:
+            module.training = training
+
+
+def reference_model(model: torch.nn.Module) -> torch.nn.Module:
+    """A float32 copy on the CPU with contiguous weights; the model itself stays where and what it is."""
+    state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    copied = copy.deepcopy(model) if all(value.device.type == "cpu" for value in model.state_dict().values()) else None
+    if copied is None:  # a model on an accelerator is not doubled there
+        device = next(iter(model.state_dict().values())).device
+        copied = copy.deepcopy(model.cpu())
+        model.to(device)
+        copied.load_state_dict(state)
+    return copied.to(dtype=torch.float32, memory_format=torch.contiguous_format)
+
+
+def compute_outputs(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Every tensor of the model's output by name; a tuple's tensors are numbered `name.0`, `name.1`, ..."""
+    with reference_conditions(model):
+        outputs = model(**inputs, return_dict=True)
+    found = {}
+    for name, value in outputs.items():
+        if isinstance(value, torch.Tensor):
+            found[name] = value
+        elif isinstance(value, tuple | list):
+            found.update({f"{name}.{i}": item for i, item in enumerate(value) if isinstance(item, torch.Tensor)})
+    return {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
+
+
+def write_golden(path: str | os.PathLike, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> None:
+    """Compute the model's output for `inputs` and write both to a safetensors file.
+
+    Raises:
+        HubmodelsError: the output is not finite, or there is none.
+    """
+    outputs = compute_outputs(model, inputs)
+    if not outputs:
+        raise HubmodelsError(f"{type(model).__name__} gave no output tensor for the golden input")
+    for name, value in outputs.items():
+        if not torch.isfinite(value).all():
+            raise HubmodelsError(
+                f"the model's {name} for the golden input are not finite: these weights cannot be released"
+            )
+    tensors = {f"inputs.{name}": value.cpu().contiguous().clone() for name, value in inputs.items()}
+    tensors.update({f"outputs.{name}": value for name, value in outputs.items()})
+    metadata = {
+        "format": "pt",
+        "tolerance": str(TOLERANCE),
+        "conditions": "float32, CPU, one thread, eval mode",
+        "torch": torch.__version__,
+    }
+    save_file(tensors, os.fspath(path), metadata=metadata)
+
+
+def read_golden(path: str | os.PathLike) -> Golden:
+    """Raises HubmodelsError when the file is missing, damaged, or holds no input or no output."""
+    path = Path(path)
+    if not path.is_file():
+        raise HubmodelsError(f"no {path.name} in {path.parent}: the folder is no release, or not a whole one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tolerance = float((file.metadata() or {}).get("tolerance", TOLERANCE))
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise HubmodelsError(f"{path} is damaged: {_one_line(error)}") from None
+    if not 0 < tolerance <= 0.01:  # a hostile tolerance would accept everything
+        raise HubmodelsError(f"{path} states a tolerance of {tolerance}; it must be above 0 and at most 0.01")
+    groups = {}
+    for group in ("inputs", "outputs"):
+        groups[group] = {
+            name.removeprefix(f"{group}."): value for name, value in tensors.items() if name.startswith(f"{group}.")
+        }
+        if not groups[group]:
+            raise HubmodelsError(f"{path} holds no {group}: it is no golden file")
+    return Golden(groups["inputs"], groups["outputs"], tolerance)
+
+
+def check_golden(model: torch.nn.Module, path: str | os.PathLike) -> float:
+    """Compute the golden output again with `model` and compare.
+
+    Returns:
+        The largest deviation found, as a share of the scale of its tensor (see TOLERANCE).
+
+    Raises:
+        HubmodelsError: the file is damaged, its input does not fit the model, or an output deviates too far.
+    """
+    golden = read_golden(path)
+    try:
+        outputs = compute_outputs(reference_model(model), golden.inputs)
+    except (ValueError, RuntimeError, TypeError, IndexError, KeyError) as error:
+        raise HubmodelsError(f"the model does not take the input of {Path(path).name}: {_one_line(error)}") from error
+    return compare_outputs(outputs, golden.outputs, golden.tolerance)
+
+
+def compare_outputs(
+    outputs: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], tolerance: float = TOLERANCE
+) -> float:
+    """The largest deviation, as a share of its tensor's scale. Raises HubmodelsError when it exceeds `tolerance`."""
+    largest = 0.0
+    for name, want in expected.items():
+        if name not in outputs:
+            raise HubmodelsError(
+                f"the model gives no {name!r}, which the golden output has; it gives {', '.join(outputs)}"
+            )
+        got = outputs[name]
+        if got.shape != want.shape:
+            raise HubmodelsError(f"{name} has the shape {tuple(got.shape)}, the golden output has {tuple(want.shape)}")
+        if not want.numel():
+            continue
+        want, got = want.to(torch.float64), got.to(torch.float64)
+        scale = float(want.abs().max()) or 1.0
+        deviation = float((got - want).abs().max()) / scale
+        if not deviation <= tolerance:  # also catches NaN
+            raise HubmodelsError(
+                f"the golden output is not reproduced: {name} deviates by {deviation:.2g} of its scale, allowed is "
+                f"{tolerance:g}; the weights or the code are not those of the release"
+            )
+        largest = max(largest, deviation)
+    return largest
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

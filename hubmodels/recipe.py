@@ -1,0 +1,323 @@
+"""The recipe: what to train, on what data, how. Strict dataclasses to and from YAML.
+
+A recipe names a family and a task and has three sections, whose field names are unique over all three, so that a
+command-line flag needs no prefix:
+
+    data      the fields of `DataArguments` and the fields of the task's own dataclass (columns, augmentation, ...)
+    model     the fields of the family's config
+    training  the fields of `TrainingArguments`
+
+This module imports the standard library and PyYAML only: it knows the general fields, and checks the others against
+whatever dataclasses its caller names.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from .files import atomic_file
+
+SECTIONS = ("data", "model", "training")
+
+
+class HubmodelsError(Exception):
+    """What a person can get wrong: the message says what was given, what is allowed and what to do."""
+
+
+def run_only(default: Any, help: str) -> Any:
+    """A field that belongs to one run (a folder, a tracker) and not to the recipe that is saved with a release."""
+    return field(default=default, metadata={"help": help, "run_only": True})
+
+
+def option(default: Any, help: str) -> Any:
+    """A field with its help text; a list or dict default is copied for each instance."""
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(kw_only=True)
+class DataArguments:
+    """Where the rows come from and how they are split."""
+
+    dataset: str | None = option(None, "Hub id, folder or file that datasets.load_dataset takes, or sklearn:NAME")
+    dataset_path: str | None = run_only(None, "a local copy of the data set, read in its place")
+    dataset_config_name: str | None = option(None, "configuration of a Hub data set that has several")
+    dataset_revision: str | None = option(None, "commit, tag or branch of the Hub data set")
+    train_split: str = option("train", "name of the split to train on")
+    validation_split: str = option("validation", "name of the split that chooses; carved from train when absent")
+    test_split: str = option("test", "name of the split that is measured once; carved when absent")
+    validation_fraction: float = option(0.1, "share of the training rows carved for validation, in (0, 1)")
+    test_fraction: float = option(0.2, "share of all rows carved for the test when there is no test split, in (0, 1)")
+    split_seed: int = option(0, "seed of the carving")
+    max_train_samples: int | None = option(None, "use this many training rows at most, >= 1")
+    max_eval_samples: int | None = option(None, "use this many validation and test rows at most, >= 1")
+    streaming: bool = option(False, "read the training rows as they come instead of loading them first")
+
+    def __post_init__(self) -> None:
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must be between 0 and 1 (both excluded), got {getattr(self, name)}")
+        for name in ("max_train_samples", "max_eval_samples"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(kw_only=True)
+class TrainingArguments:
+    """How to train. Names are those of transformers.TrainingArguments wherever the meaning is the same."""
+
+    num_train_epochs: float = option(3.0, "passes over the training rows, > 0")
+    max_steps: int = option(-1, "optimizer steps; when positive it overrides num_train_epochs")
+    per_device_train_batch_size: int = option(128, "rows in one forward pass of one process, >= 1")
+    per_device_eval_batch_size: int = option(512, "rows in one evaluation pass of one process, >= 1")
+    gradient_accumulation_steps: int = option(1, "forward passes for one optimizer step, >= 1")
+    optim: Literal["adamw", "sgd"] = option("adamw", "optimizer; sgd has Nesterov momentum")
+    learning_rate: float = option(1e-3, "peak learning rate, > 0")
+    weight_decay: float = option(0.0, "decay of weights (never of norms, biases or embeddings), >= 0")
+    adam_beta1: float = option(0.9, "AdamW: decay of the gradient's mean, in [0, 1)")
+    adam_beta2: float = option(0.999, "AdamW: decay of the gradient's square, in [0, 1)")
+    adam_epsilon: float = option(1e-8, "AdamW: added to the denominator, > 0")
+    momentum: float = option(0.9, "SGD: momentum, in [0, 1)")
+    lr_scheduler_type: str = option("cosine", "a schedule of transformers.get_scheduler")
+    lr_scheduler_kwargs: dict | None = option(None, "further arguments of that schedule")
+    warmup_steps: float = option(0, "optimizer steps of linear warm-up; below 1 a share of all steps")
+    max_grad_norm: float = option(1.0, "clip the gradient's 2-norm to this, 0 for no clipping")
+    label_smoothing_factor: float = option(0.0, "share of the target spread over all classes, in [0, 1)")
+    class_weights: Literal["none", "balanced"] = option("none", "balanced weighs classes by the inverse of their count")
+    ema_decay: float = option(0.0, "decay of the averaged weights that are evaluated and saved, in [0, 1); 0 for none")
+    bf16: bool = option(False, "bfloat16 autocast")
+    fp16: bool = option(False, "float16 autocast with loss scaling (GPU)")
+    tf32: bool = option(True, "TF32 matrix products on GPUs that have them")
+    torch_compile: bool = option(False, "compile the forward pass with torch.compile")
+    auto_find_batch_size: bool = option(False, "halve the batch on out-of-memory, accumulating to keep the global batch")
+    eval_strategy: Literal["no", "steps", "epoch"] = option("epoch", "when to evaluate on the validation split")
+    eval_steps: int = option(500, "optimizer steps between evaluations with eval_strategy steps")
+    save_strategy: Literal["no", "steps", "epoch"] = option("epoch", "when to write a checkpoint")
+    save_steps: int = option(500, "optimizer steps between checkpoints with save_strategy steps")
+    save_total_limit: int = option(2, "newest checkpoints kept, beside the best, >= 1")
+    load_best_model_at_end: bool = option(False, "end with the weights of the best evaluation instead of the last")
+    metric_for_best_model: str | None = option(None, "metric that decides; the task's main metric when absent")
+    greater_is_better: bool | None = option(None, "whether a larger metric is better; the task knows when absent")
+    early_stopping_patience: int | None = option(None, "stop after this many evaluations without a better one, >= 1")
+    early_stopping_threshold: float = option(0.0, "how much better counts as better, >= 0")
+    logging_steps: int = option(50, "optimizer steps between log lines, >= 1")
+    seed: int = option(42, "seed of weights, row order, dropout and augmentation")
+    # One run's own: not part of a released recipe.
+    output_dir: str | None = run_only(None, "folder of the run: checkpoints, logs, figures, release")
+    resume_from_checkpoint: str | None = run_only(None, "`latest` or a checkpoint folder to go on from")
+    report_to: list[str] | None = run_only(None, "trackers: tensorboard, trackio, wandb")
+    dataloader_num_workers: int = run_only(0, "threads that fetch batches ahead, >= 0")
+
+    def __post_init__(self) -> None:
+        at_least_one = (
+            "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "eval_steps",
+            "save_steps", "save_total_limit", "logging_steps",
+        )  # fmt: skip
+        for name in at_least_one:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("num_train_epochs", "learning_rate", "adam_epsilon"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
+        for name in ("weight_decay", "warmup_steps", "max_grad_norm", "early_stopping_threshold", "dataloader_num_workers"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("adam_beta1", "adam_beta2", "momentum", "label_smoothing_factor", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if self.max_steps == 0 or self.max_steps < -1:
+            raise ValueError(f"max_steps must be -1 (none) or at least 1, got {self.max_steps}")
+        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
+            raise ValueError(f"early_stopping_patience must be at least 1, got {self.early_stopping_patience}")
+        if self.bf16 and self.fp16:
+            raise ValueError("bf16 and fp16 were both given; choose one")
+        if self.eval_strategy == "no" and (self.load_best_model_at_end or self.early_stopping_patience):
+            raise ValueError("load_best_model_at_end and early_stopping_patience need eval_strategy steps or epoch")
+
+
+def nearest(name: str, allowed: typing.Iterable[str]) -> str:
+    """The words `, did you mean 'x'?` for the closest allowed name, or nothing when none is close."""
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def own_fields(cls: type) -> dict[str, dataclasses.Field]:
+    """The fields of a dataclass that take part in its constructor, by name."""
+    return {item.name: item for item in dataclasses.fields(cls) if item.init}
+
+
+def type_hints(cls: type) -> dict[str, Any]:
+    """The annotations of a dataclass with strings resolved, ClassVars left out."""
+    hints = typing.get_type_hints(cls)
+    return {name: hints[name] for name in own_fields(cls)}
+
+
+def convert(value: Any, expected: Any, name: str) -> Any:
+    """`value` as the annotated type `expected`; an int where a float is expected is fine, a string where a number is
+    expected is read as YAML reads it ("1e-3" too). Raises ValueError with what is allowed."""
+    if expected in (Any, dataclasses.MISSING) or isinstance(expected, str):
+        return value
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin in (typing.Union, types.UnionType):
+        for choice in sorted(arguments, key=lambda choice: choice is str):
+            try:
+                return convert(value, choice, name)
+            except ValueError:
+                continue
+        raise ValueError(f"{name} must be {describe(expected)}, got {value!r}")
+    if origin is Literal:
+        if value in arguments:
+            return value
+        hint = nearest(str(value), map(str, arguments))
+        raise ValueError(f"{name} must be one of {', '.join(map(str, arguments))}, got {value!r}{hint}")
+    if expected is type(None):
+        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
+            return None
+    elif expected is bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+    elif expected in (int, float):
+        if isinstance(value, str):
+            try:
+                value = float(value) if expected is float else int(value)
+            except ValueError:
+                raise ValueError(f"{name} must be {describe(expected)}, got {value!r}") from None
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if expected is float and isinstance(value, float):
+            return value
+    elif origin in (list, tuple) or expected in (list, tuple):
+        if isinstance(value, list | tuple):
+            element = arguments[0] if arguments else Any
+            return [convert(item, element, name) for item in value]
+    elif origin is dict or expected is dict:
+        if isinstance(value, dict):
+            return value
+        if isinstance(value, str) and isinstance(parsed := yaml.safe_load(value), dict):
+            return parsed
+    elif isinstance(expected, type) and isinstance(value, expected):
+        return value
+    raise ValueError(f"{name} must be {describe(expected)}, got {value!r}")
+
+
+def describe(expected: Any) -> str:
+    """An annotation in the words of an error message or a help text."""
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(choice) for choice in arguments))
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (list, tuple):
+        return f"a list of {describe(arguments[0])}" if arguments else "a list"
+    names = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "none", dict: "a mapping"}
+    return names.get(expected, getattr(expected, "__name__", str(expected)))
+
+
+def check_names(values: dict, allowed: typing.Iterable[str], section: str) -> None:
+    """Refuse a name in `values` that is not allowed, with the nearest one that is."""
+    allowed = list(allowed)
+    for name in values:
+        if name not in allowed:
+            hint = nearest(name, allowed) or f"; its fields are {', '.join(sorted(allowed))}"
+            raise HubmodelsError(f"unknown field {name!r} in the recipe's {section} section{hint}")
+
+
+def parse_section(values: dict, section: str, *classes: type) -> tuple:
+    """One checked instance of each dataclass, which together take every name in `values`.
+
+    Raises HubmodelsError for an unknown name (with the nearest right one) or a value that its field does not take."""
+    fields = [own_fields(cls) for cls in classes]
+    check_names(values, [name for names in fields for name in names], section)
+    instances = []
+    for cls, names in zip(classes, fields, strict=True):
+        hints = type_hints(cls)
+        try:
+            given = {name: convert(values[name], hints[name], name) for name in names if name in values}
+            instances.append(cls(**given))
+        except ValueError as error:
+            raise HubmodelsError(f"{section}: {error}") from None
+    return tuple(instances)
+
+
+@dataclass(kw_only=True)
+class Recipe:
+    """What to train, on what, how. The sections hold only what was given; defaults are the dataclasses' own."""
+
+    family: str
+    task: str
+    data: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    model_name_or_path: str | None = None    # the checkpoint that was or will be fine-tuned
+
+    @classmethod
+    def from_dict(cls, values: Any, origin: str = "the recipe") -> "Recipe":
+        """Raises HubmodelsError when `values` is no mapping, lacks family or task, or has an unknown top-level name."""
+        if not isinstance(values, dict):
+            raise HubmodelsError(f"{origin} must be a mapping with family, task, data, model and training")
+        check_top = [item.name for item in dataclasses.fields(cls)]
+        for name in values:
+            if name not in check_top:
+                raise HubmodelsError(f"unknown field {name!r} in {origin}{nearest(name, check_top)}")
+        for name in ("family", "task"):
+            if not isinstance(values.get(name), str):
+                raise HubmodelsError(f"{origin} names no {name}; add a line `{name}: ...`")
+        for name in SECTIONS:
+            if not isinstance(values.get(name) or {}, dict):
+                raise HubmodelsError(f"section {name} of {origin} must be a mapping, got {values[name]!r}")
+        return cls(**{name: (dict(value or {}) if name in SECTIONS else value) for name, value in values.items()})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Recipe":
+        """Read a YAML recipe. Raises HubmodelsError when it is missing or no recipe."""
+        return cls.from_dict(load_yaml(path), f"the recipe {path}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain values, without what belongs to one run only."""
+        values = dataclasses.asdict(self)
+        for section, cls in (("data", DataArguments), ("training", TrainingArguments)):
+            for name, item in own_fields(cls).items():
+                if item.metadata.get("run_only"):
+                    values[section].pop(name, None)
+        return {name: value for name, value in values.items() if value not in (None, {})}
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=110)
+
+    def save(self, path: str | os.PathLike) -> None:
+        with atomic_file(path) as temporary:
+            temporary.write_text(self.to_yaml(), encoding="utf-8")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers: PyYAML reads `3e-4` as text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)$"),
+    list("-+0123456789."),
+)
+
+
+def load_yaml(path: str | os.PathLike) -> Any:
+    """The value of a YAML file. Raises HubmodelsError when it is missing or not YAML."""
+    path = Path(path)
+    if not path.is_file():
+        raise HubmodelsError(f"no recipe at {path}: give the path of a YAML file")
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise HubmodelsError(f"{path} is not YAML: {reason}") from None

@@ -1,0 +1,144 @@
+"""Tasks: what the data mean. A task knows columns, metrics, baselines and plots, and no network.
+
+Each task is one file here, named by its Hub tag with underscores (`image_classification.py`), and defines one subclass
+of `Task`, a strict dataclass whose fields are the task's options in a recipe's data section.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..recipe import HubmodelsError, nearest
+
+if TYPE_CHECKING:  # tasks are listed and described without paying for these imports
+    import datasets
+    import numpy as np
+    import torch
+    from matplotlib.figure import Figure
+
+    Batch = dict[str, torch.Tensor]  # one entry an input name, first dimension the rows
+    Rows = dict[str, np.ndarray]  # predictions beside references, first dimension the rows
+
+
+@dataclass
+class Baseline:
+    """A classical method on the same split: its name for a sentence, and the same rows that a network would give."""
+
+    name: str  # "logistic regression"
+    rows: "Rows"  # as Task.predict gives them, for the test split
+    seconds: float  # wall-clock time of fitting and predicting
+
+
+@dataclass
+class Plot:
+    """A figure of the results, with the sentence that stands under it."""
+
+    name: str  # file name without ending: "confusion_matrix"
+    caption: str
+    figure: "Figure"
+
+
+@dataclass(kw_only=True)
+class Task:
+    """The contract of a task. In the order in which the straight line calls it."""
+
+    tag: ClassVar[str]  # the Hub's pipeline tag: "image-classification"
+    head: ClassVar[str]  # suffix of the model classes: "ForImageClassification"
+    config_fields: ClassVar[tuple[str, ...]]  # config fields that the data decide: ("num_channels", "id2label", ...)
+    main_metric: ClassVar[str]  # decides about checkpoints and about network against baseline
+    greater_is_better: ClassVar[bool]
+    metric_names: ClassVar[dict[str, str]]  # metric -> its name in a table: {"accuracy": "accuracy"}
+
+    def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
+        """Only the columns that the task reads, files and images left undecoded. Raises HubmodelsError when a column
+        that it needs is not there or is of the wrong type."""
+        raise NotImplementedError
+
+    def fit_processor(self, train: "datasets.Dataset") -> Any:
+        """The processor (raw input -> tensors), its statistics from the selected training rows alone."""
+        raise NotImplementedError
+
+    def load_processor(self, path: str, **kwargs: Any) -> Any:
+        """The processor of a checkpoint, for fine-tuning and evaluation."""
+        raise NotImplementedError
+
+    def fit_config(self, train: "datasets.Dataset", processor: Any) -> dict[str, Any]:
+        """The values of `config_fields` that fit the selected training rows and the processor."""
+        raise NotImplementedError
+
+    def encoded_features(self, processor: Any, config_values: dict[str, Any]) -> "datasets.Features":
+        """The Arrow types of what `encode` gives, all of fixed size: `Array2D...5D`, `List(..., length=n)`, `Value`."""
+        raise NotImplementedError
+
+    def encode(
+        self,
+        rows: dict[str, list],
+        row_numbers: list[int],
+        features: "datasets.Features",
+        processor: Any,
+        config_values: dict[str, Any],
+    ) -> "Rows":
+        """A batch of selected rows as arrays, once and for all epochs. `features` are the selected data set's own (they
+        hold the names of its classes). Raises HubmodelsError naming a bad row."""
+        raise NotImplementedError
+
+    def transform(
+        self, processor: Any, config_values: dict[str, Any], *, training: bool
+    ) -> Callable[["Batch", "torch.Generator | None"], "Batch"]:
+        """What happens to each batch of encoded tensors, on the device: normalisation and, in training, augmentation
+        (its random numbers come from the generator alone). The result is what the model's forward takes."""
+        raise NotImplementedError
+
+    def predict(self, outputs: Any, batch: "Batch") -> "Batch":
+        """From the model's outputs and the transformed batch, what metrics need: predictions and references."""
+        raise NotImplementedError
+
+    def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
+        """Every metric over these rows, NaN where it is undefined. Fast: the bootstrap calls it a thousand times."""
+        raise NotImplementedError
+
+    def class_names(self, config_values: dict[str, Any]) -> list[str]:
+        """The classes that `class_metrics` speaks of, in its order; none for tasks without classes."""
+        return []
+
+    def class_metrics(self, rows: "Rows", config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
+        """Metrics of each class: one array a metric, one entry a class, NaN where it is undefined. As fast."""
+        return {}
+
+    def baseline(self, train: Any, test: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Baseline:
+        """A classical method fitted on the encoded training columns and applied to the encoded test columns
+        (`columns.tensor(name)` gives a whole column)."""
+        raise NotImplementedError
+
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+        """Figures of the results on the encoded test columns."""
+        raise NotImplementedError
+
+    def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
+        """A fixed input of two rows, ready for the model, whose output is stored in a release to verify it anywhere."""
+        raise NotImplementedError
+
+    def example(self) -> str:
+        """Python lines that use a release: the placeholder {model_id} stands for its id. They go to the card."""
+        raise NotImplementedError
+
+
+def list_tasks() -> list[str]:
+    """The tags of all tasks, from the file names alone: nothing is imported."""
+    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    return sorted(name.replace("_", "-") for name in names)
+
+
+def get_task(tag: str) -> type[Task]:
+    """The class of the task with this tag. Raises HubmodelsError for an unknown one."""
+    if tag not in list_tasks():
+        names = ", ".join(list_tasks())
+        raise HubmodelsError(f"unknown task {tag!r}{nearest(tag, list_tasks())}; the tasks are {names}")
+    module = importlib.import_module(f".{tag.replace('-', '_')}", __name__)
+    return next(
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Task) and vars(value).get("tag") == tag
+    )

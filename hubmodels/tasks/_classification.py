@@ -1,0 +1,143 @@
+"""What classification tasks share: rows of predictions, metrics, and the figures that need no images."""
+
+from typing import Any
+
+import numpy as np
+
+from ..figures import BLUE, GREY, ORANGE, house_style, new_figure
+
+Rows = dict[str, np.ndarray]
+NUM_BINS = 15  # of the calibration error, as in Guo et al. 2017
+
+
+def classification_rows(logits: Any, labels: Any) -> dict[str, Any]:
+    """What metrics and figures need of each row, from logits (B, K) and integer labels (B,), as tensors.
+
+    Returns:
+        `labels` and `predictions` (int64), `confidences` (probability of the prediction) and `losses` (minus the log
+        probability of the label, in nats), each (B,).
+    """
+    log_probabilities = logits.float().log_softmax(dim=-1)
+    confidences, predictions = log_probabilities.max(dim=-1)
+    losses = -log_probabilities.gather(1, labels[:, None])[:, 0]
+    return {"labels": labels, "predictions": predictions, "confidences": confidences.exp(), "losses": losses}
+
+
+def probability_rows(probabilities: np.ndarray, labels: np.ndarray) -> Rows:
+    """The same rows from probabilities (N, K), for classical methods."""
+    predictions = probabilities.argmax(axis=1)
+    index = np.arange(len(labels))
+    smallest = np.finfo(np.float32).tiny  # a probability of 0 has no logarithm
+    return {
+        "labels": labels.astype(np.int64),
+        "predictions": predictions.astype(np.int64),
+        "confidences": probabilities[index, predictions].astype(np.float32),
+        "losses": -np.log(np.maximum(probabilities[index, labels], smallest)).astype(np.float32),
+    }
+
+
+def confusion_matrix(rows: Rows, num_classes: int) -> np.ndarray:
+    """Counts (true class, predicted class), int64."""
+    pairs = rows["labels"] * num_classes + rows["predictions"]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def classification_metrics(rows: Rows, num_classes: int) -> dict[str, float]:
+    """Accuracy, macro F1 (over the classes that occur as label or prediction), expected calibration error, log loss."""
+    counts = confusion_matrix(rows, num_classes)
+    hits = counts.diagonal()
+    occurrences = counts.sum(axis=0) + counts.sum(axis=1)  # 2 TP + FP + FN
+    present = occurrences > 0
+    return {
+        "accuracy": hits.sum() / counts.sum(),
+        "macro_f1": (2 * hits[present] / occurrences[present]).mean(),
+        "calibration_error": calibration_error(rows),
+        "log_loss": rows["losses"].mean(dtype=np.float64),
+    }
+
+
+def class_precision_recall(rows: Rows, num_classes: int) -> dict[str, np.ndarray]:
+    """Precision (NaN for a class never predicted) and recall (NaN for a class without rows) of each class, (K,)."""
+    counts = confusion_matrix(rows, num_classes)
+    hits = counts.diagonal().astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return {"precision": hits / counts.sum(axis=0), "recall": hits / counts.sum(axis=1)}
+
+
+def calibration_bins(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The number of rows, hits and the sum of confidences in each of 15 equal bins ((m-1)/15, m/15] of confidence."""
+    confidences = rows["confidences"]
+    bins = np.clip(np.ceil(confidences * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
+    counts = np.bincount(bins, minlength=NUM_BINS)
+    hits = np.bincount(bins[rows["labels"] == rows["predictions"]], minlength=NUM_BINS)
+    return counts, hits, np.bincount(bins, weights=confidences, minlength=NUM_BINS)
+
+
+def calibration_error(rows: Rows) -> float:
+    """Expected calibration error: mean over the rows of |accuracy - confidence| of their bin (Guo et al. 2017,
+    arXiv:1706.04599, eq. 3)."""
+    counts, hits, confidences = calibration_bins(rows)
+    return float(np.abs(hits - confidences).sum() / counts.sum())
+
+
+@house_style()
+def confusion_figure(rows: Rows, names: list[str]) -> Any:
+    """The confusion matrix, coloured by the share of each true class, with counts where they are readable."""
+    num_classes = len(names)
+    counts = confusion_matrix(rows, num_classes)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    readable = num_classes <= 20
+    side = min(max(3.2, 0.46 * num_classes + 1.6), 10.0) if readable else 9.0
+    figure, axes = new_figure(side + 0.8, side)
+    # The square root lets a mistake of 1 % be seen beside a diagonal of 95 %.
+    image = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
+    ticks = range(0, num_classes, -(-num_classes // 50))
+    labels = [shorten(names[index]) for index in ticks]
+    size = 8 if readable else 6
+    if readable:
+        axes.set_xticks(ticks, labels, size=size, rotation=45, ha="right", rotation_mode="anchor")
+    else:
+        axes.set_xticks(ticks, labels, size=size, rotation=90)
+    axes.set_yticks(ticks, labels, size=size)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if readable:
+        font = 8 if counts.max() < 10_000 and num_classes <= 12 else 6
+        for row, column in np.argwhere(counts > 0):
+            color = "white" if shares[row, column] > 0.36 else "#262626"
+            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color, size=font)
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, label="share of the true class")
+    marks = np.array([0, 0.01, 0.1, 0.25, 0.5, 1])
+    bar.set_ticks(np.sqrt(marks), labels=[f"{mark:.0%}" for mark in marks])
+    bar.outline.set_visible(False)
+    return figure
+
+
+@house_style()
+def reliability_figure(rows: Rows) -> Any:
+    """Accuracy against confidence in each bin, and how many rows each bin holds."""
+    counts, hits, confidences = calibration_bins(rows)
+    filled = counts > 0
+    figure, (above, below) = new_figure(4.2, 4.6, 2, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1]})
+    accuracy, confidence = hits[filled] / counts[filled], confidences[filled] / counts[filled]
+    centers = (np.arange(NUM_BINS)[filled] + 0.5) / NUM_BINS
+    above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
+    above.bar(centers, accuracy, width=0.92 / NUM_BINS, color=BLUE, alpha=0.85, label="accuracy in the bin")
+    above.plot(confidence, confidence, linestyle="", marker="_", markersize=13, markeredgewidth=2, color=ORANGE,
+               label="mean confidence in the bin")  # fmt: skip
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    above.grid(axis="y")
+    title = f"expected calibration error {calibration_error(rows):.3f}"
+    above.legend(loc="upper left", title=title, alignment="left", title_fontsize=8)
+    below.bar((np.arange(NUM_BINS) + 0.5) / NUM_BINS, counts / counts.sum(), width=0.92 / NUM_BINS, color=GREY)
+    below.set(xlabel="confidence of the prediction", ylabel="share of rows", ylim=(0, None))
+    below.grid(axis="y")
+    return figure
+
+
+def shorten(name: str, length: int = 18) -> str:
+    """A class name that fits beside an axis."""
+    return name if len(name) <= length else name[: length - 1] + "…"

@@ -1,0 +1,280 @@
+"""The straight line, from a data set to a model repository. The only module that imports every stage."""
+
+import logging
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers.utils import cached_file
+
+from . import auto
+from .data import Batches, Columns, LoadedData, StreamedBatches, encode_dataset, load_data
+from .evaluation import Results, evaluate, predict
+from .publishing import release
+from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, parse_section
+from .tasks import Task, get_task
+from .training import Run, train
+
+logger = logging.getLogger("hubmodels")
+
+
+@dataclass
+class Outcome:
+    """What a training gave: the release folder, the test results and the run."""
+
+    folder: Path
+    results: Results
+    run: Run
+
+
+def train_and_release(recipe: Recipe, baseline: bool = True) -> Outcome:
+    """Train by a recipe, measure on the test split, and write the release folder `<output_dir>/release`.
+
+    Every process of an `accelerate launch` calls this; only the main one writes.
+
+    Raises:
+        HubmodelsError: the recipe, the data or the checkpoint to start from cannot be used.
+    """
+    started = time.perf_counter()
+    data_arguments, task, arguments = parse_recipe(recipe)
+    loaded = load_data(data_arguments)
+    rows = {name: task.select(split) for name, split in loaded.splits.items()}
+    checkpoint = recipe.model_name_or_path
+    processor = task.load_processor(checkpoint) if checkpoint else fit_processor(task, rows["train"])
+    values = task.fit_config(rows["train"], processor)
+    columns = encode_splits(task, rows, processor, values, lazy=("train",) if data_arguments.streaming else ())
+    torch.manual_seed(arguments.seed)
+    if checkpoint:
+        model, _ = auto.load_model(checkpoint, recipe.family, task.head, values | recipe.model)
+    else:
+        model = auto.build_model(recipe.family, task.head, values | recipe.model)
+    transform = task.transform(processor, values, training=False)
+
+    def validate(model: torch.nn.Module) -> dict[str, float]:
+        batch_size = arguments.per_device_eval_batch_size
+        return task.metrics(predict(model, columns["validation"], task.predict, transform, batch_size), values)
+
+    run = train(
+        model,
+        make_batches(columns["train"], rows["train"], task, processor, values, arguments),
+        arguments,
+        transform=task.transform(processor, values, training=True),
+        evaluate=validate,
+        metric_for_best_model=arguments.metric_for_best_model or task.main_metric,
+        greater_is_better=task.greater_is_better if arguments.greater_is_better is None else arguments.greater_is_better,
+        output_dir=arguments.output_dir,
+    )
+    results, test_rows = measure(model, task, columns, processor, values, arguments, baseline)
+    folder = Path(arguments.output_dir) / "release"
+    if PartialState().is_main_process:
+        release(
+            folder,
+            model=model,
+            processor=processor,
+            task=task,
+            recipe=recipe,
+            results=results.to_dict(),
+            golden_inputs=task.golden_inputs(processor, values),
+            plots=[*run.plots(), *task.plots(test_rows, columns["test"], processor, values)],
+            data=describe_data(loaded),
+            provenance=describe_run(run, arguments, time.perf_counter() - started),
+        )
+    PartialState().wait_for_everyone()
+    return Outcome(folder=folder, results=results, run=run)
+
+
+def evaluate_release(
+    model_name_or_path: str, overrides: dict[str, Any], split: str = "test", baseline: bool = False
+) -> Results:
+    """Measure a checkpoint, local or on the Hub, on a split of a data set (its own recipe's when none is named).
+
+    Raises:
+        HubmodelsError: no such checkpoint, no recipe in it, or data that do not fit it.
+    """
+    recipe = read_recipe(model_name_or_path)
+    if "dataset" in overrides:    # another data set has other columns and splits
+        recipe.data = {}
+    recipe.data |= overrides
+    data_arguments, task, arguments = parse_recipe(recipe)
+    model, _ = auto.load_model(model_name_or_path, recipe.family, task.head)
+    processor = task.load_processor(model_name_or_path)
+    values = {name: getattr(model.config, name) for name in task.config_fields}
+    loaded = load_data(data_arguments)
+    wanted = ("train", split) if baseline else (split,)
+    rows = {name: task.select(loaded.splits[name]) for name in wanted}
+    columns = encode_splits(task, rows, processor, values)
+    return measure(model, task, columns, processor, values, arguments, baseline, split)[0]
+
+
+def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments]:
+    """The checked arguments of a recipe's sections, and its task. Model fields are checked where the model is built."""
+    task_class = get_task(recipe.task)
+    auto.check_family(recipe.family)
+    data_arguments, task = parse_section(recipe.data, "data", DataArguments, task_class)
+    (arguments,) = parse_section(recipe.training, "training", TrainingArguments)
+    return data_arguments, task, arguments
+
+
+def fit_processor(task: Task, train: Any) -> Any:
+    """The task's processor for these training rows, kept beside the data set's cache: a second start reads no row."""
+    from datasets.fingerprint import Hasher
+
+    files = train.cache_files
+    if not files:
+        return task.fit_processor(train)
+    cache = Path(files[0]["filename"]).parent / f"processor-{Hasher.hash([train._fingerprint, repr(task)])}"
+    if (cache / "complete").exists():
+        return task.load_processor(os.fspath(cache))
+    with PartialState().main_process_first():
+        if (cache / "complete").exists():
+            return task.load_processor(os.fspath(cache))
+        processor = task.fit_processor(train)
+        processor.save_pretrained(cache)
+        (cache / "complete").touch()
+    return processor
+
+
+def encode_splits(
+    task: Task, rows: dict[str, Any], processor: Any, values: dict[str, Any], lazy: tuple[str, ...] = ()
+) -> dict[str, Columns]:
+    """The encoded columns of each split but the `lazy` ones; encoded by the main process, mapped by the others."""
+    columns = {}
+    for name, split in rows.items():
+        if name in lazy:
+            columns[name] = None
+            continue
+        with PartialState().main_process_first():
+            columns[name] = encode_dataset(
+                split,
+                lambda batch, numbers, features=split.features: task.encode(batch, numbers, features, processor, values),
+                features=task.encoded_features(processor, values),
+                key=[processor.to_dict(), repr(task), values],
+                description=f"Encoding {name}",
+            )
+    return columns
+
+
+def make_batches(
+    columns: Columns | None, rows: Any, task: Task, processor: Any, values: dict[str, Any], arguments: TrainingArguments
+) -> Batches:
+    """The training batches: from encoded columns, or, streaming, encoded as the rows come."""
+    if columns is not None:
+        return Batches(columns, seed=arguments.seed, num_workers=arguments.dataloader_num_workers)
+    encode: Callable = lambda batch, numbers: task.encode(batch, numbers, rows.features, processor, values)    # noqa: E731
+    return StreamedBatches(rows, encode, seed=arguments.seed)
+
+
+def measure(
+    model: Any,
+    task: Task,
+    columns: dict[str, Columns],
+    processor: Any,
+    values: dict[str, Any],
+    arguments: TrainingArguments,
+    baseline: bool,
+    split: str = "test",
+) -> tuple[Results, dict]:
+    """The metrics of a model on a split, beside the classical baseline where asked, and the rows they came from."""
+    transform = task.transform(processor, values, training=False)
+    rows = predict(
+        model, columns[split], task.predict, transform, arguments.per_device_eval_batch_size, description="Evaluating"
+    )
+    classical = None
+    if baseline and PartialState().is_main_process:
+        logger.info("Fitting the classical baseline on the same split ...")
+        classical = task.baseline(columns["train"], columns[split], processor, values, arguments.seed)
+    return evaluate(rows, task, values, classical), rows
+
+
+def describe_data(loaded: LoadedData) -> dict[str, Any]:
+    """What a release says of its data."""
+    return {
+        "dataset": loaded.dataset,
+        "revision": loaded.revision,
+        "fingerprint": loaded.fingerprint,
+        "license": loaded.license,
+        "carved": list(loaded.carved),
+        "num_rows": {name: len(split) for name, split in loaded.splits.items()},
+    }
+
+
+def describe_run(run: Run, arguments: TrainingArguments, seconds: float) -> dict[str, Any]:
+    """What a release says of how it came about, so that it can be had again."""
+    import accelerate
+    import datasets
+    import transformers
+
+    from . import __version__
+
+    modules = {"torch": torch, "transformers": transformers, "datasets": datasets, "accelerate": accelerate}
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seed": arguments.seed,
+        "hardware": describe_hardware(),
+        "training_minutes": round(run.seconds / 60, 2),
+        "total_minutes": round(seconds / 60, 2),
+        "steps": run.steps,
+        "epochs": run.epochs,
+        "versions": {"python": platform.python_version(), "hubmodels": __version__}
+        | {name: module.__version__ for name, module in modules.items()},
+    }
+
+
+def describe_hardware() -> str:
+    """The device and how many processes used it, in words."""
+    state = PartialState()
+    if torch.cuda.is_available():
+        return f"{state.num_processes} x {torch.cuda.get_device_name()}"
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        processor = names[0] if names else processor
+    return f"{processor}, {torch.get_num_threads()} threads, {state.num_processes} process(es)"
+
+
+def read_recipe(model_name_or_path: str) -> Recipe:
+    """The recipe of a release, from its folder or the Hub. Raises HubmodelsError where there is none."""
+    if os.path.isdir(model_name_or_path):
+        path = os.path.join(model_name_or_path, "recipe.yaml")
+    else:
+        auto.read_config(model_name_or_path, None)    # tells what is wrong with the name, if anything is
+        path = cached_file(model_name_or_path, "recipe.yaml", _raise_exceptions_for_missing_entries=False)
+    if path is None or not os.path.isfile(path):
+        raise HubmodelsError(f"{model_name_or_path} has no recipe.yaml: give the folder or Hub id of a hubmodels release")
+    return Recipe.load(path)
+
+
+def default_recipe(family: str, task: str) -> Recipe:
+    """The family's defaults for a task, for data that has no recipe yet."""
+    auto.check_family(family)
+    get_task(task)
+    return Recipe.from_dict({"family": family, "task": task, **auto.family_recipe(family, task)}, f"{family}/recipe.yaml")
+
+
+def finetuning_recipe(model_name_or_path: str) -> Recipe:
+    """The recipe for fine-tuning a checkpoint: its family and task with the family's defaults, its network kept."""
+    parent = read_recipe(model_name_or_path)
+    recipe = default_recipe(parent.family, parent.task)
+    recipe.model = {}
+    recipe.model_name_or_path = model_name_or_path
+    return recipe
+
+
+def require_output_dir(recipe: Recipe) -> None:
+    """Give a run that names no folder one of its own: runs/<family>-<data set>."""
+    if not recipe.training.get("output_dir"):
+        dataset = str(recipe.data.get("dataset") or "").rstrip("/").replace("sklearn:", "").split("/")[-1]
+        if not dataset:
+            raise HubmodelsError("no data set: give --dataset a Hub id, a folder, a file or sklearn:NAME")
+        recipe.training["output_dir"] = os.fspath(Path("runs", f"{recipe.family}-{dataset}"))

@@ -1,0 +1,86 @@
+"""Columns: the Arrow rows seen as tensors are the rows."""
+
+import datasets
+import numpy as np
+import pytest
+import torch
+
+from hubmodels.data.columns import Columns, encode_dataset
+from hubmodels.recipe import HubmodelsError
+
+FEATURES = datasets.Features(
+    image=datasets.Array3D((1, 4, 3), "uint8"),
+    series=datasets.List(datasets.Value("float32"), length=5),
+    grid=datasets.List(datasets.List(datasets.Value("int64"), length=2), length=3),
+    label=datasets.Value("int64"),
+)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    random = np.random.default_rng(0)
+    return {
+        "image": random.integers(0, 256, (2500, 1, 4, 3), dtype=np.uint8),
+        "series": random.normal(size=(2500, 5)).astype(np.float32),
+        "grid": random.integers(0, 9, (2500, 3, 2)),
+        "label": random.integers(0, 9, 2500),
+    }
+
+
+def encoded(rows, tmp_path):
+    """The rows through a cached map, as the workflow does it: the columns come in chunks of 1,000."""
+    (tmp_path / "n.csv").write_text("n\n" + "\n".join(map(str, range(2500))))
+    numbers = datasets.load_dataset("csv", data_files=str(tmp_path / "n.csv"), cache_dir=str(tmp_path))["train"]
+
+    def encode(batch, indices):
+        return {name: values[batch["n"]] for name, values in rows.items()}
+
+    return numbers.map(encode, batched=True, with_indices=True, remove_columns=["n"], features=FEATURES)
+
+
+@pytest.mark.parametrize("resident_bytes", [2**31, 0], ids=["resident", "memory-mapped"])
+def test_a_batch_has_the_rows_asked_for_in_their_order(rows, tmp_path, resident_bytes):
+    columns = Columns(encoded(rows, tmp_path), resident_bytes)
+    wanted = torch.tensor([2499, 0, 1000, 999, 1000, 7])
+    batch = columns.batch(wanted)
+    assert list(batch) == list(rows)
+    for name, values in rows.items():
+        assert np.array_equal(batch[name].numpy(), values[wanted.numpy()])
+        assert np.array_equal(columns.tensor(name).numpy(), values)
+        assert batch[name].dtype == torch.from_numpy(values).dtype
+
+
+def test_writing_into_a_batch_does_not_change_the_column(rows, tmp_path):
+    columns = Columns(encoded(rows, tmp_path))
+    columns.batch(torch.arange(3))["image"].zero_()
+    assert np.array_equal(columns.batch(torch.arange(3))["image"].numpy(), rows["image"][:3])
+
+
+def test_a_selection_of_rows_is_respected(rows, tmp_path):
+    columns = Columns(encoded(rows, tmp_path).select([5, 3, 8]))
+    assert columns.batch(torch.tensor([0, 2]))["label"].tolist() == rows["label"][[5, 8]].tolist()
+
+
+def test_a_second_encoding_reads_the_cache(tmp_path):
+    (tmp_path / "n.csv").write_text("n\n1\n2\n3\n")
+    numbers = datasets.load_dataset("csv", data_files=str(tmp_path / "n.csv"), cache_dir=str(tmp_path))["train"]
+    calls = []
+
+    def encode(batch, indices):
+        calls.append(indices)
+        return {"double": np.array(batch["n"]) * 2}
+
+    features = datasets.Features(double=datasets.Value("int64"))
+    for key in ("a", "a", "b"):
+        columns = encode_dataset(numbers, encode, features, key, "Encoding")
+        assert columns.tensor("double").tolist() == [2, 4, 6]
+    assert calls == [[0, 1, 2], [0, 1, 2]]
+
+
+def test_missing_values_and_ragged_rows_are_refused():
+    missing = datasets.Dataset.from_dict({"x": [1, None]}, features=datasets.Features(x=datasets.Value("int64")))
+    with pytest.raises(HubmodelsError, match="missing values"):
+        Columns(missing)
+    ragged = datasets.Dataset.from_dict({"x": [[1], [1, 2]]})
+    with pytest.raises(HubmodelsError, match="no fixed shape"):
+        Columns(ragged)

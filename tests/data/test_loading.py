@@ -1,0 +1,87 @@
+"""Loading: names to splits, carving, and what bad input gets."""
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from hubmodels.data.loading import load_data
+from hubmodels.recipe import DataArguments, HubmodelsError
+
+
+def test_digits_are_the_images_of_scikit_learn():
+    from sklearn.datasets import load_digits
+
+    loaded = load_data(DataArguments(dataset="sklearn:digits"))
+    whole = datasets.concatenate_datasets(list(loaded.splits.values()))
+    assert len(whole) == 1797
+    assert loaded.carved == ("test", "validation")
+    ours = sorted((np.asarray(row["image"]).astype(int).tobytes(), row["label"]) for row in whole)
+    theirs = load_digits()
+    pixels = np.round(theirs.images * (255 / 16)).astype(int)
+    assert ours == sorted(zip([image.tobytes() for image in pixels], theirs.target.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "diabetes", "iris", "linnerud", "wine"])
+def test_every_bundled_table_loads(name):
+    loaded = load_data(DataArguments(dataset=f"sklearn:{name}"))
+    assert all(len(split) for split in loaded.splits.values())
+
+
+def test_carved_splits_are_the_same_each_time_and_share_no_row(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("x\n" + "\n".join(map(str, range(100))))
+    first, second = (load_data(DataArguments(dataset=str(path))) for _ in range(2))
+    other = load_data(DataArguments(dataset=str(path), split_seed=1))
+    values = {name: split["x"][:] for name, split in first.splits.items()}
+    assert {name: split["x"][:] for name, split in second.splits.items()} == values
+    assert other.splits["test"]["x"][:] != values["test"]
+    assert sorted(values["train"] + values["validation"] + values["test"]) == list(range(100))
+    assert (len(values["train"]), len(values["validation"]), len(values["test"])) == (72, 8, 20)
+    assert first.fingerprint == second.fingerprint != other.fingerprint
+
+
+def test_a_folder_of_images_loads_with_its_class_names(tmp_path):
+    for split in ("train", "test"):
+        for label in ("cat", "dog"):
+            for index in range(4):
+                (tmp_path / split / label).mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / split / label / f"{index}.png")
+    loaded = load_data(DataArguments(dataset=str(tmp_path), validation_fraction=0.25))
+    assert loaded.splits["train"].features["label"].names == ["cat", "dog"]
+    assert {name: len(split) for name, split in loaded.splits.items()} == {"train": 6, "validation": 2, "test": 8}
+
+
+def test_max_samples_limit_each_split():
+    loaded = load_data(DataArguments(dataset="sklearn:digits", max_train_samples=50, max_eval_samples=20))
+    assert {name: len(split) for name, split in loaded.splits.items()} == {"train": 50, "validation": 20, "test": 20}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "no data set"),
+        ({"dataset": "sklearn:digit"}, "did you mean 'digits'"),
+        ({"dataset": "./nowhere"}, "does not exist"),
+        ({"dataset": "/nowhere/data.csv"}, "does not exist"),
+        ({"dataset": "sklearn:digits", "test_split": "tset"}, "has no split 'tset'"),
+        ({"dataset": "sklearn:digits", "validation_fraction": 0.0001}, "cannot carve a validation split"),
+    ],
+)
+def test_a_wrong_data_set_is_refused_in_one_line(given, words):
+    with pytest.raises(HubmodelsError, match=words) as caught:
+        load_data(DataArguments(**given))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_split_is_refused(tmp_path):
+    for split, rows in (("train", "x\n1\n2\n"), ("test", "x\n")):
+        (tmp_path / f"{split}.csv").write_text(rows)
+    with pytest.raises(HubmodelsError, match="has no rows|cannot load"):
+        load_data(DataArguments(dataset=str(tmp_path)))
+
+
+def test_a_train_split_that_is_not_there_names_those_that_are(tmp_path):
+    (tmp_path / "test.csv").write_text("x\n1\n2\n")
+    with pytest.raises(HubmodelsError, match="its splits are test"):
+        load_data(DataArguments(dataset=str(tmp_path)))

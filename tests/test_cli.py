@@ -1,0 +1,103 @@
+"""The command line as a user types it. Real processes where start-up matters, `main` itself for the answers."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hubmodels.cli import main, parse_flags, recipe_fields
+from hubmodels.recipe import Recipe
+
+
+def ask(capsys, *words):
+    """Exit code, stdout and stderr of `hubmodels WORDS`."""
+    try:
+        code = main(list(words))
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["train", "--help"]])
+def test_help_and_list_import_nothing_heavy(words):
+    script = (
+        "import sys\nfrom hubmodels.cli import main\n"
+        f"try:\n    main({words!r})\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'matplotlib', 'sklearn', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    # 0.7 s on an idle machine; a suite on busy cores gets three times that before it is called slow.
+    assert time.perf_counter() - started < 2.1
+
+
+def test_the_console_script_and_python_m_answer_alike():
+    commands = [[sys.executable, "-m", "hubmodels"], [os.path.join(os.path.dirname(sys.executable), "hubmodels")]]
+    outputs = [subprocess.run([*command, "list"], capture_output=True, text=True, check=True).stdout for command in commands]
+    assert outputs[0] == outputs[1]
+    assert "cnn" in outputs[0]
+
+
+def test_list_gives_families_tasks_and_checkpoints_as_json(capsys):
+    code, out, _ = ask(capsys, "list", "--json")
+    listed = json.loads(out)
+    assert code == 0
+    assert {"cnn", "mlp"} <= set(listed["families"])
+    assert "image-classification" in listed["tasks"]
+    assert {"model_cards/mlp-fashion-mnist", "model_cards/cnn-fashion-mnist"} <= {
+        item["checkpoint"] for item in listed["checkpoints"]
+    }
+
+
+def test_flags_take_both_spellings_lists_and_lone_booleans():
+    fields = recipe_fields(Recipe(family="cnn", task="image-classification"))
+    words = "--learning-rate 3e-4 --hidden_sizes 32 64 --bf16 --max_steps=-1 --label_column_name fine".split()
+    assert parse_flags(words, fields) == {
+        "learning_rate": 3e-4,
+        "hidden_sizes": [32, 64],
+        "bf16": True,
+        "max_steps": -1,
+        "label_column_name": "fine",
+    }
+
+
+TRAIN = ["train", "--family", "mlp", "--task", "image-classification", "--dataset", "sklearn:digits"]
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ([], "COMMAND"),
+        (["trian"], "did you mean train"),
+        (["list", "--jsn"], "unknown argument --jsn"),
+        (["train"], "nothing to train"),
+        (["train", "--family", "mlp"], "--family needs --task"),
+        (["train", "--family", "mpl", "--task", "image-classification"], "did you mean 'mlp'"),
+        (["train", "--family", "mlp", "--task", "image-clasification"], "did you mean 'image-classification'"),
+        (["train", "--family", "mlp", "--task", "image-classification"], "no data set"),
+        (["train", "--config", "nowhere.yaml"], "no recipe at nowhere.yaml"),
+        ([*TRAIN, "--learning_rat", "1"], "did you mean learning_rate"),
+        ([*TRAIN, "--learning_rate", "fast"], "--learning_rate must be a number, got 'fast'"),
+        ([*TRAIN, "--learning_rate"], "--learning_rate needs a value"),
+        ([*TRAIN, "--learning_rate", "1", "2"], "takes one value"),
+        ([*TRAIN, "stray"], "unexpected argument 'stray'"),
+        ([*TRAIN, "--label_column_name", "lable"], "did you mean 'label'"),
+        ([*TRAIN, "--hidden_act", "rellu"], "rellu"),
+        (["train", "--model_name_or_path", "/nowhere"], "/nowhere"),
+        (["evaluate", "/nowhere"], "/nowhere"),
+        (["evaluate", "."], "recipe.yaml"),
+    ],
+)
+def test_wrong_input_gets_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, words, answer):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = ask(capsys, *words)
+    assert code == 2
+    assert answer in err
+    assert len(err.strip().splitlines()) == 1, err
+    assert "Traceback" not in err
+    assert not list(tmp_path.rglob("*.safetensors"))
