@@ -14,9 +14,10 @@ import json
 import logging
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import wrapt
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 FOLDER = Path(__file__).parent
-MAPS = ("id2label", "label2id")
-LABEL_FIELDS = (*MAPS, "problem_type")  # fields of every config that the data decide
+MAPS = {"id2label": dict | None, "label2id": dict | None}
+PROBLEM_TYPES = Literal["regression", "single_label_classification", "multi_label_classification"]
+LABEL_FIELDS = {**MAPS, "num_labels": int, "problem_type": PROBLEM_TYPES | None}  # of every config, with their types
 CONFIG, WEIGHTS, METRICS = "config.json", "model.safetensors", "metrics.json"
 REMEDY = "give the folder of a trained model or the id of a Hub repository"
 
@@ -87,8 +89,7 @@ def family_head(family: str, head: str) -> type["PreTrainedModel"]:
 def config_fields(family: str) -> dict[str, Any]:
     """The fields that a recipe's model section can set, with their types: the family's own and those of the labels."""
     cls = config_class(family)
-    own = list(inspect.get_annotations(cls))
-    return {name: cls.__dataclass_fields__[name].type for name in (*own, *LABEL_FIELDS)} | {"num_labels": int}
+    return {**inspect.get_annotations(cls), **LABEL_FIELDS}
 
 
 def config_help(family: str) -> dict[str, str]:
@@ -151,7 +152,7 @@ def auto_class(suffix: str) -> type:
     name = "AutoModel" if suffix == "Model" else f"AutoModel{suffix}"
     if hasattr(modeling_auto, name):
         return getattr(modeling_auto, name)
-    mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, {})
+    mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
     return type(name, (_BaseAutoModelClass,), {"_model_mapping": mapping, "__module__": __name__})
 
 
@@ -244,8 +245,10 @@ def build_config(family: str, values: dict[str, Any], base: "PreTrainedConfig | 
     check_names(values, fields, "model")
     kept = base.to_dict() if base is not None else {}
     try:
-        given = {name: value if name in MAPS else convert(value, fields[name], name) for name, value in values.items()}
+        given = {name: convert(value, fields[name], name) for name, value in values.items()}
         if given.get("id2label") is not None:
+            if sorted(map(str, given["id2label"])) != sorted(map(str, range(len(given["id2label"])))):
+                raise ValueError(f"id2label must map 0, 1, 2, ... to labels, got {given['id2label']}")
             given["id2label"] = {int(number): label for number, label in given["id2label"].items()}
             given.setdefault("label2id", {label: number for number, label in given["id2label"].items()})
             if given.setdefault("num_labels", len(given["id2label"])) != len(given["id2label"]):
@@ -375,22 +378,19 @@ def find_file(path_or_id: str | os.PathLike, name: str, revision: str | None = N
     path = check_source(source) / name
     if path.is_file():
         return str(path)
-    found = None
-    if not path.parent.is_dir():
-        from transformers.utils import cached_file
-
-        try:
-            found = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
-        except (OSError, ValueError) as error:
-            raise HubmodelsError(f"cannot load {source}: {one_line(error)}; {REMEDY}") from None
-    if found is None:
+    if path.parent.is_dir():
         raise HubmodelsError(f"{source} has no {name}; {REMEDY}")
-    return found
+    from transformers.utils import cached_file
+
+    try:
+        return cached_file(source, name, revision=revision)
+    except (OSError, ValueError) as error:
+        raise HubmodelsError(f"cannot load {source}: {one_line(error)}; {REMEDY}") from None
 
 
 def check_source(source: str) -> Path:
-    """The folder of a checkpoint, which need not exist where `source` can be a Hub id. Raises HubmodelsError when it can
-    be neither."""
+    """The folder of a checkpoint, which need not exist where `source` can be a Hub id. Raises HubmodelsError when it
+    can be neither."""
     from .recipe import HubmodelsError
 
     if os.path.isfile(source):

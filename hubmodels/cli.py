@@ -1,4 +1,4 @@
-"""The command line: `hubmodels list | train | evaluate`. Nothing heavy is imported before a command needs it."""
+"""The command line. Nothing heavy is imported before a command needs it: help and list answer at once."""
 
 import argparse
 import difflib
@@ -23,14 +23,14 @@ from .recipe import (
     type_hints,
 )
 
-MODEL_CARDS = Path(__file__).parent.parent / "model_cards"    # only in a checkout
+MODEL_CARDS = Path(__file__).parent.parent / "model_cards"  # only in a checkout
 
 
 class _Parser(argparse.ArgumentParser):
     """An error is one line that ends with the remedy, without the usage block."""
 
     def error(self, message: str) -> NoReturn:
-        if "invalid choice" in message:    # argparse lists the choices; add the nearest
+        if "invalid choice" in message:  # argparse lists the choices; add the nearest
             given = message.split("'")[1]
             hint = difflib.get_close_matches(given, [word.strip(" '),") for word in message.split()], n=1)
             message += f"; did you mean {hint[0]}?" if hint else ""
@@ -46,39 +46,79 @@ def build_parser() -> _Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     listing = commands.add_parser("list", help="the families, the tasks and the released checkpoints")
-    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.add_argument("--hub", action="store_true", help="list the models on the Hub that carry our tag instead")
+    listing.add_argument("--author", help="with --hub: only this user's or organisation's")
+    add_json_flag(listing)
     listing.set_defaults(run=run_list)
 
     training = commands.add_parser(
         "train",
         add_help=False,
         help="train or fine-tune on your data, measure beside a classical baseline, write the release folder",
-        description="Train by a recipe, measure on the test split, write <output_dir>/release. Any field of a recipe is a flag.",
+        description="Train by a recipe, measure on the test split, write <output_dir>/release. "
+        "Any field of a recipe is a flag.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     start = training.add_argument_group("where to start (one of)")
-    start.add_argument("--config", metavar="RECIPE", help="a recipe, YAML")
-    start.add_argument("--model-name-or-path", "--model_name_or_path", metavar="ID", help="a checkpoint to fine-tune: folder or Hub id")
-    start.add_argument("--family", help="a family, with its defaults (needs --task)")
-    training.add_argument("--task", help="a task by its Hub tag: image-classification, ...")
-    training.add_argument("--no-baseline", "--no_baseline", action="store_true", help="do not fit the classical baseline")
-    training.add_argument("--json", action="store_true", help="print the results as JSON")
-    training.add_argument("-h", "--help", action="store_true", help="show this help; with --family also the family's fields")
+    add_flag(start, "config", metavar="RECIPE", help="a recipe, YAML")
+    add_flag(start, "model_name_or_path", metavar="ID", help="a checkpoint to fine-tune: folder or Hub id")
+    add_flag(start, "family", help="a family, with its defaults (needs --task)")
+    add_flag(training, "task", help="a task by its Hub tag: image-classification, ...")
+    add_flag(training, "no_baseline", action="store_true", help="do not fit the classical baseline")
+    add_flag(training, "push_to_hub", action="store_true", help="publish the release folder at the end")
+    add_flag(training, "hub_model_id", metavar="ID", help="with --push_to_hub: the repository, namespace/name")
+    add_flag(training, "hub_private_repo", action="store_true", help="with --push_to_hub: a new repository is private")
+    add_json_flag(training)
+    training.add_argument("-h", "--help", action="store_true", help="this help; with --family also the family's fields")
     training.set_defaults(run=run_train, takes_fields=True, parser=training)
 
     evaluation = commands.add_parser(
         "evaluate",
         help="measure a checkpoint on a data set",
-        description="Measure a checkpoint on a split of a data set, with 95 %% intervals. Fields of a recipe's data section are flags.",
+        description="Measure a checkpoint on a split of a data set, with 95 %% intervals. "
+        "Fields of a recipe's data section are flags.",
         allow_abbrev=False,
     )
     evaluation.add_argument("model", help="folder or Hub id")
-    evaluation.add_argument("--split", choices=("test", "validation", "train"), default="test")
-    evaluation.add_argument("--baseline", action="store_true", help="also fit the classical baseline on the training split")
-    evaluation.add_argument("--json", action="store_true", help="print JSON")
-    evaluation.set_defaults(run=run_evaluate, takes_fields=True, parser=evaluation)
+    add_flag(evaluation, "split", choices=("test", "validation", "train"), default="test", help="default: test")
+    add_flag(evaluation, "baseline", action="store_true", help="also fit the classical baseline on the training split")
+    add_json_flag(evaluation)
+    evaluation.set_defaults(run=run_evaluate, takes_fields=True)
+
+    publication = commands.add_parser("publish", help="upload a release folder in one commit, read it back, verify it")
+    publication.add_argument("folder", help="a release folder")
+    add_flag(publication, "repo_id", required=True, metavar="ID", help="the repository on the Hub, namespace/name")
+    add_flag(publication, "private", action="store_true", help="a new repository is private")
+    add_flag(publication, "tag", help="tag the commit, for example v1.0")
+    add_flag(publication, "create_pr", action="store_true", help="open a pull request instead of changing the branch")
+    add_flag(publication, "commit_message", metavar="TEXT", help="default: names the model and its metrics")
+    add_flag(publication, "parent_commit", metavar="SHA", help="refuse unless this is the head of the branch")
+    add_flag(publication, "dry_run", action="store_true", help="list what would be sent, change nothing")
+    add_flag(publication, "refresh_code", action="store_true", help="first renew the folder's code from the installed")
+    publication.set_defaults(run=run_publish)
+
+    verification = commands.add_parser("verify", help="check files, weights and golden output of a release")
+    verification.add_argument("model", help="folder or Hub id")
+    add_flag(verification, "revision", help="branch, tag or commit on the Hub")
+    verification.set_defaults(run=run_verify)
+
+    downloading = commands.add_parser("download", help="download a release from the Hub and verify it")
+    downloading.add_argument("model", help="Hub id")
+    add_flag(downloading, "revision", help="branch, tag or commit")
+    add_flag(downloading, "local_dir", metavar="FOLDER", help="where to; default: huggingface_hub's cache")
+    downloading.set_defaults(run=run_download)
     return parser
+
+
+def add_flag(parser: Any, name: str, **options: Any) -> None:
+    """A flag in both spellings, `--a-b` and `--a_b`."""
+    spellings = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))
+    parser.add_argument(*spellings, dest=name, **options)
+
+
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, for a program to read")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,10 +141,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_list(arguments: argparse.Namespace, rest: list[str]) -> None:
-    from .auto import list_families, list_recipes
+    if arguments.hub:
+        list_hub(arguments)
+        return
+    from .auto import family_tasks, list_families
     from .tasks import list_tasks
 
-    families = {family: list(list_recipes(family)) for family in list_families()}
+    families = {family: family_tasks(family) for family in list_families()}
     checkpoints = [read_checkpoint(path.parent) for path in sorted(MODEL_CARDS.glob("*/metrics.json"))]
     if arguments.json:
         print(json.dumps({"families": families, "tasks": list_tasks(), "checkpoints": checkpoints}, indent=2))
@@ -115,11 +158,27 @@ def run_list(arguments: argparse.Namespace, rest: list[str]) -> None:
     if checkpoints:
         print("\nReleased checkpoints")
         names = ("checkpoint", "family", "task", "weights", "metric")
-        rows = [names] + [tuple(checkpoint[name] for name in names) for checkpoint in checkpoints]
-        widths = [max(len(row[index]) for row in rows) for index in range(len(names))]
-        for row in rows:
-            print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_columns([names, *(tuple(checkpoint[name] for name in names) for checkpoint in checkpoints)])
     print("\nhubmodels train --help says how to train one on your data.")
+
+
+def list_hub(arguments: argparse.Namespace) -> None:
+    from .publishing import list_on_hub
+
+    models = list_on_hub(arguments.author)
+    if arguments.json:
+        print(json.dumps(models, indent=2))
+    elif not models:
+        print(f"no models with our tag on the Hub{f' by {arguments.author}' if arguments.author else ''}")
+    else:
+        names = ("id", "task", "last_modified", "downloads")
+        print_columns([names, *(tuple(str(model[name]) for name in names) for model in models)])
+
+
+def print_columns(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def read_checkpoint(folder: Path) -> dict[str, str]:
@@ -165,13 +224,21 @@ def run_train(arguments: argparse.Namespace, rest: list[str]) -> None:
         recipe = workflow.default_recipe(arguments.family, arguments.task)
     apply_fields(rest, recipe)
     workflow.require_output_dir(recipe)
+    if arguments.push_to_hub and not arguments.hub_model_id:  # found out before the training, not after it
+        raise HubmodelsError("--push_to_hub needs --hub_model_id NAMESPACE/NAME")
     outcome = workflow.train_and_release(recipe, baseline=not arguments.no_baseline)
-    if os.environ.get("RANK", "0") == "0":
-        if arguments.json:
-            print(json.dumps({"folder": str(outcome.folder), **outcome.results.to_dict()}, indent=2))
-        else:
-            print(outcome.results.table())
-            print(f"\nRelease folder: {outcome.folder}")
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if arguments.json:
+        print(json.dumps({"folder": str(outcome.folder), **outcome.results.to_dict()}, indent=2))
+    else:
+        print(outcome.results.table())
+        print(f"\nRelease folder: {outcome.folder}")
+    if arguments.push_to_hub:
+        from .publishing import publish
+
+        publication = publish(outcome.folder, arguments.hub_model_id, private=arguments.hub_private_repo or None)
+        print(publication, file=sys.stderr if arguments.json else sys.stdout)
 
 
 def recipe_fields(recipe: Recipe) -> dict[str, tuple[str, Any, str]]:
@@ -180,7 +247,10 @@ def recipe_fields(recipe: Recipe) -> dict[str, tuple[str, Any, str]]:
     from .tasks import get_task
 
     auto.check_family(recipe.family)
-    fields = {name: ("model", expected, "") for name, expected in auto.config_fields(recipe.family).items()}
+    texts = auto.config_help(recipe.family)
+    fields = {
+        name: ("model", expected, texts.get(name, "")) for name, expected in auto.config_fields(recipe.family).items()
+    }
     for section, cls in (("data", DataArguments), ("data", get_task(recipe.task)), ("training", TrainingArguments)):
         hints = type_hints(cls)
         for name, item in own_fields(cls).items():
@@ -201,8 +271,7 @@ def parse_flags(tokens: list[str], fields: dict[str, tuple[str, Any, str]]) -> d
         flag, equals, inline = token.partition("=")
         name = flag[2:].replace("-", "_")
         if name not in fields:
-            hint = nearest(name, fields)
-            raise HubmodelsError(f"unknown flag {flag}{hint.replace(repr(name), name) or ' (see --help for the fields)'}")
+            raise HubmodelsError(f"unknown flag {flag}{nearest(name, fields) or ' (see --help for the fields)'}")
         position += 1
         words = [inline] if equals else []
         while not equals and position < len(tokens) and not tokens[position].startswith("--"):
@@ -254,9 +323,10 @@ def print_train_help(arguments: argparse.Namespace) -> None:
         from . import auto
 
         auto.check_family(arguments.family)
-        print(f"fields of the section model, for {arguments.family} (their meaning is in its configuration file):")
+        texts = auto.config_help(arguments.family)
+        print(f"fields of the section model, for {arguments.family}:")
         for name, expected in auto.config_fields(arguments.family).items():
-            print(f"  --{name:<32}{describe(expected)}")
+            print(f"  --{name:<32}{texts.get(name) or describe(expected)}")
         print()
     for section, cls in classes:
         print(f"fields of the section {section}:")
@@ -280,6 +350,34 @@ def run_evaluate(arguments: argparse.Namespace, rest: list[str]) -> None:
     fields = {name: item for name, item in recipe_fields(recipe).items() if item[0] == "data"}
     results = workflow.evaluate_release(arguments.model, parse_flags(rest, fields), arguments.split, arguments.baseline)
     print(json.dumps(results.to_dict(), indent=2) if arguments.json else results.table())
+
+
+# --- the Hub ---
+
+
+def run_publish(arguments: argparse.Namespace, rest: list[str]) -> None:
+    start_logging()
+    from .publishing import publish
+
+    names = ("repo_id", "tag", "create_pr", "commit_message", "parent_commit", "dry_run", "refresh_code")
+    options = {name: getattr(arguments, name) for name in names}
+    print(publish(arguments.folder, private=arguments.private or None, **options))
+
+
+def run_verify(arguments: argparse.Namespace, rest: list[str]) -> None:
+    start_logging()
+    from .publishing import verify
+
+    print(verify(arguments.model, revision=arguments.revision))
+
+
+def run_download(arguments: argparse.Namespace, rest: list[str]) -> None:
+    start_logging()
+    from .publishing import download
+
+    folder, verification = download(arguments.model, revision=arguments.revision, local_dir=arguments.local_dir)
+    print(verification)
+    print(folder)
 
 
 def start_logging() -> None:

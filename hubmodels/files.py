@@ -21,7 +21,7 @@ def sync_path(path: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; when the block ends well it is synced and renamed to `path`, else removed."""
+    """Gives a temporary path beside `path`: synced and renamed to `path` when the block ends well, else removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)

@@ -98,7 +98,9 @@ class TrainingArguments:
     fp16: bool = option(False, "float16 autocast with loss scaling (GPU)")
     tf32: bool = option(True, "TF32 matrix products on GPUs that have them")
     torch_compile: bool = option(False, "compile the forward pass with torch.compile")
-    auto_find_batch_size: bool = option(False, "halve the batch on out-of-memory, accumulating to keep the global batch")
+    auto_find_batch_size: bool = option(
+        False, "halve the batch on out-of-memory, accumulating to keep the global batch"
+    )
     eval_strategy: Literal["no", "steps", "epoch"] = option("epoch", "when to evaluate on the validation split")
     eval_steps: int = option(500, "optimizer steps between evaluations with eval_strategy steps")
     save_strategy: Literal["no", "steps", "epoch"] = option("epoch", "when to write a checkpoint")
@@ -128,7 +130,13 @@ class TrainingArguments:
         for name in ("num_train_epochs", "learning_rate", "adam_epsilon"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
-        for name in ("weight_decay", "warmup_steps", "max_grad_norm", "early_stopping_threshold", "dataloader_num_workers"):
+        for name in (
+            "weight_decay",
+            "warmup_steps",
+            "max_grad_norm",
+            "early_stopping_threshold",
+            "dataloader_num_workers",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         for name in ("adam_beta1", "adam_beta2", "momentum", "label_smoothing_factor", "ema_decay"):
@@ -220,7 +228,14 @@ def describe(expected: Any) -> str:
         return "one of " + ", ".join(map(str, arguments))
     if origin in (list, tuple):
         return f"a list of {describe(arguments[0])}" if arguments else "a list"
-    names = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "none", dict: "a mapping"}
+    names = {
+        int: "an integer",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        type(None): "none",
+        dict: "a mapping",
+    }
     return names.get(expected, getattr(expected, "__name__", str(expected)))
 
 
@@ -259,7 +274,7 @@ class Recipe:
     data: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
-    model_name_or_path: str | None = None    # the checkpoint that was or will be fine-tuned
+    model_name_or_path: str | None = None  # the checkpoint that was or will be fine-tuned
 
     @classmethod
     def from_dict(cls, values: Any, origin: str = "the recipe") -> "Recipe":

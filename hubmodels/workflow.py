@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from transformers.utils import cached_file
 
 from . import auto
 from .data import Batches, Columns, LoadedData, StreamedBatches, encode_dataset, load_data
@@ -54,7 +53,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True) -> Outcome:
     columns = encode_splits(task, rows, processor, values, lazy=("train",) if data_arguments.streaming else ())
     torch.manual_seed(arguments.seed)
     if checkpoint:
-        model, _ = auto.load_model(checkpoint, recipe.family, task.head, values | recipe.model)
+        model = auto.load_model(checkpoint, recipe.family, task.head, values | recipe.model)
     else:
         model = auto.build_model(recipe.family, task.head, values | recipe.model)
     transform = task.transform(processor, values, training=False)
@@ -70,8 +69,12 @@ def train_and_release(recipe: Recipe, baseline: bool = True) -> Outcome:
         transform=task.transform(processor, values, training=True),
         evaluate=validate,
         metric_for_best_model=arguments.metric_for_best_model or task.main_metric,
-        greater_is_better=task.greater_is_better if arguments.greater_is_better is None else arguments.greater_is_better,
+        greater_is_better=task.greater_is_better
+        if arguments.greater_is_better is None
+        else arguments.greater_is_better,
         output_dir=arguments.output_dir,
+        recipe={name: value for name, value in recipe.to_dict().items() if name != "training"}
+        | {"fingerprint": loaded.fingerprint},
     )
     results, test_rows = measure(model, task, columns, processor, values, arguments, baseline)
     folder = Path(arguments.output_dir) / "release"
@@ -101,11 +104,11 @@ def evaluate_release(
         HubmodelsError: no such checkpoint, no recipe in it, or data that do not fit it.
     """
     recipe = read_recipe(model_name_or_path)
-    if "dataset" in overrides:    # another data set has other columns and splits
+    if "dataset" in overrides:  # another data set has other columns and splits
         recipe.data = {}
     recipe.data |= overrides
     data_arguments, task, arguments = parse_recipe(recipe)
-    model, _ = auto.load_model(model_name_or_path, recipe.family, task.head)
+    model = auto.load_model(model_name_or_path, recipe.family, task.head)
     processor = task.load_processor(model_name_or_path)
     values = {name: getattr(model.config, name) for name in task.config_fields}
     loaded = load_data(data_arguments)
@@ -155,7 +158,9 @@ def encode_splits(
         with PartialState().main_process_first():
             columns[name] = encode_dataset(
                 split,
-                lambda batch, numbers, features=split.features: task.encode(batch, numbers, features, processor, values),
+                lambda batch, numbers, features=split.features: task.encode(
+                    batch, numbers, features, processor, values
+                ),
                 features=task.encoded_features(processor, values),
                 key=[processor.to_dict(), repr(task), values],
                 description=f"Encoding {name}",
@@ -169,7 +174,7 @@ def make_batches(
     """The training batches: from encoded columns, or, streaming, encoded as the rows come."""
     if columns is not None:
         return Batches(columns, seed=arguments.seed, num_workers=arguments.dataloader_num_workers)
-    encode: Callable = lambda batch, numbers: task.encode(batch, numbers, rows.features, processor, values)    # noqa: E731
+    encode: Callable = lambda batch, numbers: task.encode(batch, numbers, rows.features, processor, values)  # noqa: E731
     return StreamedBatches(rows, encode, seed=arguments.seed)
 
 
@@ -220,7 +225,7 @@ def describe_run(run: Run, arguments: TrainingArguments, seconds: float) -> dict
         "date": datetime.now(UTC).date().isoformat(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seed": arguments.seed,
-        "hardware": describe_hardware(),
+        "hardware": run.hardware,
         "training_minutes": round(run.seconds / 60, 2),
         "total_minutes": round(seconds / 60, 2),
         "steps": run.steps,
@@ -230,36 +235,18 @@ def describe_run(run: Run, arguments: TrainingArguments, seconds: float) -> dict
     }
 
 
-def describe_hardware() -> str:
-    """The device and how many processes used it, in words."""
-    state = PartialState()
-    if torch.cuda.is_available():
-        return f"{state.num_processes} x {torch.cuda.get_device_name()}"
-    processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        processor = names[0] if names else processor
-    return f"{processor}, {torch.get_num_threads()} threads, {state.num_processes} process(es)"
-
-
 def read_recipe(model_name_or_path: str) -> Recipe:
     """The recipe of a release, from its folder or the Hub. Raises HubmodelsError where there is none."""
-    if os.path.isdir(model_name_or_path):
-        path = os.path.join(model_name_or_path, "recipe.yaml")
-    else:
-        auto.read_config(model_name_or_path, None)    # tells what is wrong with the name, if anything is
-        path = cached_file(model_name_or_path, "recipe.yaml", _raise_exceptions_for_missing_entries=False)
-    if path is None or not os.path.isfile(path):
-        raise HubmodelsError(f"{model_name_or_path} has no recipe.yaml: give the folder or Hub id of a hubmodels release")
-    return Recipe.load(path)
+    return Recipe.load(auto.find_file(model_name_or_path, "recipe.yaml"))
 
 
 def default_recipe(family: str, task: str) -> Recipe:
     """The family's defaults for a task, for data that has no recipe yet."""
     auto.check_family(family)
     get_task(task)
-    return Recipe.from_dict({"family": family, "task": task, **auto.family_recipe(family, task)}, f"{family}/recipe.yaml")
+    return Recipe.from_dict(
+        {"family": family, "task": task, **auto.family_recipe(family, task)}, f"{family}/recipe.yaml"
+    )
 
 
 def finetuning_recipe(model_name_or_path: str) -> Recipe:

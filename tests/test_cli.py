@@ -38,7 +38,9 @@ def test_help_and_list_import_nothing_heavy(words):
 
 def test_the_console_script_and_python_m_answer_alike():
     commands = [[sys.executable, "-m", "hubmodels"], [os.path.join(os.path.dirname(sys.executable), "hubmodels")]]
-    outputs = [subprocess.run([*command, "list"], capture_output=True, text=True, check=True).stdout for command in commands]
+    outputs = [
+        subprocess.run([*command, "list"], capture_output=True, text=True, check=True).stdout for command in commands
+    ]
     assert outputs[0] == outputs[1]
     assert "cnn" in outputs[0]
 
@@ -56,7 +58,17 @@ def test_list_gives_families_tasks_and_checkpoints_as_json(capsys):
 
 def test_flags_take_both_spellings_lists_and_lone_booleans():
     fields = recipe_fields(Recipe(family="cnn", task="image-classification"))
-    words = "--learning-rate 3e-4 --hidden_sizes 32 64 --bf16 --max_steps=-1 --label_column_name fine".split()
+    words = [
+        "--learning-rate",
+        "3e-4",
+        "--hidden_sizes",
+        "32",
+        "64",
+        "--bf16",
+        "--max_steps=-1",
+        "--label_column_name",
+        "fine",
+    ]
     assert parse_flags(words, fields) == {
         "learning_rate": 3e-4,
         "hidden_sizes": [32, 64],
@@ -81,7 +93,7 @@ TRAIN = ["train", "--family", "mlp", "--task", "image-classification", "--datase
         (["train", "--family", "mlp", "--task", "image-clasification"], "did you mean 'image-classification'"),
         (["train", "--family", "mlp", "--task", "image-classification"], "no data set"),
         (["train", "--config", "nowhere.yaml"], "no recipe at nowhere.yaml"),
-        ([*TRAIN, "--learning_rat", "1"], "did you mean learning_rate"),
+        ([*TRAIN, "--learning_rat", "1"], "did you mean 'learning_rate'"),
         ([*TRAIN, "--learning_rate", "fast"], "--learning_rate must be a number, got 'fast'"),
         ([*TRAIN, "--learning_rate"], "--learning_rate needs a value"),
         ([*TRAIN, "--learning_rate", "1", "2"], "takes one value"),

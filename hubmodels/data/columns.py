@@ -1,7 +1,7 @@
 """Encoded columns: each row is encoded once into Arrow, and whole batches are read from there as tensors.
 
-Going through `dataset[i:j]` costs 2.8 ms for 128 rows of 784 bytes; the same rows gathered from the Arrow buffer seen as
-one tensor cost 0.02 ms.
+Going through `dataset[i:j]` costs 2.8 ms for 128 rows of 784 bytes; the same rows gathered from the Arrow buffer seen
+as one tensor cost 0.02 ms.
 """
 
 import math
@@ -63,7 +63,11 @@ class _Column:
         num_rows = len(chunk)
         if isinstance(chunk, pyarrow.ExtensionArray):
             chunk = chunk.storage
-        while hasattr(chunk, "flatten") and not isinstance(chunk, pyarrow.StructArray) and pyarrow.types.is_nested(chunk.type):
+        while (
+            hasattr(chunk, "flatten")
+            and not isinstance(chunk, pyarrow.StructArray)
+            and pyarrow.types.is_nested(chunk.type)
+        ):
             chunk = chunk.flatten()
         if chunk.null_count:
             raise HubmodelsError(f"column {name!r} has {chunk.null_count} missing values")

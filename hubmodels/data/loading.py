@@ -18,11 +18,11 @@ class LoadedData:
     """The splits train, validation and test, and what a release says of where they came from."""
 
     splits: datasets.DatasetDict
-    dataset: str               # as it was asked for
-    fingerprint: str           # changes when the training or test rows change
-    revision: str | None       # commit of a Hub data set
-    license: str | None        # as the data set states it
-    carved: tuple[str, ...]    # the splits that were carved here
+    dataset: str  # as it was asked for
+    fingerprint: str  # changes when the training or test rows change
+    revision: str | None  # commit of a Hub data set
+    license: str | None  # as the data set states it
+    carved: tuple[str, ...]  # the splits that were carved here
 
 
 def load_data(arguments: DataArguments) -> LoadedData:
@@ -41,7 +41,7 @@ def load_data(arguments: DataArguments) -> LoadedData:
     if names["train"] not in raw:
         hint = nearest(names["train"], raw) or f"; its splits are {', '.join(raw)}"
         raise HubmodelsError(f"data set {arguments.dataset} has no split {names['train']!r}{hint} (--train_split)")
-    for role in ("validation", "test"):    # a name that was chosen must exist; the default may be absent
+    for role in ("validation", "test"):  # a name that was chosen must exist; the default may be absent
         if names[role] not in raw and names[role] != role:
             raise HubmodelsError(
                 f"data set {arguments.dataset} has no split {names[role]!r}; its splits are {', '.join(raw)}"
@@ -55,7 +55,11 @@ def load_data(arguments: DataArguments) -> LoadedData:
         if role not in splits:
             splits["train"], splits[role] = _carve(splits["train"], fraction, arguments.split_seed, role)
             carved.append(role)
-    limits = {"train": arguments.max_train_samples, "validation": arguments.max_eval_samples, "test": arguments.max_eval_samples}
+    limits = {
+        "train": arguments.max_train_samples,
+        "validation": arguments.max_eval_samples,
+        "test": arguments.max_eval_samples,
+    }
     for role, limit in limits.items():
         if limit is not None and limit < len(splits[role]):
             splits[role] = splits[role].select(range(limit))
@@ -94,7 +98,9 @@ def _load_raw(arguments: DataArguments) -> dict[str, datasets.Dataset]:
     try:
         if path.is_file():
             if path.suffix not in FILE_BUILDERS:
-                raise HubmodelsError(f"cannot read {name}: the file types are {', '.join(FILE_BUILDERS)}, or give a folder")
+                raise HubmodelsError(
+                    f"cannot read {name}: the file types are {', '.join(FILE_BUILDERS)}, or give a folder"
+                )
             extra = {"sep": "\t"} if path.suffix == ".tsv" else {}
             return datasets.load_dataset(FILE_BUILDERS[path.suffix], data_files=os.fspath(path), **extra)
         return datasets.load_dataset(os.fspath(path) if path.exists() else name, **options)
@@ -113,12 +119,14 @@ def _load_sklearn(name: str) -> datasets.Dataset:
 
     names = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
     if name not in names:
-        raise HubmodelsError(f"unknown data set sklearn:{name}{nearest(name, names)}; scikit-learn ships {', '.join(names)}")
+        raise HubmodelsError(
+            f"unknown data set sklearn:{name}{nearest(name, names)}; scikit-learn ships {', '.join(names)}"
+        )
     loaded = getattr(bundled, f"load_{name}")(as_frame=True)
     if "images" in loaded:
         from PIL import Image
 
-        peak = loaded.images.max()    # digits are 0..16
+        peak = loaded.images.max()  # digits are 0..16
         pixels = np.round(loaded.images * (255 / peak)).astype(np.uint8)
         features = datasets.Features(
             image=datasets.Image(), label=datasets.ClassLabel(names=[str(item) for item in loaded.target_names])

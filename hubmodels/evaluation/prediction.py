@@ -45,7 +45,14 @@ def predict(
 
     Returns:
         One array an entry that `task_predict` gives, in the order of the rows.
+
+    Raises:
+        ValueError: there are no rows, or the batch size is below 1.
     """
+    if len(columns) == 0:
+        raise ValueError("there are no rows to predict; give a split with at least one")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     state = PartialState()
     model = extract_model_from_parallel(model)
     weight = next(model.parameters(), None)

@@ -238,6 +238,8 @@ def _array_image(array: np.ndarray, layout: str | None) -> np.ndarray:
         return array
     if array.dtype == bool:
         return array.astype(np.uint8) * 255
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"an image array must hold numbers, got {array.dtype}")
     low, high = array.min(), array.max()
     if np.issubdtype(array.dtype, np.floating):
         if not (low >= 0 and high <= 1):
@@ -245,8 +247,6 @@ def _array_image(array: np.ndarray, layout: str | None) -> np.ndarray:
                 f"floating-point images must be between 0 and 1, got {low:g} to {high:g}; divide by 255, or give uint8"
             )
         return np.rint(array * 255).astype(np.uint8)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"an image array must hold numbers, got {array.dtype}")
     if array.dtype == np.uint16:
         return _from_16_bits(array)
     if low < 0 or high > 255:

@@ -273,7 +273,7 @@ def _training_sentence(recipe: Recipe, provenance: Mapping[str, Any]) -> str:
     parts = []
     minutes = provenance.get("training_minutes")
     if minutes is not None:
-        parts.append(f"Trained in {format_number(minutes)} minutes")
+        parts.append(f"Trained in {minutes:,.3g} minutes")
     if provenance.get("hardware"):
         parts.append(f"on {provenance['hardware']}")
     if provenance.get("epochs"):

@@ -47,6 +47,11 @@ def check_release(folder: str | os.PathLike, max_bytes: int | None = None) -> Ve
     folder = Path(folder)
     verification = verify_folder(folder)
     names = release_files(folder)
+    if verification.foreign_code:
+        raise HubmodelsError(
+            f"{verification.foreign_code[0]} is not the code that is installed here, with which it was checked; "
+            "put the installed code in its place (--refresh_code), or publish with the version that made it"
+        )
     check_sizes(folder, names, max_bytes)
     for name in names:
         if (folder / name).is_symlink():

@@ -41,6 +41,22 @@ def write_code(folder: Path, model: Any, processor: Any, head: str) -> list[str]
     return sorted(set(names))
 
 
+def installed_code(name: str) -> Path | None:
+    """The file of this name among the families and processors that are installed here."""
+    package = Path(__file__).parents[1]
+    return next((path for folder in ("models/*", "processors") for path in package.glob(f"{folder}/{name}")), None)
+
+
+def foreign_code(folder: Path) -> list[str]:
+    """The Python files in a folder that are not, byte for byte, the installed ones of the same name."""
+    names = sorted(path.name for path in folder.glob("*.py"))
+    return [
+        name
+        for name in names
+        if (path := installed_code(name)) is None or path.read_bytes() != (folder / name).read_bytes()
+    ]
+
+
 def model_auto_map(model: Any, head: str) -> dict[str, str]:
     """Auto class -> `file.Class` for a model: its config, its body (where the family has one) and its head. A head for
     which transformers has no Auto class is what AutoModel gives, since nothing else could give it."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.hf_api import RepoFile
 
 from ..files import hash_file
@@ -164,7 +164,7 @@ def fetch_files(
     commit = attempt(lambda: api.repo_info(repo_id, revision=revision).sha, waits)
     listed = attempt(lambda: remote_files(api, repo_id, commit), waits)
     check_names(listed)
-    check_room(listed, where)
+    check_room(repo_id, commit, listed, where)
     for again in (True, False):
         # Into the cache by its name, so that from_pretrained finds the branch later without a network.
         asked = commit if "local_dir" in where else revision
@@ -193,12 +193,17 @@ def remove_file(path: Path) -> None:
         target.unlink(missing_ok=True)
 
 
-def check_room(listed: dict[str, RepoFile], where: dict[str, Any]) -> None:
-    """Refuse a download that cannot fit the disk before its first byte."""
+def check_room(repo_id: str, commit: str, listed: dict[str, RepoFile], where: dict[str, Any]) -> None:
+    """Refuse a download that cannot fit the disk before its first byte. What is here already needs no room."""
     folder = Path(where.get("local_dir") or where.get("cache_dir") or constants.HF_HUB_CACHE).expanduser().absolute()
+    needed = 0
+    for name, remote in listed.items():
+        cached = try_to_load_from_cache(repo_id, name, cache_dir=where.get("cache_dir"), revision=commit)
+        here = folder / name if "local_dir" in where else cached if isinstance(cached, str) else None
+        needed += 0 if here is not None and Path(here).is_file() else remote.size
     while not folder.exists():
         folder = folder.parent
-    needed, free = sum(remote.size for remote in listed.values()), shutil.disk_usage(folder).free
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise HubmodelsError(f"no room on the disk: {needed:,} bytes are needed, {free:,} are free at {folder}")
 

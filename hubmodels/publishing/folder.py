@@ -20,13 +20,14 @@ from typing import Any
 
 import torch
 
-from ..files import atomic_folder, hash_file, write_json
+from ..files import atomic_file, atomic_folder, hash_file, write_json
 from ..recipe import HubmodelsError, Recipe
 from .card import dataset_name, eval_results_yaml, render_card
-from .code import write_code
+from .code import foreign_code, installed_code, write_code
 from .golden import GOLDEN_FILE, reference_model, write_golden
-from .layout import METRICS_FILE, UNHASHED_FILES, WEIGHTS_FILE, release_files
+from .layout import METRICS_FILE, WEIGHTS_FILE, has_checksum, metrics_checksum, read_json, release_files
 from .verification import verify_folder
+from .weights import quiet_transformers
 
 
 def release(
@@ -49,7 +50,7 @@ def release(
     """Write a release folder. It appears whole or not at all; one that was there before is replaced at the end.
 
     Args:
-        folder: where; its name is the checkpoint's name.
+        folder: where; its name is the checkpoint's name, or its parent's where it is called `release`.
         model: a PreTrainedModel. Its weights are saved in float32; the model itself stays as it is.
         processor: what has `save_pretrained`, or None.
         task: tag, head, main_metric, metric_names and example() of a task.
@@ -59,7 +60,7 @@ def release(
         plots: each with name, caption and figure (matplotlib).
         data: dataset (as it was asked for), revision, fingerprint, license, carved (splits), num_rows (split -> rows).
         provenance: command, seed, hardware, training_minutes, steps, epochs, versions, date.
-        model_id: what the card's examples load; by default the folder's name.
+        model_id: what the card's examples load; by default the checkpoint's name.
         license: of the weights, as the Hub names licences.
         limits: sentences for the card, added to the general ones.
         with_code: copy the model's and the processor's Python files, so that plain transformers can load the release.
@@ -70,13 +71,14 @@ def release(
     Raises:
         HubmodelsError: the golden output is not finite, or the written folder does not give the same output.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     data, provenance = dict(data or {}), dict(provenance or {})
     provenance.setdefault("date", datetime.now(UTC).date().isoformat())
-    name = (model_id or folder.name).split("/")[-1]
+    name = model_id.split("/")[-1] if model_id else folder.parent.name if folder.name == "release" else folder.name
     saved = reference_model(model)
     with atomic_folder(folder) as temporary:
-        saved.save_pretrained(temporary)
+        with quiet_transformers():
+            saved.save_pretrained(temporary)
         if not (temporary / WEIGHTS_FILE).is_file():
             raise HubmodelsError("the weights exceed one file; a release holds them in a single model.safetensors")
         if processor is not None:
@@ -119,16 +121,33 @@ def release(
             "results": dict(results),
             "data": data,
             "provenance": provenance,
-            "checksums": {"algorithm": "sha256", "files": checksums(temporary)},
+        }
+        metrics["checksums"] = {
+            "algorithm": "sha256",
+            "metrics": metrics_checksum(metrics),
+            "files": {name: hash_file(temporary / name) for name in release_files(temporary) if has_checksum(name)},
         }
         write_json(temporary / METRICS_FILE, metrics)
         verify_folder(temporary, f"the release {name}")
     return folder
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 by file, of every file that has one."""
-    return {name: hash_file(folder / name) for name in release_files(folder) if name not in UNHASHED_FILES}
+def refresh_code(folder: str | os.PathLike) -> list[str]:
+    """Put the installed code in the place of a release's own, which another version made, and its checksums in
+    metrics.json. Gives the names of the files that changed."""
+    folder = Path(folder)
+    metrics = read_json(folder / METRICS_FILE)
+    changed = []
+    for name in foreign_code(folder):
+        if (installed := installed_code(name)) is None:
+            raise HubmodelsError(f"{name} is of no family or processor that is installed here; remove it")
+        with atomic_file(folder / name) as temporary:
+            temporary.write_bytes(installed.read_bytes())
+        changed.append(name)
+    if changed:
+        metrics["checksums"]["files"].update({name: hash_file(folder / name) for name in changed})
+        write_json(folder / METRICS_FILE, metrics)
+    return changed
 
 
 def _write_figures(folder: Path, plots: Sequence[Any]) -> list[tuple[str, str]]:

@@ -1,9 +1,10 @@
 """What a release folder may look like: the names, kinds and sizes of its files, looked at as bytes. Nothing is run."""
 
+import hashlib
 import json
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +23,7 @@ ALLOWED_SUFFIXES = (".json", ".jinja", ".jpg", ".md", ".png", ".py", ".safetenso
 ALLOWED_NAMES = (".gitattributes", ".gitignore", "LICENSE")
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth", ".t7")
 # What people add to a repository on the Hub without making it another model; it needs no checksum.
-HARMLESS_SUFFIXES = (".jpg", ".md", ".png", ".txt", ".wav")
+HARMLESS_SUFFIXES = (".jpg", ".md", ".png", ".wav")
 # First bytes of what must not hide under an allowed ending.
 FORBIDDEN_STARTS = {
     b"\x80\x02": "pickle", b"\x80\x03": "pickle", b"\x80\x04": "pickle", b"\x80\x05": "pickle",
@@ -43,6 +44,17 @@ def release_files(folder: Path) -> list[str]:
         if (path.is_file() or path.is_symlink()) and not name.startswith((".git/", ".cache/huggingface/")):
             found.append(name)
     return sorted(found)
+
+
+def has_checksum(name: str) -> bool:
+    """Whether metrics.json lists a file of this name."""
+    return name not in UNHASHED_FILES
+
+
+def metrics_checksum(metrics: Mapping[str, Any]) -> str:
+    """The SHA-256 of what metrics.json says beside the checksums, whatever its layout."""
+    values = {name: value for name, value in metrics.items() if name != "checksums"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def check_names(names: Iterable[str]) -> None:

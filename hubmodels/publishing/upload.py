@@ -23,6 +23,7 @@ from .card import format_interval
 from .checks import check_release
 from .connection import RETRY_WAITS, attempt, explain, hub_errors, is_transient, pause, status_of
 from .fetch import check_repo_id, fetch_files, git_hash, remote_files, same_content
+from .folder import refresh_code as refresh_code_files
 from .layout import CARD_FILE, HARMLESS_SUFFIXES, METRICS_FILE, UNHASHED_FILES, check_names, read_json, release_files
 from .verification import verify_folder
 
@@ -75,6 +76,7 @@ def publish(
     parent_commit: str | None = None,
     dry_run: bool = False,
     max_bytes: int | None = None,
+    refresh_code: bool = False,
     api: HfApi | None = None,
     waits: Sequence[float] = RETRY_WAITS,
 ) -> Publication:
@@ -90,6 +92,7 @@ def publish(
         parent_commit: refuse unless this is the head of the main branch.
         dry_run: only say what would be sent.
         max_bytes: refuse a larger release.
+        refresh_code: first put the installed code in the place of the folder's, if another version made that.
         api: the Hub; by default the one that huggingface_hub's environment variables and login name.
         waits: seconds between attempts while the network fails.
 
@@ -105,6 +108,8 @@ def publish(
         raise HubmodelsError(
             "a tag and a pull request were both asked for: tag the commit after the request was merged"
         )
+    if refresh_code and not dry_run:
+        refresh_code_files(folder)
     check_release(folder, max_bytes)
     message, description = describe_commit(folder)
     message = commit_message or message

@@ -9,7 +9,7 @@ import ast
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +17,7 @@ import yaml
 
 from ..files import hash_file
 from ..recipe import HubmodelsError, Recipe
+from .code import foreign_code
 from .golden import GOLDEN_FILE, check_golden
 from .layout import (
     CONFIG_FILE,
@@ -29,6 +30,7 @@ from .layout import (
     WEIGHTS_FILE,
     check_content,
     check_names,
+    metrics_checksum,
     read_json,
     release_files,
 )
@@ -46,13 +48,16 @@ class Verification:
     num_files: int  # whose checksums agree
     num_parameters: int
     deviation: float  # of the golden output, as a share of its scale
+    foreign_code: list[str] = field(default_factory=list)  # files that are not as installed here; they were not run
     revision: str | None = None  # commit, for a release from the Hub
 
     def __str__(self) -> str:
         revision = f" at {self.revision[:12]}" if self.revision else ""
+        names = ", ".join(self.foreign_code)
+        code = f"; its code ({names}) is not the one installed here: read it before you trust it" if names else ""
         return (
             f"{self.name}{revision}: verified. {self.num_files} checksums agree, {self.num_parameters:,} weights load, "
-            f"the golden output is reproduced (deviation {self.deviation:.1e} of its scale)"
+            f"the golden output is reproduced (deviation {self.deviation:.1e} of its scale){code}"
         )
 
 
@@ -80,7 +85,7 @@ def verify_folder(folder: str | os.PathLike, name: str | None = None) -> Verific
     except OSError as error:
         raise HubmodelsError(f"{name} is not verified: {error}") from None
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Verification(name, len(hashes), num_parameters, deviation)
+    return Verification(name, len(hashes), num_parameters, deviation, foreign_code(folder))
 
 
 # --- files ---
@@ -177,10 +182,13 @@ def _auto_map_references(folder: Path) -> list[str]:
 
 def read_checksums(folder: Path) -> dict[str, str]:
     """What metrics.json says of the other files."""
-    values = read_json(folder / METRICS_FILE).get("checksums")
+    metrics = read_json(folder / METRICS_FILE)
+    values = metrics.get("checksums")
     hashes = values.get("files") if isinstance(values, dict) else None
     if not isinstance(hashes, dict) or not hashes:
         raise HubmodelsError(f"{METRICS_FILE} lists no checksums, so nothing can be verified")
+    if values.get("metrics") != metrics_checksum(metrics):
+        raise HubmodelsError(f"{METRICS_FILE} is not what was released: the SHA-256 of its values differs")
     for name, value in hashes.items():
         if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
             raise HubmodelsError(f"the checksum of {name} in {METRICS_FILE} is no SHA-256")

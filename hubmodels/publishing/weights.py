@@ -122,10 +122,13 @@ def installed_class(config: Any) -> type:
     names = config.architectures or []
     module_name = type(config).__module__.replace(".configuration_", ".modeling_")
     module = importlib.import_module(module_name)
-    if len(names) != 1 or names[0] not in module.__all__:
-        classes = ", ".join(module.__all__)
-        raise HubmodelsError(f"architectures of {CONFIG_FILE} is {str(names)[:80]}; it must be one of {classes}")
-    return getattr(module, names[0])
+    models = {name: getattr(module, name) for name in module.__all__}
+    models = {name: cls for name, cls in models.items() if issubclass(cls, transformers.PreTrainedModel)}
+    if not isinstance(names, list) or len(names) != 1 or str(names[0]) not in models:
+        raise HubmodelsError(
+            f"architectures of {CONFIG_FILE} is {str(names)[:80]}; it must be one of {', '.join(models)}"
+        )
+    return models[names[0]]
 
 
 def check_shapes(model_class: type, config: Any, path: Path) -> None:

@@ -87,14 +87,16 @@ def confusion_figure(rows: Rows, names: list[str]) -> Any:
     counts = confusion_matrix(rows, num_classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     readable = num_classes <= 20
-    side = min(max(3.2, 0.46 * num_classes + 1.6), 10.0) if readable else 9.0
+    side = min(max(3.2, 0.46 * num_classes + 1.6), 10.0) if readable else 8.0
     figure, axes = new_figure(side + 0.8, side)
     # The square root lets a mistake of 1 % be seen beside a diagonal of 95 %.
     image = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
     ticks = range(0, num_classes, -(-num_classes // 50))
     labels = [shorten(names[index]) for index in ticks]
     size = 8 if readable else 6
-    if readable:
+    if max(map(len, labels)) <= 3:
+        axes.set_xticks(ticks, labels, size=size)
+    elif readable:
         axes.set_xticks(ticks, labels, size=size, rotation=45, ha="right", rotation_mode="anchor")
     else:
         axes.set_xticks(ticks, labels, size=size, rotation=90)
@@ -131,7 +133,8 @@ def reliability_figure(rows: Rows) -> Any:
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     above.grid(axis="y")
     title = f"expected calibration error {calibration_error(rows):.3f}"
-    above.legend(loc="upper left", title=title, alignment="left", title_fontsize=8)
+    # Above the axes, since any place inside may hold a bar.
+    figure.legend(loc="outside upper left", title=title, alignment="left", title_fontsize=8)
     below.bar((np.arange(NUM_BINS) + 0.5) / NUM_BINS, counts / counts.sum(), width=0.92 / NUM_BINS, color=GREY)
     below.set(xlabel="confidence of the prediction", ylabel="share of rows", ylim=(0, None))
     below.grid(axis="y")

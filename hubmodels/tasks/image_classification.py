@@ -30,6 +30,8 @@ BASELINE_ITERATIONS = 100
 # Inverse strengths of its L2 penalty. On Fashion-MNIST the first gives 0.846 and the last 0.836 to 0.841.
 BASELINE_PENALTIES = (0.01, 0.1, 1.0)
 
+MISTAKE_SIDE = 64  # larger images are averaged down to this many pixels a side in the figure of mistakes
+
 
 @dataclass(kw_only=True)
 class ImageClassification(Task):
@@ -388,7 +390,7 @@ class ImageClassification(Task):
             "from transformers import pipeline\n"
             "\n"
             'classifier = pipeline("image-classification", model="{model_id}")\n'
-            'print(classifier("picture.png"))  # a path, a URL or a PIL image: [{{"label": ..., "score": ...}}, ...]\n'
+            'print(classifier("picture.png"))  # a path, a URL or a PIL image: [{"label": ..., "score": ...}, ...]\n'
         )
 
 
@@ -572,13 +574,16 @@ def _mistakes_figure(rows: "Rows", columns: Any, names: list[str]) -> Any:
     """The 18 most confident mistakes, the worst first."""
     import numpy as np
     import torch
+    from torch.nn.functional import avg_pool2d
 
     from ..figures import house_style, new_figure
     from ._classification import shorten
 
     wrong = np.flatnonzero(rows["predictions"] != rows["labels"])
     worst = wrong[np.argsort(-rows["confidences"][wrong], kind="stable")][:18]
-    pixels = columns.batch(torch.from_numpy(worst))["pixel_values"].permute(0, 2, 3, 1).numpy()
+    pixels = columns.batch(torch.from_numpy(worst))["pixel_values"].float()
+    block = math.ceil(max(pixels.shape[2:]) / MISTAKE_SIDE)
+    pixels = avg_pool2d(pixels, block, ceil_mode=True).byte().permute(0, 2, 3, 1).numpy()
     ncols = min(6, len(worst))
     nrows = math.ceil(len(worst) / ncols)
     with house_style():
@@ -588,5 +593,5 @@ def _mistakes_figure(rows: "Rows", columns: Any, names: list[str]) -> Any:
         for axes, number, image in zip(grid.flat, worst, pixels, strict=False):
             axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
             true, predicted = (shorten(names[rows[name][number]], 17) for name in ("labels", "predictions"))
-            axes.set_title(f"{true}\n→ {predicted} {rows['confidences'][number]:.0%}", size=7, pad=3)
+            axes.set_title(f"{true}\n→ {predicted} ({rows['confidences'][number]:.0%})", size=7, pad=3)
     return figure

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class Records:
     def say(self, message: str) -> None:
         """A line above the bar."""
         if self.main:
-            self.bar.write(message)
+            self.bar.write(message, file=sys.stderr)
 
     def close(self) -> None:
         self.bar.close()

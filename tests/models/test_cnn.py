@@ -38,7 +38,7 @@ WRN = {"pre_activation": True, "hidden_sizes": [160, 320, 640], "depths": [4, 4,
 TINY = {
     "lenet": {**LENET, "hidden_sizes": [3, 5], "classifier_hidden_sizes": [12, 8], "num_labels": 3, "image_size": 16},
     "vgg": {**VGG11, "hidden_sizes": [4, 8], "depths": [1, 2], "classifier_hidden_sizes": [8, 8], "image_size": 8,
-            "classifier_dropout_prob": 0.1, "num_labels": 3, "conv_bias": True, "normalization": "batch_norm"},
+            "classifier_dropout_prob": 0.1, "num_labels": 3, "normalization": "batch_norm"},
     "basic": SMALL,
     "bottleneck": {**SMALL, "block": "bottleneck", "hidden_sizes": [8, 16], "stem_kernel_size": 7, "stem_stride": 2,
                    "stem_pool": True, "image_size": 16, "drop_path_rate": 0.1, "normalization": "group_norm"},

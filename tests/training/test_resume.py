@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file
 from toy_run import Worker
 
-# Everything that holds state: batch statistics, dropout, augmentation, averaged weights, accumulation over a partial last
-# step, a schedule with warm-up, and evaluations in between. 150 rows in steps of 2 x 16: 5 steps an epoch.
+# Everything that holds state: batch statistics, dropout, augmentation, averaged weights, accumulation over a partial
+# last step, a schedule with warm-up, and evaluations in between. 150 rows in steps of 2 x 16: 5 steps an epoch.
 JOB = {
     "augment": True, "ema_decay": 0.9, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 2,
-    "num_train_epochs": 8, "save_strategy": "steps", "save_steps": 3, "warmup_steps": 4, "weight_decay": 0.01, "pause": 0.004,
-    "slow_evaluation": 0.01,
+    "num_train_epochs": 8, "save_strategy": "steps", "save_steps": 3, "warmup_steps": 4, "weight_decay": 0.01,
+    "pause": 0.004, "slow_evaluation": 0.01,
 }  # fmt: skip
 
 

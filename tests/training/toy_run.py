@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+import torch._dynamo  # the first optimizer imports it, 2 s in every worker if not here
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
@@ -104,8 +105,8 @@ def make_model(kind: str, **options: object) -> nn.Module:
 
 
 def run_toy(output_dir: str | Path, kind: str = "classifier", **options: object) -> tuple[nn.Module, Run]:
-    """Train a toy; `options` are `model` (a dict), `num_rows`, `augment`, `pause` (seconds a micro-batch), `evaluate`, `wrap`
-    (transform -> transform) or training arguments."""
+    """Train a toy; `options` are training arguments, or what is popped below: `pause` is seconds a micro-batch, `wrap` makes
+    a transform of the transform."""
     model = options.pop("network", None) or make_model(kind, **options.pop("model", {}))
     transform = for_gan if kind == "gan" else augmented if options.pop("augment", False) else plain
     pause, wrap = options.pop("pause", 0), options.pop("wrap", None)
@@ -133,7 +134,9 @@ def do_job(job: dict) -> None:
         job["evaluate"] = lambda model: time.sleep(seconds) or {"accuracy": 0.5}
     model, run = run_toy(folder, job.pop("kind", "classifier"), **job)
     if int(os.environ.get("RANK", 0)) == 0:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "final.safetensors")
+        save_file(
+            {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "final.safetensors"
+        )
         (folder / "losses.json").write_text(json.dumps([line["loss"] for line in run.history if "loss" in line]))
 
 
@@ -165,6 +168,8 @@ class Worker:
     def __init__(self, job: dict, log: Path, environment: dict[str, str] | None = None) -> None:
         self.log = log
         self.folder = Path(job["output_dir"])
+        # The server looks for what it imports in PYTHONPATH only.
+        os.environ["PYTHONPATH"] = str(Path(__file__).parent)
         self.process = self.context.Process(target=work, args=(job, environment or {}, str(log)))
         self.process.start()
 

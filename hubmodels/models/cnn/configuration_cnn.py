@@ -27,7 +27,7 @@ class CnnConfig(PreTrainedConfig):
         WRN-28-10  block basic, pre_activation true, hidden_sizes [160, 320, 640], depths [4, 4, 4]
 
     Raises:
-        ValueError: a field has a value outside of the range that stands beside it.
+        huggingface_hub.errors.StrictDataclassError: a field has another type or lies outside of the range beside it.
     """
 
     model_type = "hubmodels_cnn"
@@ -57,7 +57,7 @@ class CnnConfig(PreTrainedConfig):
     pre_activation: bool = False  # normalisation and activation before each convolution (He et al. 2016)
 
     # Inside the blocks
-    normalization: Literal["batch_norm", "group_norm", "none"] = "batch_norm"
+    normalization: Literal["batch_norm", "group_norm", "none"] = "batch_norm"  # after each convolution, or before it
     num_norm_groups: int = 32  # groups of group_norm, >= 1; a width that it does not divide takes the common divisor
     conv_bias: bool | None = None  # whether convolutions have a bias; None: where no normalisation follows any
     hidden_act: str = "relu"  # activation, a name that transformers.activations.ACT2FN knows

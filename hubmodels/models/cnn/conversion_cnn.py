@@ -43,12 +43,15 @@ TORCHVISION_NAMES = {  # they count stages and convolutions from 1
 
 def convert_resnet(model: PreTrainedModel) -> CnnForImageClassification:
     """A transformers `ResNetForImageClassification`, of basic or bottleneck blocks, as a `CnnForImageClassification` in
-    evaluation mode. Raises ValueError for another model."""
-    theirs = model.config
-    if theirs.model_type != "resnet" or "classifier.1.weight" not in model.state_dict():
+    evaluation mode. Raises ValueError for another model, and for an activation other than ReLU, which transformers'
+    ResNet uses after the sums but not inside its blocks."""
+    theirs = getattr(model, "config", None)
+    if getattr(theirs, "model_type", None) != "resnet" or "classifier.1.weight" not in model.state_dict():
         raise ValueError(f"expected a ResNetForImageClassification of transformers, got {type(model).__name__}")
+    if theirs.hidden_act != "relu":
+        raise ValueError(f"only a ResNet with hidden_act relu can be converted, got {theirs.hidden_act}")
     names = (
-        "num_channels", "embedding_size", "hidden_sizes", "depths", "hidden_act", "downsample_in_first_stage",
+        "num_channels", "embedding_size", "hidden_sizes", "depths", "downsample_in_first_stage",
         "id2label", "label2id", "problem_type",
     )  # fmt: skip
     fields = {name: getattr(theirs, name) for name in names}

@@ -110,9 +110,9 @@ def branch_shapes(inputs: int, outputs: int, stride: int, config: CnnConfig) -> 
 
 
 def mark_residual_end(block: nn.Module, config: CnnConfig) -> None:
-    """With zero_init_residual, mark the module whose weight scales the whole branch: the last normalisation, or the last
-    convolution where none follows it. `_init_weights` reads the mark: transformers does not call it on the block, which
-    has no weights of its own."""
+    """With zero_init_residual, mark the module whose weight scales the whole branch: the last normalisation, or the
+    last convolution where none follows it. `_init_weights` reads the mark: transformers does not call it on the block,
+    which has no weights of its own."""
     has_last_norm = not config.pre_activation and config.normalization != "none"
     module = block.norms[-1] if has_last_norm else block.convs[-1]
     module.starts_at_zero = config.zero_init_residual

@@ -13,7 +13,7 @@ class MlpConfig(PreTrainedConfig):
     """What decides the network of an `MlpModel` and its heads.
 
     Raises:
-        ValueError: a field has a value outside of the range that stands beside it.
+        huggingface_hub.errors.StrictDataclassError: a field has another type or lies outside of the range beside it.
     """
 
     model_type = "hubmodels_mlp"
