@@ -1,10 +1,10 @@
 """The command line. Nothing heavy is imported before a command needs it: help and list answer at once."""
 
 import argparse
-import difflib
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,10 +30,8 @@ class _Parser(argparse.ArgumentParser):
     """An error is one line that ends with the remedy, without the usage block."""
 
     def error(self, message: str) -> NoReturn:
-        if "invalid choice" in message:  # argparse lists the choices; add the nearest
-            given = message.split("'")[1]
-            hint = difflib.get_close_matches(given, [word.strip(" '),") for word in message.split()], n=1)
-            message += f"; did you mean {hint[0]}?" if hint else ""
+        if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            message += nearest(found[1], re.findall(r"[\w-]+", found[2]))
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 

@@ -19,7 +19,7 @@ from . import auto
 from .data import Batches, Columns, LoadedData, StreamedBatches, encode_dataset, load_data
 from .evaluation import Results, evaluate, predict
 from .publishing import release
-from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, parse_section
+from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, check_names, parse_section
 from .tasks import Task, get_task
 from .training import Run, train
 
@@ -122,6 +122,7 @@ def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments
     """The checked arguments of a recipe's sections, and its task. Model fields are checked where the model is built."""
     task_class = get_task(recipe.task)
     auto.check_family(recipe.family)
+    check_names(recipe.model, auto.config_fields(recipe.family), "model")  # before the data are read
     data_arguments, task = parse_section(recipe.data, "data", DataArguments, task_class)
     (arguments,) = parse_section(recipe.training, "training", TrainingArguments)
     return data_arguments, task, arguments

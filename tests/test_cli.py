@@ -2,9 +2,9 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -28,12 +28,11 @@ def test_help_and_list_import_nothing_heavy(words):
         "import sys\nfrom hubmodels.cli import main\n"
         f"try:\n    main({words!r})\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'datasets', 'matplotlib', 'sklearn', 'numpy'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "assert not heavy, heavy\n"
+        # On an idle machine it is as long on the clock; processor time is the same on a busy one.
+        "import time\nassert time.process_time() < 0.7, time.process_time()"
     )
-    started = time.perf_counter()
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
-    # 0.7 s on an idle machine; a suite on busy cores gets three times that before it is called slow.
-    assert time.perf_counter() - started < 2.1
 
 
 def test_the_console_script_and_python_m_answer_alike():
@@ -85,7 +84,7 @@ TRAIN = ["train", "--family", "mlp", "--task", "image-classification", "--datase
     ("words", "answer"),
     [
         ([], "COMMAND"),
-        (["trian"], "did you mean train"),
+        (["trian"], "did you mean 'train'"),
         (["list", "--jsn"], "unknown argument --jsn"),
         (["train"], "nothing to train"),
         (["train", "--family", "mlp"], "--family needs --task"),
@@ -97,9 +96,15 @@ TRAIN = ["train", "--family", "mlp", "--task", "image-classification", "--datase
         ([*TRAIN, "--learning_rate", "fast"], "--learning_rate must be a number, got 'fast'"),
         ([*TRAIN, "--learning_rate"], "--learning_rate needs a value"),
         ([*TRAIN, "--learning_rate", "1", "2"], "takes one value"),
-        ([*TRAIN, "stray"], "unexpected argument 'stray'"),
+        ([*TRAIN, "stray"], "--dataset takes one value"),
+        (["train", "--family", "mlp", "--task", "image-classification", "stray"], "unexpected argument 'stray'"),
         ([*TRAIN, "--label_column_name", "lable"], "did you mean 'label'"),
         ([*TRAIN, "--hidden_act", "rellu"], "rellu"),
+        ([*TRAIN, "--push_to_hub"], "--hub_model_id"),
+        (["publish", "/nowhere", "--repo_id", "a/b"], "/nowhere"),
+        (["publish", "/nowhere"], "--repo-id"),
+        (["verify", "/nowhere"], "/nowhere"),
+        (["download", "no id"], "no id"),
         (["train", "--model_name_or_path", "/nowhere"], "/nowhere"),
         (["evaluate", "/nowhere"], "/nowhere"),
         (["evaluate", "."], "recipe.yaml"),
@@ -109,7 +114,8 @@ def test_wrong_input_gets_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     code, out, err = ask(capsys, *words)
     assert code == 2
-    assert answer in err
-    assert len(err.strip().splitlines()) == 1, err
+    last = re.split(r"[\r\n]+", err.strip())[-1]  # above it stand progress bars, at most
+    assert answer in last
+    assert err.count("error:") == 1, err
     assert "Traceback" not in err
     assert not list(tmp_path.rglob("*.safetensors"))

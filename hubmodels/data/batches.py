@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 
@@ -106,7 +107,7 @@ class Batches:
 
 
 class StreamedBatches:
-    """The rows of a `datasets.IterableDataset`, shuffled in a buffer and encoded as they come.
+    """The rows of a `datasets.IterableDataset` (or of a `Dataset`), shuffled in a buffer and encoded as they come.
 
     Every process reads the same stream and encodes only its own rows of each step, so that the global batch does not
     depend on the number of processes; resuming reads past what was seen, without encoding it.
@@ -130,6 +131,8 @@ class StreamedBatches:
         num_workers: int = 0,
         num_rows: int | None = None,
     ) -> None:
+        if isinstance(rows, datasets.Dataset):
+            num_rows, rows = len(rows), rows.to_iterable_dataset()
         self.rows = rows
         self.encode = encode
         self.seed = seed

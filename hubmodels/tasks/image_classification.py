@@ -1,17 +1,16 @@
 """Image classification: an image and its class. Augmentation, metrics, the logistic-regression baseline and figures."""
 
-import io
 import math
-import os
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, nearest, option
+from ..recipe import HubmodelsError, option
 from . import Baseline, Plot, Task
+from ._columns import class_names, class_numbers, label_column
+from ._images import byte_counts, image_column, read_pixels, survey_images
 
 if TYPE_CHECKING:
     import datasets
@@ -20,16 +19,12 @@ if TYPE_CHECKING:
 
     from . import Batch, Rows
 
-IMAGE_NAMES = ("image", "images", "img", "picture", "photo", "pixel_values")
-LABEL_NAMES = ("label", "labels", "class", "classes", "category", "target", "fine_label", "species")
-PATH_TYPES = ("string", "large_string", "binary", "large_binary")  # types that Arrow casts to undecoded images
 # Logistic regression sees at most this many numbers (rows x pixels x channels), which takes about two minutes.
 BASELINE_NUMBERS = 48_000_000
 BASELINE_SIDE = 32  # larger images are averaged down to this many pixels a side for it
 BASELINE_ITERATIONS = 100
 # Inverse strengths of its L2 penalty. On Fashion-MNIST the first gives 0.846 and the last 0.836 to 0.841.
 BASELINE_PENALTIES = (0.01, 0.1, 1.0)
-
 MISTAKE_SIDE = 64  # larger images are averaged down to this many pixels a side in the figure of mistakes
 
 
@@ -80,56 +75,9 @@ class ImageClassification(Task):
         """The image column, undecoded, and the class column, under their own names."""
         import datasets
 
-        features = dataset.features
-        image = self._image_column(features)
-        label = self._label_column(features, image)
+        image = image_column(dataset.features, self.image_column_name)
+        label = label_column(dataset.features, self.label_column_name, others=(image,))
         return dataset.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
-
-    def _image_column(self, features: "datasets.Features") -> str:
-        import datasets
-
-        if self.image_column_name is not None:
-            name = _existing(self.image_column_name, features, "image_column_name")
-            if not isinstance(features[name], datasets.Image) and _kind(features[name]) not in PATH_TYPES:
-                raise HubmodelsError(
-                    f"column {name!r} holds {_kind(features[name])}, not images or their paths; "
-                    f"choose another --image_column_name"
-                )
-            return name
-        found = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
-        if not found:
-            raise HubmodelsError(
-                f"the data set has no image column; its columns are {_columns(features)} "
-                f"(a column of image paths can be named with --image_column_name)"
-            )
-        return _choose(found, IMAGE_NAMES, "image", "image_column_name")
-
-    def _label_column(self, features: "datasets.Features", image: str) -> str:
-        import datasets
-
-        if self.label_column_name is not None:
-            name = _existing(self.label_column_name, features, "label_column_name")
-            if not _can_be_classes(features[name]):
-                raise HubmodelsError(
-                    f"column {name!r} holds {_kind(features[name])}, not classes (text, integers or class labels); "
-                    f"choose another --label_column_name"
-                )
-            return name
-        found = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-        if not found:
-            by_name = [name for name in features if name.lower() in LABEL_NAMES and name != image]
-            found = [name for name in by_name if _can_be_classes(features[name])]
-            if by_name and not found:
-                raise HubmodelsError(
-                    f"column {by_name[0]!r} holds {_kind(features[by_name[0]])}, not classes (text, integers or class "
-                    f"labels); name another column with --label_column_name"
-                )
-        if not found:
-            raise HubmodelsError(
-                f"the data set has no class column; its columns are {_columns(features)} "
-                f"(name the one with the classes with --label_column_name)"
-            )
-        return _choose(found, LABEL_NAMES, "class", "label_column_name")
 
     # ---------------------------------------------------------------- what the data decide
 
@@ -140,28 +88,20 @@ class ImageClassification(Task):
 
         from ..processors.processing_image import HubmodelsImageProcessor
 
+        column, _ = train.features
         size, channels = self._wanted_size(), self.num_channels
         if size is None or channels is None:
-            usual_size, all_grey = self._survey(train)
+            usual_size, all_grey = survey_images(train, column)
             size = size or usual_size
             channels = channels or (1 if all_grey else 3)
-        processor = HubmodelsImageProcessor(
-            size={"height": size[0], "width": size[1]}, num_channels=channels, image_mean=[0.0], image_std=[1.0]
-        )
-        counts = np.zeros((channels, 256), dtype=np.int64)
-        for rows, numbers in _batches(train, "Image statistics"):
-            pixels = _pixels(rows, numbers, _image_name(train.features), processor)
-            for channel in range(channels):
-                counts[channel] += np.bincount(pixels[:, channel].ravel(), minlength=256)
+        fields = {"size": {"height": size[0], "width": size[1]}, "num_channels": channels}
+        counts = byte_counts(train, column, HubmodelsImageProcessor(**fields))
         values = np.arange(256) / 255
-        total = counts.sum(axis=1, keepdims=True)
-        mean = (counts * values).sum(axis=1, keepdims=True) / total
-        std = np.sqrt((counts * (values - mean) ** 2).sum(axis=1) / total[:, 0])
+        total = counts.sum(axis=1)
+        mean = counts @ values / total
+        std = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / total)
         std = np.maximum(std, 1 / 255)  # images of one flat colour
-        return HubmodelsImageProcessor(
-            **{**processor.to_dict(), "image_mean": [round(value, 8) for value in mean[:, 0].tolist()],
-               "image_std": [round(value, 8) for value in std.tolist()]}
-        )  # fmt: skip
+        return HubmodelsImageProcessor(**fields, image_mean=mean.round(8).tolist(), image_std=std.round(8).tolist())
 
     def load_processor(self, path: str, **kwargs: Any) -> Any:
         """The image processor of a checkpoint; its size and channels stay, since the network was built for them."""
@@ -187,7 +127,8 @@ class ImageClassification(Task):
     def fit_config(self, train: "datasets.Dataset", processor: Any) -> dict[str, Any]:
         """Channels and size as the processor gives them. The classes are a class column's own names in their order, or
         the distinct texts or integers of the training rows, sorted."""
-        names = _class_names(train)
+        _, column = train.features
+        names = class_names(train, column)
         height, width = processor.size["height"], processor.size["width"]
         return {
             "num_channels": processor.num_channels,
@@ -201,29 +142,6 @@ class ImageClassification(Task):
             return None
         sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
         return sides[0], sides[-1]
-
-    def _survey(self, train: "datasets.Dataset") -> tuple[tuple[int, int], bool]:
-        """The usual (height, width), and whether all images are grey, from the files' headers."""
-        import numpy as np
-
-        from ..processors.processing_image import upright_size
-
-        sizes: Counter = Counter()
-        all_grey = True
-        column = _image_name(train.features)
-        for rows, numbers in _batches(train, "Image sizes"):
-            for value, number in zip(rows[column], numbers, strict=True):
-                with _Naming(number, column):
-                    image = _open(value)
-                    sizes[upright_size(image)] += 1
-                    all_grey &= image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
-        if not sizes:
-            raise HubmodelsError("the training split has no rows")
-        (common, count), *_ = sizes.most_common(1)
-        if 2 * count <= sizes.total():  # no usual size: the median of each side
-            sides = np.repeat(np.array(list(sizes)), list(sizes.values()), axis=0)
-            common = tuple(int(side) for side in np.median(sides, axis=0))
-        return common, all_grey
 
     # ---------------------------------------------------------------- rows -> tensors
 
@@ -242,12 +160,10 @@ class ImageClassification(Task):
         config_values: dict[str, Any],
     ) -> "Rows":
         """`pixel_values` (B, C, H, W) uint8 before normalisation, and `labels` (B,) int64 as the model numbers them."""
-        image = _image_name(features)
-        label = next(name for name in features if name != image)
-        pixels = _pixels(rows, row_numbers, image, processor)
+        image, label = features
         return {
-            "pixel_values": pixels,
-            "labels": _labels(rows[label], row_numbers, label, features[label], config_values["id2label"]),
+            "pixel_values": read_pixels(rows[image], row_numbers, image, processor),
+            "labels": class_numbers(rows[label], row_numbers, label, features[label], config_values["id2label"]),
         }
 
     def transform(
@@ -394,169 +310,6 @@ class ImageClassification(Task):
         )
 
 
-# -------------------------------------------------------------------- columns
-
-
-def _existing(name: str, features: "datasets.Features", flag: str) -> str:
-    if name not in features:
-        raise HubmodelsError(
-            f"the data set has no column {name!r}{nearest(name, features)}; "
-            f"its columns are {_columns(features)} (--{flag})"
-        )
-    return name
-
-
-def _choose(found: list[str], preferred: tuple[str, ...], what: str, flag: str) -> str:
-    if len(found) == 1:
-        return found[0]
-    for name in preferred:
-        for column in found:
-            if column.lower() == name:
-                return column
-    raise HubmodelsError(f"the data set has several {what} columns: {', '.join(found)}; choose one with --{flag}")
-
-
-def _columns(features: "datasets.Features") -> str:
-    return ", ".join(f"{name} ({_kind(kind)})" for name, kind in features.items())
-
-
-def _kind(feature: Any) -> str:
-    import datasets
-
-    if isinstance(feature, datasets.ClassLabel):
-        return "classes"
-    return feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
-
-
-def _can_be_classes(feature: Any) -> bool:
-    return _kind(feature) in ("classes", "string", "large_string", "bool") or _kind(feature).startswith(("int", "uint"))
-
-
-def _image_name(features: "datasets.Features") -> str:
-    import datasets
-
-    return next(name for name, kind in features.items() if isinstance(kind, datasets.Image))
-
-
-def _class_names(train: "datasets.Dataset") -> list[str]:
-    """The classes in the order of their numbers."""
-    import datasets
-
-    column = next(name for name, kind in train.features.items() if not isinstance(kind, datasets.Image))
-    feature = train.features[column]
-    if isinstance(feature, datasets.ClassLabel):
-        names = list(feature.names)
-    else:
-        # Dataset.unique would first copy all columns of a split that was carved.
-        batches = train.select_columns([column]).iter(batch_size=1000)
-        counts = Counter(value for rows in batches for value in rows[column])
-        values, num_rows = set(counts), counts.total()
-        if len(values) > 20 and 2 * len(values) > num_rows:
-            raise HubmodelsError(
-                f"column {column!r} has {len(values):,} different values in {num_rows:,} rows: these are not classes; "
-                f"choose another --label_column_name"
-            )
-        names = [str(value) for value in sorted(values - {None})]
-    if len(names) < 2:
-        raise HubmodelsError(f"column {column!r} has {len(names)} class(es); classification needs at least 2")
-    return names
-
-
-def _labels(values: list, row_numbers: list[int], column: str, feature: Any, id2label: dict[int, str]) -> "np.ndarray":
-    """The model's class numbers, matched by name. Raises HubmodelsError for a missing label or an unknown class."""
-    import datasets
-    import numpy as np
-
-    label2id = {name: int(index) for index, name in id2label.items()}
-    if isinstance(feature, datasets.ClassLabel):
-        known: dict[Any, int | None] = {index: label2id.get(name) for index, name in enumerate(feature.names)}
-    else:
-        known = {value: label2id.get(str(value)) for value in set(values) if value is not None}
-    numbers = [known.get(value) for value in values]
-    if None in numbers:
-        position = numbers.index(None)
-        value = values[position]
-        if value is None or (isinstance(feature, datasets.ClassLabel) and not 0 <= value < len(feature.names)):
-            raise HubmodelsError(
-                f"row {row_numbers[position]} has no class in column {column!r} (it holds {value!r}); "
-                f"drop such rows or choose another --label_column_name"
-            )
-        name = feature.names[value] if isinstance(feature, datasets.ClassLabel) else str(value)
-        shown = ", ".join(list(label2id)[:12]) + (", ..." if len(label2id) > 12 else "")
-        raise HubmodelsError(
-            f"row {row_numbers[position]}, column {column!r}: unknown class {name!r}{nearest(name, label2id)}; "
-            f"the model's {len(label2id)} classes are {shown}"
-        )
-    return np.array(numbers, dtype=np.int64)
-
-
-# -------------------------------------------------------------------- images
-
-
-class _Naming:
-    """Turns whatever goes wrong with an image into one line that names its row; decoders raise a dozen types."""
-
-    def __init__(self, number: int, column: str) -> None:
-        self.number, self.column = number, column
-
-    def __enter__(self) -> "_Naming":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception):
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise HubmodelsError(
-                f"row {self.number}, column {self.column!r}: cannot read the image: {reason}"
-            ) from error
-
-
-def _open(value: Any) -> Any:
-    """A PIL image, its pixels not yet decoded, from what an undecoded image column holds."""
-    import datasets
-    from PIL import Image, UnidentifiedImageError
-
-    if value is None:
-        raise ValueError("it is missing")
-    try:
-        if value["bytes"] is not None:
-            return Image.open(io.BytesIO(value["bytes"]))
-        if os.path.exists(value["path"]):
-            with open(value["path"], "rb") as file:
-                return Image.open(io.BytesIO(file.read()))
-    except UnidentifiedImageError:
-        raise ValueError("the bytes are of no image format that Pillow knows") from None
-    if "://" not in value["path"]:
-        raise ValueError(f"no file at {value['path']}")
-    return datasets.Image().decode_example(value)  # inside an archive, or remote
-
-
-def _pixels(rows: dict[str, list], row_numbers: list[int], column: str, processor: Any) -> "np.ndarray":
-    """One batch of images as (B, C, H, W) uint8, decoded one by one, so that only one large photo is in memory."""
-    naming = _Naming(next(iter(row_numbers), 0), column)
-
-    def images() -> Iterator[Any]:
-        for number, value in zip(row_numbers, rows[column], strict=True):
-            naming.number = number
-            yield _open(value)
-
-    with naming:
-        return processor.to_pixels(images())
-
-
-def _batches(dataset: "datasets.Dataset", description: str, batch_size: int = 500) -> Iterator[tuple[dict, range]]:
-    """Batches of rows with their row numbers, with a progress bar on the main process."""
-    from accelerate.utils import tqdm
-
-    total = len(dataset) if hasattr(dataset, "__len__") else None
-    start = 0
-    with tqdm(total=total, desc=description, unit=" images", leave=False) as bar:
-        for rows in dataset.iter(batch_size=batch_size):
-            count = len(next(iter(rows.values())))
-            yield rows, range(start, start + count)
-            start += count
-            bar.update(count)
-
-
 def _flat_pixels(columns: Any, rows: "np.ndarray", block: int) -> "np.ndarray":
     """(N, features) float32 in 0..255, averaged over blocks of block x block pixels."""
     import torch
@@ -587,11 +340,11 @@ def _mistakes_figure(rows: "Rows", columns: Any, names: list[str]) -> Any:
     ncols = min(6, len(worst))
     nrows = math.ceil(len(worst) / ncols)
     with house_style():
-        figure, grid = new_figure(1.25 * max(ncols, 2), 1.62 * nrows, nrows, ncols, squeeze=False)
+        figure, grid = new_figure(1.35 * max(ncols, 2), 1.72 * nrows, nrows, ncols, squeeze=False)
         for axes in grid.flat:
             axes.axis("off")
         for axes, number, image in zip(grid.flat, worst, pixels, strict=False):
             axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-            true, predicted = (shorten(names[rows[name][number]], 17) for name in ("labels", "predictions"))
+            true, predicted = (shorten(names[rows[name][number]], 16) for name in ("labels", "predictions"))
             axes.set_title(f"{true}\n→ {predicted} ({rows['confidences'][number]:.0%})", size=7, pad=3)
     return figure

@@ -167,9 +167,18 @@ def make_agreement(
 
 def compare_agreements(path: Path, saved: dict[str, Any], mine: dict[str, Any]) -> None:
     """Raises HubmodelsError that names the first value that differs."""
+    saved, mine = flatten(saved), flatten(mine)
     for name in dict.fromkeys([*saved, *mine]):
         if saved.get(name) != mine.get(name):
             raise HubmodelsError(
                 f"cannot go on from {path}: {name} was {saved.get(name)!r} and is now {mine.get(name)!r}; give the old "
                 "value, or start a new run in another --output_dir"
             )
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with names like `model.hidden_sizes`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

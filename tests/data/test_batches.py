@@ -184,3 +184,10 @@ def test_a_process_encodes_only_its_own_rows_of_a_stream() -> None:
 def test_a_whole_column_of_a_stream_is_refused() -> None:
     with pytest.raises(HubmodelsError, match="--streaming"):
         make_stream(5).tensor("labels")
+
+
+def test_a_data_set_in_memory_can_be_streamed_too_and_then_its_length_is_known() -> None:
+    rows = datasets.Dataset.from_dict({"row": list(range(10))})
+    stream = StreamedBatches(rows, lambda batch, numbers: {"row": np.array(batch["row"])}, seed=0)
+    assert stream.num_rows == 10
+    assert sorted(row for step in steps_of(stream, 0, batch_size=4) for row in rows_of(step)) == list(range(10))

@@ -153,7 +153,7 @@ def test_two_processes_split_the_rows_and_both_get_all(tmp_path) -> None:
     here = str(Path(__file__).parent)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     finished = subprocess.run(
-        [*command, str(script), str(tmp_path), here], timeout=120, capture_output=True, text=True, env=environment
+        [*command, str(script), str(tmp_path), here], timeout=300, capture_output=True, text=True, env=environment
     )
     assert finished.returncode == 0, finished.stderr
     for count in (7, 1):

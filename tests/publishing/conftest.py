@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-import matplotlib.figure
 import pytest
 import torch
 from huggingface_hub import HfApi
@@ -17,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hub_server import HubServer, User
 
 from hubmodels import auto
+from hubmodels.figures import new_figure
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
 from hubmodels.publishing import release
 from hubmodels.recipe import Recipe
@@ -39,8 +39,8 @@ def make_release(folder: Path, seed: int = 0, **changes: Any) -> Path:
         size={"height": 8, "width": 8}, num_channels=1, image_mean=[0.3], image_std=[0.4]
     )
     task = get_task("image-classification")()
-    figure = matplotlib.figure.Figure(figsize=(1, 1))
-    figure.add_subplot().plot([0, 1])
+    figure, axes = new_figure(2, 2)
+    axes.plot([0, 1])
     results = {
         "num_rows": 1000,
         "main_metric": "accuracy",

@@ -9,33 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_run import ToyClassifier, Worker, run_toy
+from toy_run import Stop, ToyClassifier, Worker, crash_after, run_toy
 
 from hubmodels.recipe import HubmodelsError
 
 # 5 steps an epoch, a checkpoint every second one, stopped in the middle of the second epoch.
 FIRST = {"save_strategy": "steps", "save_steps": 2, "augment": True, "ema_decay": 0.9, "num_train_epochs": 2}
 LATEST = {**FIRST, "resume_from_checkpoint": "latest"}
-
-
-class Stop(Exception):
-    """Ends a run as a crash would, without its leave to write anything."""
-
-
-def crash_after(batches: int):
-    count = 0
-
-    def wrap(transform):
-        def counted(batch, generator):
-            nonlocal count
-            count += 1
-            if count > batches:
-                raise Stop
-            return transform(batch, generator)
-
-        return counted
-
-    return wrap
 
 
 def crashed_run(folder: Path, batches: int = 7, **options: object) -> None:
@@ -176,7 +156,7 @@ def test_a_named_checkpoint_that_is_none_or_damaged_is_refused(tmp_path) -> None
         ({"bf16": True}, "bf16 was False and is now True"),
         ({"per_device_train_batch_size": 16}, r"rows in an optimizer step .* was 32 and is now 16"),
         ({"num_rows": 100}, "number of training rows was 150 and is now 100"),
-        ({"recipe": {"hidden_size": 3}}, "hidden_size was None and is now 3"),
+        ({"recipe": {"model": {"depths": [3, 4]}}}, r"model.depths was None and is now \[3, 4\]"),
         ({"model": {"norm": False}}, "belongs to another model: norm.bias differs"),
     ],
 )

@@ -32,7 +32,7 @@ def test_norms_biases_and_embeddings_are_not_decayed() -> None:
 
 
 def train_by_hand(model: nn.Module, optimizer: torch.optim.Optimizer, rate, num_epochs: int) -> list[float]:
-    """The loop that anybody would write: all rows in the epoch's order, clipped to norm 1. `rate` gives step -> factor."""
+    """The loop that anybody would write: rows in the epoch's order, clipped to norm 1. `rate` gives step -> factor."""
     columns, losses, step = ToyColumns(), [], 0
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     for epoch in range(num_epochs):

@@ -1,10 +1,12 @@
 """Small trainings for the tests, also as processes of their own: `torchrun ... toy_run.py JOB.json`, `Worker(job)`."""
 
+import contextlib
 import json
 import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +21,7 @@ from hubmodels.recipe import TrainingArguments
 from hubmodels.training import Run, train
 
 torch.set_num_threads(1)
+os.environ["ACCELERATE_USE_CPU"] = "true"  # what is proved here is proved on the CPU
 
 
 class ToyColumns:
@@ -105,8 +108,8 @@ def make_model(kind: str, **options: object) -> nn.Module:
 
 
 def run_toy(output_dir: str | Path, kind: str = "classifier", **options: object) -> tuple[nn.Module, Run]:
-    """Train a toy; `options` are training arguments, or what is popped below: `pause` is seconds a micro-batch, `wrap` makes
-    a transform of the transform."""
+    """Train a toy; `options` are training arguments or what is popped below: `pause` is seconds a micro-batch, `wrap`
+    makes a transform of the transform."""
     model = options.pop("network", None) or make_model(kind, **options.pop("model", {}))
     transform = for_gan if kind == "gan" else augmented if options.pop("augment", False) else plain
     pause, wrap = options.pop("pause", 0), options.pop("wrap", None)
@@ -126,10 +129,37 @@ def run_toy(output_dir: str | Path, kind: str = "classifier", **options: object)
     return model, run
 
 
+class Stop(Exception):
+    """Ends a run as a crash would, without its leave to write anything."""
+
+
+def crash_after(batches: int) -> Callable:
+    """For `wrap`: a transform that raises Stop after this many micro-batches."""
+    count = 0
+
+    def wrap(transform: Callable) -> Callable:
+        def counted(batch: dict, generator: torch.Generator | None) -> dict:
+            nonlocal count
+            count += 1
+            if count > batches:
+                raise Stop
+            return transform(batch, generator)
+
+        return counted
+
+    return wrap
+
+
 def do_job(job: dict) -> None:
     """Train as `job` says and leave `final.safetensors` and `losses.json` in its folder."""
     job = dict(job)
     folder = Path(job.pop("output_dir"))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"process-{os.environ.get('RANK', 0)}").write_text(str(os.getpid()))
+    if crash := job.pop("crash_after", 0):
+        with contextlib.suppress(Stop):
+            run_toy(folder, job.pop("kind", "classifier"), wrap=crash_after(crash), **job)
+        return
     if seconds := job.pop("slow_evaluation", 0):
         job["evaluate"] = lambda model: time.sleep(seconds) or {"accuracy": 0.5}
     model, run = run_toy(folder, job.pop("kind", "classifier"), **job)

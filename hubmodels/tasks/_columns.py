@@ -1,0 +1,146 @@
+"""Finding a data set's columns, and its classes, by type and name."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ..recipe import HubmodelsError, nearest
+
+if TYPE_CHECKING:
+    import datasets
+    import numpy as np
+
+LABEL_NAMES = ("label", "labels", "class", "classes", "category", "target", "fine_label", "species")
+
+
+def existing_column(name: str, features: "datasets.Features", flag: str) -> str:
+    """`name` if there is such a column. Raises HubmodelsError with the nearest one and the flag that chooses."""
+    if name not in features:
+        raise HubmodelsError(
+            f"the data set has no column {name!r}{nearest(name, features)}; "
+            f"its columns are {describe_columns(features)} (--{flag})"
+        )
+    return name
+
+
+def choose_column(found: list[str], preferred: tuple[str, ...], what: str, flag: str) -> str:
+    """The one column found, or of several the first with a preferred name. Raises HubmodelsError when neither decides."""
+    if len(found) == 1:
+        return found[0]
+    for name in preferred:
+        for column in found:
+            if column.lower() == name:
+                return column
+    raise HubmodelsError(f"the data set has several {what} columns: {', '.join(found)}; choose one with --{flag}")
+
+
+def describe_columns(features: "datasets.Features") -> str:
+    """The columns with their types, for an error message."""
+    return ", ".join(f"{name} ({kind_of(kind)})" for name, kind in features.items())
+
+
+def kind_of(feature: Any) -> str:
+    """A column's type in a word: classes, string, int64, Image, ..."""
+    import datasets
+
+    if isinstance(feature, datasets.ClassLabel):
+        return "classes"
+    return feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
+
+
+def can_be_classes(feature: Any) -> bool:
+    """Whether a column of this type can hold classes: class labels, text, integers, true and false."""
+    return kind_of(feature) in ("classes", "string", "large_string", "bool") or kind_of(feature).startswith(
+        ("int", "uint")
+    )
+
+
+def label_column(features: "datasets.Features", chosen: str | None, others: tuple[str, ...] = ()) -> str:
+    """The column with the classes: the `chosen` one, else the only one of class labels, else one of text or integers with
+    a usual name.
+
+    Raises:
+        HubmodelsError: there is none, there are several, or the chosen one holds no classes.
+    """
+    import datasets
+
+    if chosen is not None:
+        name = existing_column(chosen, features, "label_column_name")
+        if not can_be_classes(features[name]):
+            raise HubmodelsError(
+                f"column {name!r} holds {kind_of(features[name])}, not classes (text, integers or class labels); "
+                f"choose another --label_column_name"
+            )
+        return name
+    found = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    if not found:
+        by_name = [name for name in features if name.lower() in LABEL_NAMES and name not in others]
+        found = [name for name in by_name if can_be_classes(features[name])]
+        if by_name and not found:
+            raise HubmodelsError(
+                f"column {by_name[0]!r} holds {kind_of(features[by_name[0]])}, not classes (text, integers or class "
+                f"labels); name another column with --label_column_name"
+            )
+    if not found:
+        raise HubmodelsError(
+            f"the data set has no class column; its columns are {describe_columns(features)} "
+            f"(name the one with the classes with --label_column_name)"
+        )
+    return choose_column(found, LABEL_NAMES, "class", "label_column_name")
+
+
+def class_names(train: "datasets.Dataset", column: str) -> list[str]:
+    """The classes of a column in the order of their numbers: a class column's own, or the distinct texts or integers of
+    the training rows, sorted. Raises HubmodelsError when these are no classes."""
+    import datasets
+
+    feature = train.features[column]
+    if isinstance(feature, datasets.ClassLabel):
+        names = list(feature.names)
+    else:
+        # Dataset.unique would first copy all columns of a split that was carved.
+        batches = train.select_columns([column]).iter(batch_size=1000)
+        counts = Counter(value for rows in batches for value in rows[column])
+        values, num_rows = set(counts), counts.total()
+        if len(values) > 20 and 2 * len(values) > num_rows:
+            raise HubmodelsError(
+                f"column {column!r} has {len(values):,} different values in {num_rows:,} rows: these are not classes; "
+                f"choose another --label_column_name"
+            )
+        names = [str(value) for value in sorted(values - {None})]
+    if len(names) < 2:
+        raise HubmodelsError(f"column {column!r} has {len(names)} class(es); classification needs at least 2")
+    return names
+
+
+def class_numbers(
+    values: list, row_numbers: list[int], column: str, feature: Any, id2label: dict[int, str]
+) -> "np.ndarray":
+    """The model's numbers of the classes of a batch of rows, (B,) int64, matched by name.
+
+    Raises:
+        HubmodelsError: a row has no class, or one that the model does not know.
+    """
+    import datasets
+    import numpy as np
+
+    label2id = {name: int(index) for index, name in id2label.items()}
+    if isinstance(feature, datasets.ClassLabel):
+        known: dict[Any, int | None] = {index: label2id.get(name) for index, name in enumerate(feature.names)}
+    else:
+        known = {value: label2id.get(str(value)) for value in set(values) if value is not None}
+    numbers = [known.get(value) for value in values]
+    if None in numbers:
+        position = numbers.index(None)
+        value = values[position]
+        if value is None or (isinstance(feature, datasets.ClassLabel) and not 0 <= value < len(feature.names)):
+            raise HubmodelsError(
+                f"row {row_numbers[position]} has no class in column {column!r} (it holds {value!r}); "
+                f"drop such rows or choose another --label_column_name"
+            )
+        name = feature.names[value] if isinstance(feature, datasets.ClassLabel) else str(value)
+        shown = ", ".join(list(label2id)[:12]) + (", ..." if len(label2id) > 12 else "")
+        raise HubmodelsError(
+            f"row {row_numbers[position]}, column {column!r}: unknown class {name!r}{nearest(name, label2id)}; "
+            f"the model's {len(label2id)} classes are {shown}"
+        )
+    return np.array(numbers, dtype=np.int64)

@@ -1,0 +1,145 @@
+"""Reading the images of a data set: their column, sizes, modes and bytes."""
+
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..recipe import HubmodelsError
+from ._columns import choose_column, describe_columns, existing_column, kind_of
+
+if TYPE_CHECKING:
+    import datasets
+    import numpy as np
+
+IMAGE_NAMES = ("image", "images", "img", "picture", "photo", "pixel_values")
+PATH_TYPES = ("string", "large_string", "binary", "large_binary")  # types that Arrow casts to undecoded images
+
+
+def image_column(features: "datasets.Features", chosen: str | None) -> str:
+    """The column with the images: the `chosen` one (of images, or of their paths), else the only one of images.
+
+    Raises:
+        HubmodelsError: there is none, there are several, or the chosen one holds no images.
+    """
+    import datasets
+
+    if chosen is not None:
+        name = existing_column(chosen, features, "image_column_name")
+        if not isinstance(features[name], datasets.Image) and kind_of(features[name]) not in PATH_TYPES:
+            raise HubmodelsError(
+                f"column {name!r} holds {kind_of(features[name])}, not images or their paths; "
+                f"choose another --image_column_name"
+            )
+        return name
+    found = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
+    if not found:
+        raise HubmodelsError(
+            f"the data set has no image column; its columns are {describe_columns(features)} "
+            f"(a column of image paths can be named with --image_column_name)"
+        )
+    return choose_column(found, IMAGE_NAMES, "image", "image_column_name")
+
+
+def survey_images(train: "datasets.Dataset", column: str) -> tuple[tuple[int, int], bool]:
+    """The usual (height, width), and whether all images are grey, from the files' headers."""
+    import numpy as np
+
+    from ..processors.processing_image import upright_size
+
+    sizes: Counter = Counter()
+    all_grey = True
+    for rows, numbers in _batches(train, "Image sizes"):
+        for value, number in zip(rows[column], numbers, strict=True):
+            with _Naming(number, column):
+                image = open_image(value)
+                sizes[upright_size(image)] += 1
+                all_grey &= image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
+    if not sizes:
+        raise HubmodelsError("the training split has no rows")
+    (common, count), *_ = sizes.most_common(1)
+    if 2 * count <= sizes.total():  # no usual size: the median of each side
+        sides = np.repeat(np.array(list(sizes)), list(sizes.values()), axis=0)
+        common = tuple(int(side) for side in np.median(sides, axis=0))
+    return common, all_grey
+
+
+def byte_counts(train: "datasets.Dataset", column: str, processor: Any) -> "np.ndarray":
+    """How often each byte occurs in each channel over all images as the processor prepares them, (C, 256) int64."""
+    import numpy as np
+
+    counts = np.zeros((processor.num_channels, 256), dtype=np.int64)
+    for rows, numbers in _batches(train, "Image statistics"):
+        pixels = read_pixels(rows[column], numbers, column, processor)
+        for channel, values in enumerate(counts):
+            values += np.bincount(pixels[:, channel].ravel(), minlength=256)
+    return counts
+
+
+class _Naming:
+    """Turns whatever goes wrong with an image into one line that names its row; decoders raise a dozen types."""
+
+    def __init__(self, number: int, column: str) -> None:
+        self.number, self.column = number, column
+
+    def __enter__(self) -> "_Naming":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception):
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise HubmodelsError(
+                f"row {self.number}, column {self.column!r}: cannot read the image: {reason}"
+            ) from error
+
+
+def open_image(value: Any) -> Any:
+    """A PIL image, its pixels not yet decoded, from what an undecoded image column holds."""
+    import datasets
+    from PIL import Image, UnidentifiedImageError
+
+    if value is None:
+        raise ValueError("it is missing")
+    try:
+        if value["bytes"] is not None:
+            return Image.open(io.BytesIO(value["bytes"]))
+        if os.path.exists(value["path"]):
+            with open(value["path"], "rb") as file:
+                return Image.open(io.BytesIO(file.read()))
+    except UnidentifiedImageError:
+        raise ValueError("the bytes are of no image format that Pillow knows") from None
+    if "://" not in value["path"]:
+        raise ValueError(f"no file at {value['path']}")
+    return datasets.Image().decode_example(value)  # inside an archive, or remote
+
+
+def read_pixels(images: list, row_numbers: Sequence[int], column: str, processor: Any) -> "np.ndarray":
+    """A batch of undecoded images as (B, C, H, W) uint8, decoded one by one, so that only one large photo is in memory.
+
+    Raises:
+        HubmodelsError: an image cannot be read; it names the row and the column.
+    """
+    naming = _Naming(next(iter(row_numbers), 0), column)
+
+    def opened() -> Iterator[Any]:
+        for number, value in zip(row_numbers, images, strict=True):
+            naming.number = number
+            yield open_image(value)
+
+    with naming:
+        return processor.to_pixels(opened())
+
+
+def _batches(dataset: "datasets.Dataset", description: str, batch_size: int = 500) -> Iterator[tuple[dict, range]]:
+    """Batches of rows with their row numbers, with a progress bar on the main process."""
+    from accelerate.utils import tqdm
+
+    total = len(dataset) if hasattr(dataset, "__len__") else None
+    start = 0
+    with tqdm(total=total, desc=description, unit=" images", leave=False) as bar:
+        for rows in dataset.iter(batch_size=batch_size):
+            count = len(next(iter(rows.values())))
+            yield rows, range(start, start + count)
+            start += count
+            bar.update(count)
