@@ -3,8 +3,8 @@
     python scripts/benchmark.py training [--dataset zalando-datasets/fashion_mnist] [--rounds 5]
 
 Writes scripts/benchmarks/<date>-training.md. All methods train the same model with the same optimizer, schedule and
-clipping. They take turns, round after round in one process, so that a busy machine slows all of them; a process each for
-one thread and for all. Speed is rows a second from the first step to the last, without what comes before and after.
+clipping. They take turns, round after round in one process, so that a busy machine slows all of them; a process each
+for one thread and for all. Speed is rows a second from the first step to the last, without what comes before and after.
 """
 
 import argparse
@@ -23,6 +23,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+import accelerate
+import datasets
+import numpy as np
+import torch
+import transformers
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
+
+from hubmodels import auto, workflow
+from hubmodels.data import Batches, load_data
+from hubmodels.data import columns as columns_module
+from hubmodels.recipe import DataArguments, TrainingArguments
+from hubmodels.tasks import get_task
+from hubmodels.training import train
+from hubmodels.training.devices import cpu_name
 
 ROOT = Path(__file__).parents[1]
 # bf16 tensor-core peaks without sparsity, in TFLOP/s, from NVIDIA's data sheets.
@@ -49,9 +65,6 @@ TENSORS, TRANSFORM = "Trainer, tensors", "Trainer, with_transform"
 
 
 def list_works(num_rows: int) -> list[Work]:
-    import torch
-    import yaml
-
     cnn = yaml.safe_load((ROOT / "model_cards" / "cnn-fashion-mnist" / "recipe.yaml").read_text())["model"]
     every, few = (FLOATS, BYTES, OURS, TENSORS, TRANSFORM), (FLOATS, BYTES, OURS)
     works = [
@@ -64,7 +77,13 @@ def list_works(num_rows: int) -> list[Work]:
     if torch.cuda.is_available():
         works[-1].rows = num_rows
         works.append(
-            replace(works[-1], name="released CNN, bf16, compiled, batch 1024", batch_size=1024, torch_compile=True)
+            replace(
+                works[-1],
+                name="released CNN, bf16, compiled, batch 1024",
+                batch_size=1024,
+                torch_compile=True,
+                methods=few,
+            )
         )
     return works
 
@@ -73,11 +92,6 @@ class Data:
     """The training rows of an image data set in every form that a method wants."""
 
     def __init__(self, dataset: str, path: str | None) -> None:
-        from hubmodels import workflow
-        from hubmodels.data import load_data
-        from hubmodels.recipe import DataArguments
-        from hubmodels.tasks import get_task
-
         self.task = get_task("image-classification")()
         loaded = load_data(DataArguments(dataset=dataset, dataset_path=path, validation_fraction=0.001))
         self.rows = self.task.select(loaded.splits["train"])
@@ -109,21 +123,14 @@ class First:
 
 
 def make_model(work: Work, data: Data) -> object:
-    import torch
-
-    from hubmodels import auto
-
     torch.manual_seed(0)
     return auto.build_model(work.family, data.task.head, {**data.values, **work.model})
 
 
-def by_hand(work: Work, data: Data, model: object, floats: bool) -> float:
+def by_hand(work: Work, data: Data, model: torch.nn.Module, floats: bool) -> float:
     """The loop that somebody who cares for speed writes: everything in memory, whole batches by index, fused AdamW.
 
     Either pixels normalised once and kept as floats, or as bytes that are normalised in each step."""
-    import torch
-    from transformers import get_scheduler
-
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
     if work.family == "cnn":
@@ -135,7 +142,7 @@ def by_hand(work: Work, data: Data, model: object, floats: bool) -> float:
     factor = 1 / (torch.tensor(data.processor.image_std, device=device).view(1, -1, 1, 1) * 255)
     pixels = (pixels.to(device).float() - mean) * factor if floats else pixels.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
-    scheduler = get_scheduler("cosine", optimizer, 0, -(-work.rows // work.batch_size))
+    scheduler = transformers.get_scheduler("cosine", optimizer, 0, -(-work.rows // work.batch_size))
     if work.torch_compile:
         forward(pixel_values=pixels[: work.batch_size].float(), labels=labels[: work.batch_size]).loss.backward()
         optimizer.zero_grad()
@@ -158,35 +165,29 @@ def by_hand(work: Work, data: Data, model: object, floats: bool) -> float:
     return work.rows / (time.perf_counter() - started)
 
 
-def synchronize(device: object) -> None:
+def synchronize(device: torch.device) -> None:
     if device.type == "cuda":
-        import torch
-
         torch.cuda.synchronize()
 
 
-def ours(work: Work, data: Data, model: object) -> float:
+def ours(work: Work, data: Data, model: torch.nn.Module) -> float:
     """`hubmodels train` with its defaults, but for evaluations and checkpoints."""
-    from hubmodels.data import Batches
-    from hubmodels.recipe import TrainingArguments
-    from hubmodels.training import train
-
+    num_epochs = 3 if work.torch_compile else 1  # the first compiles
     arguments = TrainingArguments(
-        num_train_epochs=1, per_device_train_batch_size=work.batch_size, bf16=work.bf16, learning_rate=1e-3,
+        num_train_epochs=num_epochs, per_device_train_batch_size=work.batch_size, bf16=work.bf16, learning_rate=1e-3,
         torch_compile=work.torch_compile, eval_strategy="no", save_strategy="no",
     )  # fmt: skip
     columns = data.columns if work.rows == len(data) else First(data.columns, work.rows)
     with tempfile.TemporaryDirectory() as folder:
         batches = Batches(columns, seed=0)
-        return train(model, batches, arguments, transform=data.transform, output_dir=folder).samples_per_second
+        run = train(model, batches, arguments, transform=data.transform, output_dir=folder)
+    if num_epochs == 1:
+        return run.samples_per_second
+    return statistics.harmonic_mean(line["samples_per_second"] for line in run.history if line["epoch"] > 1)
 
 
-def trainer(work: Work, data: Data, model: object, with_transform: bool) -> float:
+def trainer(work: Work, data: Data, model: torch.nn.Module, with_transform: bool) -> float:
     """transformers' Trainer with its defaults, on tensors in memory or on images that are decoded as they come."""
-    import numpy as np
-    import torch
-    from transformers import Trainer, TrainerCallback, TrainingArguments
-
     mean, std = (np.array(value, np.float32) for value in (data.processor.image_mean, data.processor.image_std))
     rows: object
     if with_transform:
@@ -198,8 +199,6 @@ def trainer(work: Work, data: Data, model: object, with_transform: bool) -> floa
             pixels = [torch.from_numpy((array - mean[:, None, None]) / std[:, None, None]) for array in arrays]
             return {"pixel_values": pixels, "labels": batch[label]}
 
-        import datasets
-
         rows = data.rows.cast_column(image, datasets.Image()).select(range(work.rows)).with_transform(convert)
     else:
         pixels = data.columns.tensor("pixel_values")[: work.rows].float() / 255
@@ -208,7 +207,7 @@ def trainer(work: Work, data: Data, model: object, with_transform: bool) -> floa
         rows = [{"pixel_values": pixels[index], "labels": labels[index]} for index in range(work.rows)]
     moments = []
 
-    class Stamp(TrainerCallback):
+    class Stamp(transformers.TrainerCallback):
         def on_train_begin(self, *_: object, **__: object) -> None:
             moments.append(time.perf_counter())
 
@@ -216,16 +215,16 @@ def trainer(work: Work, data: Data, model: object, with_transform: bool) -> floa
             moments.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
+        arguments = transformers.TrainingArguments(
             folder, num_train_epochs=1, per_device_train_batch_size=work.batch_size, bf16=work.bf16, learning_rate=1e-3,
-            lr_scheduler_type="cosine", torch_compile=work.torch_compile, save_strategy="no", logging_steps=50, report_to="none",
-            remove_unused_columns=False, use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
+            lr_scheduler_type="cosine", torch_compile=work.torch_compile, save_strategy="no", logging_steps=50,
+            report_to="none", remove_unused_columns=False, use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
         )  # fmt: skip
-        Trainer(model=model, args=arguments, train_dataset=rows, callbacks=[Stamp()]).train()
+        transformers.Trainer(model=model, args=arguments, train_dataset=rows, callbacks=[Stamp()]).train()
     return work.rows / (moments[-1] - moments[0])
 
 
-METHODS: dict[str, Callable[[Work, Data, object], float]] = {
+METHODS: dict[str, Callable[[Work, Data, torch.nn.Module], float]] = {
     FLOATS: lambda work, data, model: by_hand(work, data, model, floats=True),
     BYTES: lambda work, data, model: by_hand(work, data, model, floats=False),
     OURS: ours,
@@ -236,8 +235,6 @@ METHODS: dict[str, Callable[[Work, Data, object], float]] = {
 
 def measure(works: list[Work], data: Data, rounds: int) -> dict[str, dict[str, list[float]]]:
     """Rows a second of every method in every round but the first, which warms up."""
-    import transformers
-
     transformers.logging.set_verbosity_error()
     speeds: dict[str, dict[str, list[float]]] = {work.name: {name: [] for name in work.methods} for work in works}
     for number in range(rounds + 1):
@@ -253,14 +250,8 @@ def measure(works: list[Work], data: Data, rounds: int) -> dict[str, dict[str, l
 
 def peak_memory(data: Callable[[], Data]) -> float:
     """MB of resident memory that an epoch of SimpleNet takes at its peak, above what the imports took."""
-    import torch
-    from accelerate import Accelerator
-
-    Accelerator()
+    accelerate.Accelerator()
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # imports what every optimizer imports
-    from matplotlib.backends import backend_agg  # noqa: F401
-    import hubmodels.training  # noqa: F401
-    import hubmodels.workflow  # noqa: F401
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     loaded = data()
@@ -270,10 +261,7 @@ def peak_memory(data: Callable[[], Data]) -> float:
 
 
 def utilisation(work: Work, data: Data, speed: float) -> float | None:
-    """Model FLOPs utilisation: the forward and backward products of a row times rows a second over the GPU's bf16 peak."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
+    """Model FLOPs utilisation: FLOPs of a row forward and backward, times rows a second, over the GPU's bf16 peak."""
     name = torch.cuda.get_device_name()
     peak = next((value for key, value in PEAKS.items() if key in name), None)
     if peak is None:
@@ -287,8 +275,6 @@ def utilisation(work: Work, data: Data, speed: float) -> float | None:
 
 def run_worker(arguments: argparse.Namespace) -> None:
     """One process of the benchmark: prints its figures as JSON on the last line."""
-    import torch
-
     torch.set_num_threads(arguments.threads)
     if arguments.worker == "speed":
         data = Data(arguments.dataset, arguments.dataset_path)
@@ -302,16 +288,12 @@ def run_worker(arguments: argparse.Namespace) -> None:
                 if work.bf16
             }
     elif arguments.worker == "start":
-        import hubmodels.workflow  # noqa: F401
-
         started = time.perf_counter()
         data = Data(arguments.dataset, arguments.dataset_path)
         result = {"seconds": time.perf_counter() - started, "encoding": data.encoding_seconds}
     else:
         if arguments.worker == "mapped":
-            from hubmodels.data import columns
-
-            columns.Columns = functools.partial(columns.Columns, resident_bytes=0)
+            columns_module.Columns = functools.partial(columns_module.Columns, resident_bytes=0)
         result = {"megabytes": peak_memory(lambda: Data(arguments.dataset, arguments.dataset_path))}
     print(json.dumps(result))
 
@@ -346,9 +328,6 @@ def speed_table(speeds: dict[str, dict[str, list[float]]], goals: dict[str, floa
 
 def report(arguments: argparse.Namespace) -> Path:
     """Measure everything and write the Markdown file."""
-    import torch
-    import transformers
-
     everything = torch.get_num_threads()
     lines = [
         f"# Training speed, {datetime.now(UTC).date().isoformat()}",
@@ -386,20 +365,13 @@ def report(arguments: argparse.Namespace) -> Path:
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
     print(text)
-    print(f"{transformers.__name__} {transformers.__version__}; written to {path}", file=sys.stderr)
     return path
 
 
 def describe_machine(threads: int) -> str:
-    import accelerate
-    import datasets
-    import torch
-    import transformers
-
-    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     versions = ", ".join(f"{item.__name__} {item.__version__}" for item in (torch, transformers, accelerate, datasets))
-    return f"{names[0] if names else platform.machine()}, {threads} threads, {device}; Python {platform.python_version()}, {versions}."
+    return f"{cpu_name()}, {threads} threads, {device}; Python {platform.python_version()}, {versions}."
 
 
 def main() -> None:

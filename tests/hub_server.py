@@ -11,6 +11,7 @@ knows tokens that may read or write, private and gated repositories, and answers
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -164,25 +165,40 @@ class HubServer:
         self.faults: list[Fault] = []
         self.log: list[str] = []  # "METHOD path -> status"
         self.authorized: list[tuple[str, str | None]] = []  # (host that was asked, authorization header)
+        self.ranges: list[tuple[str, str | None]] = []  # (GET path, range header)
         self.multipart_bytes = 64 * 1024**2
         self.regular_bytes = 10 * 1000**2
         self.page = 1000  # entries of a tree on one page
+        self.port = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._transports: dict[tuple[str, int], asyncio.Transport] = {}
 
     # --- life ---
 
     def __enter__(self) -> "HubServer":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.die()
+        self._thread.join(timeout=10)
+
+    def start(self) -> None:
+        """Listen; after `die` again on the same port, with what was there before."""
         hub = self
 
         class Protocol(H11Protocol):
             def connection_made(self, transport: Any) -> None:
                 super().connection_made(transport)
+                hub._loop = asyncio.get_running_loop()
                 hub._transports[tuple(transport.get_extra_info("peername")[:2])] = transport
 
         app = Starlette(
             routes=[Route("/{path:path}", self.answer, methods=["GET", "HEAD", "POST", "PUT", "DELETE"])],
         )
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", http=Protocol, lifespan="off")
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=self.port, log_level="critical", http=Protocol, lifespan="off"
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
@@ -193,12 +209,19 @@ class HubServer:
         self.port = self._server.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.cdn = f"http://localhost:{self.port}"  # another origin, where no token may arrive
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def die(self) -> None:
+        """Stop at once: open connections end without an answer."""
         self._server.should_exit = True
         self._server.force_exit = True
+        for transport in list(self._transports.values()):
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
+                self._loop.call_soon_threadsafe(transport.abort)
+
+    def restart(self) -> None:
+        """After `die`: be there again."""
         self._thread.join(timeout=10)
+        self.start()
 
     # --- for tests ---
 
@@ -223,7 +246,8 @@ class HubServer:
         raw = request.scope["raw_path"].decode().split("?")[0]
         line = f"{request.method} {raw}"
         self.authorized.append((request.headers.get("host", ""), request.headers.get("authorization")))
-        fault = next([f for f in self.faults if f.strikes(line)].__iter__(), None)
+        self.ranges.append((line, request.headers.get("range")))
+        fault = next((fault for fault in self.faults if fault.strikes(line)), None)
         if fault and fault.stall:
             await asyncio.sleep(fault.stall)
         if fault and fault.action:

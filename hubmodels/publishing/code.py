@@ -19,7 +19,7 @@ from ..recipe import HubmodelsError
 
 def write_code(folder: Path, model: Any, processor: Any, head: str) -> list[str]:
     """Copy the code of `model` and `processor` into a folder that they were saved to, and name its classes in the
-    `auto_map` of their JSON files.
+    `auto_map` of config.json.
 
     Args:
         folder: holds config.json and the processor's files.
@@ -31,13 +31,20 @@ def write_code(folder: Path, model: Any, processor: Any, head: str) -> list[str]
         The names of the copied files.
     """
     names = []
+    mapping = {}
     if _is_ours(type(model)):
         names += _copy_module(type(model), folder)
-        _add_auto_map(folder / "config.json", model_auto_map(model, head))
+        mapping |= model_auto_map(model, head)
     if processor is not None and _is_ours(type(processor)):
         names += _copy_module(type(processor), folder)
-        auto_class, file_name = _processor_kind(processor)
-        _add_auto_map(folder / file_name, {auto_class: _reference(type(processor))})
+        auto_class, file_name, type_field = _processor_kind(processor)
+        mapping[auto_class] = _reference(type(processor))
+        # transformers looks for a processor's class in the config only where the processor's own file names none. It
+        # must not stand there: pipelines try that file as the one of a video processor too, and then ask for consent to
+        # run code, also where hubmodels is installed (transformers 5.23, video_processing_auto.py).
+        _change_json(folder / file_name, {}, remove=type_field)
+    if mapping:
+        _change_json(folder / "config.json", {"auto_map": mapping})
     return sorted(set(names))
 
 
@@ -92,18 +99,18 @@ def _copy_module(cls: type, folder: Path) -> list[str]:
     return names
 
 
-def _processor_kind(processor: Any) -> tuple[str, str]:
-    """The Auto class that loads a processor, and the file that names its class."""
+def _processor_kind(processor: Any) -> tuple[str, str, str]:
+    """The Auto class that loads a processor, the file that holds it, and the field there that names its class."""
     if isinstance(processor, transformers.ProcessorMixin):
-        return "AutoProcessor", "processor_config.json"
+        return "AutoProcessor", "processor_config.json", "processor_class"
     if isinstance(processor, transformers.FeatureExtractionMixin):
-        return "AutoFeatureExtractor", "preprocessor_config.json"
+        return "AutoFeatureExtractor", "preprocessor_config.json", "feature_extractor_type"
     if isinstance(processor, transformers.PreTrainedTokenizerBase):
-        return "AutoTokenizer", "tokenizer_config.json"
-    return "AutoImageProcessor", "preprocessor_config.json"
+        return "AutoTokenizer", "tokenizer_config.json", "tokenizer_class"
+    return "AutoImageProcessor", "preprocessor_config.json", "image_processor_type"
 
 
-def _add_auto_map(path: Path, mapping: dict[str, Any]) -> None:
+def _change_json(path: Path, changes: dict[str, Any], remove: str | None = None) -> None:
     values = json.loads(path.read_text(encoding="utf-8"))
-    values["auto_map"] = mapping
-    write_json(path, values)
+    values.pop(remove, None)
+    write_json(path, values | changes)

@@ -7,6 +7,7 @@ line.
 
 import contextlib
 import errno
+import json
 import logging
 import re
 import time
@@ -41,13 +42,23 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Result = TypeVar("Result")
 
 
-def attempt(call: Callable[[], Result], waits: Sequence[float] = RETRY_WAITS) -> Result:
-    """Call, and call again after each wait while the failure may pass. Only for calls that may be repeated."""
+def attempt(
+    call: Callable[[], Result],
+    waits: Sequence[float] = RETRY_WAITS,
+    may_pass: Callable[[Exception], bool] | None = None,
+) -> Result:
+    """Call, and call again after each wait while the failure may pass. Only for calls that may be repeated.
+
+    Args:
+        call: what to do.
+        waits: seconds before each further attempt; a server that asks for more gets it.
+        may_pass: tells of further errors that may pass, beside `is_transient`.
+    """
     for wait in (*waits, None):
         try:
             return call()
         except Exception as error:
-            if wait is None or not is_transient(error):
+            if wait is None or not (is_transient(error) or (may_pass is not None and may_pass(error))):
                 raise
             pause(error, wait)
     raise AssertionError("unreachable")
@@ -75,7 +86,15 @@ def is_transient(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
         return status in TRANSIENT_STATUS and retry_after(error) <= MAX_RETRY_AFTER
-    return any(_is_transport(link) for link in _chain(error))
+    # huggingface_hub reads some answers as JSON before it looks at their status; an error page is none.
+    return any(_is_transport(link) or isinstance(link, json.JSONDecodeError) for link in _chain(error))
+
+
+def is_expired(error: Exception, endpoint: str) -> bool:
+    """Whether the storage behind the Hub refused a signed address, which is valid for a while only; asking the Hub
+    again gives a new one, which huggingface_hub does not do by itself."""
+    found = next((link for link in _chain(error) if isinstance(link, HfHubHTTPError)), None)
+    return found is not None and found.response.status_code == 403 and not str(found.response.url).startswith(endpoint)
 
 
 def retry_after(error: BaseException) -> float:
@@ -108,21 +127,21 @@ def _is_transport(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def hub_errors(doing: str, repo_id: str) -> Iterator[None]:
+def hub_errors(doing: str, repo_id: str, endpoint: str) -> Iterator[None]:
     """Whatever huggingface_hub raises inside becomes one HubmodelsError that says what to do, without any secret."""
     try:
         yield
-    except HubmodelsError:
-        raise
+    except HubmodelsError as error:
+        raise HubmodelsError(f"cannot {doing}: {error}") from error
     except (OSError, ValueError, RuntimeError) as error:  # HfHubHTTPError is an OSError
-        raise HubmodelsError(f"cannot {doing}: {explain(error, repo_id)}") from error
+        raise HubmodelsError(f"cannot {doing}: {explain(error, repo_id, endpoint)}") from error
     except Exception as error:
         if not _is_transport(error):
             raise
-        raise HubmodelsError(f"cannot {doing}: {explain(error, repo_id)}") from error
+        raise HubmodelsError(f"cannot {doing}: {explain(error, repo_id, endpoint)}") from error
 
 
-def explain(error: Exception, repo_id: str) -> str:
+def explain(error: Exception, repo_id: str, endpoint: str) -> str:
     """An error of huggingface_hub in one line: what happened and what to do."""
     chain = list(_chain(error))
     for link in chain:
@@ -133,6 +152,8 @@ def explain(error: Exception, repo_id: str) -> str:
     known = next((link for link in chain if isinstance(link, HfHubHTTPError)), None)
     if known is not None:
         return _explain_status(known, repo_id)
+    if any(isinstance(link, json.JSONDecodeError) for link in chain):
+        return f"{endpoint} gave an answer that is not JSON, as a Hub with a fault does; do it again later"
     if any(isinstance(link, LocalTokenNotFoundError) for link in chain):
         return "there is no token; run `hf auth login`, or set HF_TOKEN"
     if isinstance(error, HFValidationError):
@@ -140,7 +161,6 @@ def explain(error: Exception, repo_id: str) -> str:
     if isinstance(error, LocalEntryNotFoundError) and "outgoing traffic has been disabled" in str(error):
         return f"offline mode is on and {repo_id} is not in the cache whole; unset HF_HUB_OFFLINE"
     if any(_is_transport(link) for link in chain) or isinstance(error, LocalEntryNotFoundError):
-        endpoint = huggingface_hub.constants.ENDPOINT
         hint = (
             "; where the server has no xet storage, set HF_HUB_DISABLE_XET=1"
             if isinstance(error, ConnectionError)

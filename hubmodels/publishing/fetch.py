@@ -21,7 +21,7 @@ from huggingface_hub.hf_api import RepoFile
 from ..files import hash_file
 from ..recipe import HubmodelsError
 from .card import LIBRARY_TAG, is_hub_id
-from .connection import RETRY_WAITS, attempt, hub_errors
+from .connection import RETRY_WAITS, attempt, hub_errors, is_expired
 from .layout import check_names
 from .verification import Verification, verify_folder
 
@@ -57,10 +57,10 @@ def download(
     api = api or HfApi()
     where = {"local_dir": local_dir} if local_dir is not None else {"cache_dir": cache_dir}
     if constants.HF_HUB_OFFLINE:
-        with hub_errors(f"find {repo_id}", repo_id):
+        with hub_errors(f"find {repo_id}", repo_id, api.endpoint):
             folder = Path(api.snapshot_download(repo_id, revision=revision, local_files_only=True, **where))
         return folder, _named(verify_folder(folder, repo_id), folder, revision)
-    with hub_errors(f"download {repo_id}", repo_id):
+    with hub_errors(f"download {repo_id}", repo_id, api.endpoint):
         folder, commit = fetch_files(api, repo_id, revision, where, waits)
     verification = verify_folder(folder, repo_id)
     verification.revision = commit
@@ -98,7 +98,7 @@ def list_on_hub(
         For each id, task, last_modified (ISO date or None), downloads, private.
     """
     api = api or HfApi()
-    with hub_errors("list the models on the Hub", author or "the Hub"):
+    with hub_errors("list the models on the Hub", author or "the Hub", api.endpoint):
         models = attempt(
             lambda: list(
                 api.list_models(filter=LIBRARY_TAG, author=author, sort="last_modified", limit=limit, full=True)
@@ -168,7 +168,8 @@ def fetch_files(
     for again in (True, False):
         # Into the cache by its name, so that from_pretrained finds the branch later without a network.
         asked = commit if "local_dir" in where else revision
-        folder = Path(attempt(functools.partial(api.snapshot_download, repo_id, revision=asked, **where), waits))
+        fetch = functools.partial(api.snapshot_download, repo_id, revision=asked, **where)
+        folder = Path(attempt(fetch, waits, lambda error: is_expired(error, api.endpoint)))
         if "local_dir" not in where and folder.name != commit:  # the branch moved in between
             commit = folder.name
             listed = attempt(functools.partial(remote_files, api, repo_id, commit), waits)

@@ -117,9 +117,9 @@ def publish(
         files = {name: folder / name for name in release_files(folder)}
         files[CARD_FILE] = addressed_card(folder, repo_id, Path(temporary))
         if not dry_run:
-            with hub_errors(f"publish to {repo_id}", repo_id):
+            with hub_errors(f"publish to {repo_id}", repo_id, api.endpoint):
                 prepare_repository(api, repo_id, private, waits)
-        with hub_errors(f"publish to {repo_id}", repo_id):
+        with hub_errors(f"publish to {repo_id}", repo_id, api.endpoint):
             plan = make_plan(api, repo_id, files, waits, dry_run)
             publication = Publication(
                 repo_id=repo_id,
@@ -142,10 +142,12 @@ def publish(
                 commit, publication.pull_request = send(api, repo_id, plan, message, description, create_pr, waits)
         publication.commit = commit
         publication.url = f"{api.endpoint}/{repo_id}"
-        with hub_errors(f"read back {repo_id}, which was published at commit {commit}", repo_id):
+        with hub_errors(f"read back {repo_id}, which was published at commit {commit}", repo_id, api.endpoint):
             publication.deviation = read_back(api, repo_id, commit, files, Path(temporary), waits)
         if tag is not None:
-            with hub_errors(f"tag {repo_id}, which was published and verified at commit {commit},", repo_id):
+            with hub_errors(
+                f"tag {repo_id}, which was published and verified at commit {commit},", repo_id, api.endpoint
+            ):
                 attempt(lambda: api.create_tag(repo_id, tag=tag, revision=commit, exist_ok=True), waits)
                 check_tag(api, repo_id, tag, commit, waits)
     return publication
@@ -247,7 +249,7 @@ def send(
             return _commit(api, repo_id, plan, message, description, create_pr, through_lfs)
         except Exception as error:
             if status_of(error) == 412:
-                raise HubmodelsError(explain(error, repo_id)) from error
+                raise HubmodelsError(explain(error, repo_id, api.endpoint)) from error
             no_xet = not through_lfs and status_of(error) is None and isinstance(error, ConnectionError | RuntimeError)
             if not is_transient(error) and not no_xet:
                 raise

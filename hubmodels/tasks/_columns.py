@@ -23,7 +23,7 @@ def existing_column(name: str, features: "datasets.Features", flag: str) -> str:
 
 
 def choose_column(found: list[str], preferred: tuple[str, ...], what: str, flag: str) -> str:
-    """The one column found, or of several the first with a preferred name. Raises HubmodelsError when neither decides."""
+    """The one column found, or of several the first with a preferred name. Raises HubmodelsError if neither decides."""
     if len(found) == 1:
         return found[0]
     for name in preferred:
@@ -55,8 +55,8 @@ def can_be_classes(feature: Any) -> bool:
 
 
 def label_column(features: "datasets.Features", chosen: str | None, others: tuple[str, ...] = ()) -> str:
-    """The column with the classes: the `chosen` one, else the only one of class labels, else one of text or integers with
-    a usual name.
+    """The column with the classes: the `chosen` one, else the only one of class labels, else one of text or integers
+    with a usual name.
 
     Raises:
         HubmodelsError: there is none, there are several, or the chosen one holds no classes.

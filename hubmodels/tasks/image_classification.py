@@ -88,7 +88,7 @@ class ImageClassification(Task):
 
         from ..processors.processing_image import HubmodelsImageProcessor
 
-        column, _ = train.features
+        column, _ = train.features  # in the order of `select`
         size, channels = self._wanted_size(), self.num_channels
         if size is None or channels is None:
             usual_size, all_grey = survey_images(train, column)

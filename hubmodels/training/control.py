@@ -1,6 +1,7 @@
 """What can end a run from outside: signals, a second run in the same folder, another process of the run."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -21,10 +22,14 @@ def folder_lock(folder: Path) -> Iterator[None]:
     """Hold a run's folder; the system frees it when the process ends, however it ends.
 
     Raises:
-        HubmodelsError: another process holds it.
+        HubmodelsError: another process holds it, or it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+", encoding="utf-8") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - closed by the with below
+    except OSError as error:
+        raise HubmodelsError(f"cannot write to {folder}: {error.strerror}; give another --output_dir") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -110,10 +115,17 @@ def on_main(accelerator: Accelerator, work: Callable[[], Any]) -> Any:
 
 
 @contextlib.contextmanager
-def lost_processes(accelerator: Accelerator, folder: Path) -> Iterator[None]:
-    """Say in one line that another process of the run is gone, where torch says it in a page."""
+def plain_errors(accelerator: Accelerator, checkpoints: Path) -> Iterator[None]:
+    """Say in one line that the disk is full or that another process of the run is gone, which torch says in a page."""
     try:
         yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        raise HubmodelsError(
+            f"cannot write to {checkpoints.parent}: {error.strerror}; make room and go on with "
+            "--resume_from_checkpoint latest: the checkpoints are whole"
+        ) from error
     except RuntimeError as error:
         lost = isinstance(error, torch.distributed.DistError) or any(
             word in str(error) for word in ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL")
@@ -123,5 +135,5 @@ def lost_processes(accelerator: Accelerator, folder: Path) -> Iterator[None]:
         reason = " ".join(str(error).split())[:200]
         raise HubmodelsError(
             f"another process of this run has ended or cannot be reached ({reason}); start all of them again with "
-            f"--resume_from_checkpoint latest: the checkpoints are in {folder}"
+            f"--resume_from_checkpoint latest: the checkpoints are in {checkpoints}"
         ) from error

@@ -64,8 +64,11 @@ def make_autocast(
 
 
 @contextlib.contextmanager
-def float32_precision(tf32: bool) -> Iterator[None]:
-    """TF32 or full products of float32 matrices on GPUs, for the time of the run."""
+def float32_precision(device: torch.device, tf32: bool) -> Iterator[None]:
+    """TF32 or full products of float32 matrices on a GPU, for the time of the run; a CPU is left as it is."""
+    if device.type != "cuda":
+        yield
+        return
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
@@ -130,11 +133,12 @@ def describe_hardware(accelerator: Accelerator) -> str:
     if accelerator.device.type == "cuda":
         name = torch.cuda.get_device_name(accelerator.device)
     else:
-        name = f"{_cpu_name()} ({torch.get_num_threads()} threads)"
+        name = f"{cpu_name()} ({torch.get_num_threads()} threads)"
     return name if accelerator.num_processes == 1 else f"{accelerator.num_processes} x {name}"
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's name, as the system tells it."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
         for line in file:
             if line.startswith("model name"):

@@ -30,7 +30,7 @@ from torch import nn
 from ..figures import loss_figure
 from ..recipe import HubmodelsError, TrainingArguments
 from . import checkpoints
-from .control import Interrupted, Interruption, folder_lock, lost_processes, on_main
+from .control import Interrupted, Interruption, folder_lock, on_main, plain_errors
 from .devices import describe_hardware, float32_precision, largest_batch_size, make_accelerator, make_autocast, place
 from .losses import Batch, make_loss
 from .optimization import Player, WeightAverage, all_tensors, copy_tensors, make_players
@@ -116,8 +116,8 @@ def train(
     loop = Loop(model, batches, arguments, transform, evaluate, Path(output_dir), metric, greater is not False, recipe)
     with contextlib.ExitStack() as stack:
         on_main(loop.accelerator, lambda: lock_folder(loop.folder, stack))
-        stack.enter_context(lost_processes(loop.accelerator, loop.checkpoints))
-        stack.enter_context(float32_precision(arguments.tf32))
+        stack.enter_context(plain_errors(loop.accelerator, loop.checkpoints))
+        stack.enter_context(float32_precision(loop.device, arguments.tf32))
         loop.prepare()
         stack.callback(loop.records.close)
         loop.interruption = stack.enter_context(Interruption(loop.accelerator))
@@ -444,7 +444,7 @@ class Loop:
         self.state = TrainingState(
             model=self.model,
             players=make_players(self.model, arguments, self.total_steps),
-            average=WeightAverage(self.model, arguments.ema_decay) if arguments.ema_decay else None,
+            average=None,
             scaler=torch.amp.GradScaler(self.device.type) if arguments.fp16 else None,
             generator=torch.Generator(self.device),
             position=Position(),
@@ -459,6 +459,8 @@ class Loop:
         if self.num_processes > 1:
             self.forward_model = self.accelerator.prepare_model(self.forward_model)
             self.no_sync = self.forward_model.no_sync
+        if arguments.ema_decay:
+            self.state.average = WeightAverage(self.model, arguments.ema_decay)
         asked = arguments.resume_from_checkpoint
         path, more = on_main(self.accelerator, lambda: checkpoints.find_checkpoint(asked, self.checkpoints))
         notes += more

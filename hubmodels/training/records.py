@@ -104,7 +104,8 @@ class Records:
         if self.main:
             save_figure(loss_figure(self.history, metric), self.folder / "figures" / "loss.png")
         if self.tracking:
-            self.accelerator.end_training()
+            for tracker in self.accelerator.trackers:  # end_training() would end the process group too
+                tracker.finish()
 
 
 def read_lines(path: Path) -> list[Entry]:

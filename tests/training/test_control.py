@@ -1,5 +1,6 @@
 """Signals and the folder's lock, on real processes."""
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_run import Worker
+from toy_run import Worker, run_toy
+
+from hubmodels.recipe import HubmodelsError
 
 JOB = {"augment": True, "ema_decay": 0.9, "num_train_epochs": 8, "pause": 0.02, "save_strategy": "no"}
 
@@ -17,8 +20,6 @@ def steps_saved(folder: Path) -> list[int]:
 
 
 def last_step(folder: Path) -> int:
-    import json
-
     return json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"]
 
 
@@ -80,3 +81,9 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path) -> None:
     worker.signal(signal.SIGINT)
     assert worker.wait(10) != 0
     assert "KeyboardInterrupt" in worker.log.read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HubmodelsError, match=r"cannot write to .*file/run: .*; give another --output_dir"):
+        run_toy(tmp_path / "file" / "run")

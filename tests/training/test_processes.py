@@ -115,7 +115,7 @@ def test_only_the_main_process_writes(launch: Launch) -> None:
     lines = (launch.folder / "whole" / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == sorted(set(steps))
-    assert launch.output.count("0/10 [") == 3  # accumulated, whole and stopped begin so, each with one bar
+    assert launch.output.count("| 0/10 [") == 3  # accumulated, whole and stopped begin so, each with one bar
 
 
 def test_a_dead_worker_ends_the_whole_run_within_a_minute_with_the_checkpoints_named(launch: Launch) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import torch._dynamo  # the first optimizer imports it, 2 s in every worker if n
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
+from transformers.utils import ModelOutput
 
 from hubmodels.data import Batches
 from hubmodels.recipe import TrainingArguments
@@ -47,6 +49,12 @@ class ToyColumns:
         return self.columns[name]
 
 
+@dataclass
+class ToyOutput(ModelOutput):
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+
+
 class ToyClassifier(nn.Module):
     def __init__(self, norm: bool = True, dropout: float = 0.2) -> None:
         super().__init__()
@@ -56,11 +64,11 @@ class ToyClassifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(64, 3)
 
-    def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None) -> SimpleNamespace:
+    def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None) -> ToyOutput:
         hidden = self.norm(self.convolution(pixel_values)).relu()
         logits = self.classifier(self.dropout(hidden.flatten(1)))
         loss = None if labels is None else functional.cross_entropy(logits, labels)
-        return SimpleNamespace(loss=loss, logits=logits)
+        return ToyOutput(loss=loss, logits=logits)
 
 
 class ToyGan(nn.Module):
@@ -73,15 +81,15 @@ class ToyGan(nn.Module):
         self.generator = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 36), nn.Unflatten(1, (1, 6, 6)))
         self.discriminator = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.Tanh(), nn.Linear(16, 1))
 
-    def forward(self, pixel_values: torch.Tensor, latents: torch.Tensor, player: str) -> SimpleNamespace:
+    def forward(self, pixel_values: torch.Tensor, latents: torch.Tensor, player: str) -> ToyOutput:
         if player == "generator":
-            return SimpleNamespace(loss=functional.softplus(-self.discriminator(self.generator(latents))).mean())
+            return ToyOutput(loss=functional.softplus(-self.discriminator(self.generator(latents))).mean())
         real = pixel_values.clone().requires_grad_()
         score = self.discriminator(real)
         (slope,) = torch.autograd.grad(score.sum(), real, create_graph=True)
         fake = self.discriminator(self.generator(latents).detach())
         loss = functional.softplus(-score).mean() + functional.softplus(fake).mean()
-        return SimpleNamespace(loss=loss + 0.5 * slope.flatten(1).square().sum(1).mean())
+        return ToyOutput(loss=loss + 0.5 * slope.flatten(1).square().sum(1).mean())
 
 
 def plain(batch: dict[str, torch.Tensor], generator: torch.Generator | None) -> dict[str, torch.Tensor]:
