@@ -126,7 +126,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"hubmodels {arguments.command}: error: unknown argument {rest[0]}", file=sys.stderr)
         return 2
     try:
-        return arguments.run(arguments, rest) or 0
+        code = arguments.run(arguments, rest) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, `head` for example, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (HubmodelsError, ValueError) as error:
         if os.environ.get("HUBMODELS_TRACEBACK"):
             raise
@@ -330,7 +335,7 @@ def print_train_help(arguments: argparse.Namespace) -> None:
         print(f"fields of the section {section}:")
         hints = type_hints(cls)
         for name, item in own_fields(cls).items():
-            default = "" if item.default in (None, item.default_factory) else f" (default {item.default})"
+            default = "" if item.default in (None, False, item.default_factory) else f" (default {item.default})"
             print(f"  --{name:<32}{item.metadata.get('help') or describe(hints[name])}{default}")
         print()
     if not (arguments.family and arguments.task):

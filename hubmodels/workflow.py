@@ -6,7 +6,6 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from datasets import Dataset
 
 from . import auto
-from .data import Batches, Columns, LoadedData, StreamedBatches, encode_dataset, load_data
+from .data import Batches, Columns, LoadedData, StreamedBatches, encode_dataset, load_data, stream_head
 from .evaluation import Results, evaluate, predict
 from .publishing import release
 from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, check_names, parse_section
@@ -44,13 +44,16 @@ def train_and_release(recipe: Recipe, baseline: bool = True) -> Outcome:
         HubmodelsError: the recipe, the data or the checkpoint to start from cannot be used.
     """
     started = time.perf_counter()
+    find_processes()
     data_arguments, task, arguments = parse_recipe(recipe)
     loaded = load_data(data_arguments)
     rows = {name: task.select(split) for name, split in loaded.splits.items()}
     checkpoint = recipe.model_name_or_path
-    processor = task.load_processor(checkpoint) if checkpoint else fit_processor(task, rows["train"])
-    values = task.fit_config(rows["train"], processor)
-    columns = encode_splits(task, rows, processor, values, lazy=("train",) if data_arguments.streaming else ())
+    fitted = stream_head(rows["train"]) if data_arguments.streaming else rows["train"]
+    processor = task.load_processor(checkpoint) if checkpoint else fit_processor(task, fitted)
+    values = task.fit_config(fitted, processor)
+    stored = {name: split for name, split in rows.items() if isinstance(split, Dataset)}
+    columns = encode_splits(task, stored, processor, values)
     torch.manual_seed(arguments.seed)
     if checkpoint:
         model = auto.load_model(checkpoint, recipe.family, task.head, values | recipe.model)
@@ -64,7 +67,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True) -> Outcome:
 
     run = train(
         model,
-        make_batches(columns["train"], rows["train"], task, processor, values, arguments),
+        make_batches(columns.get("train"), rows["train"], task, processor, values, arguments),
         arguments,
         transform=task.transform(processor, values, training=True),
         evaluate=validate,
@@ -103,6 +106,7 @@ def evaluate_release(
     Raises:
         HubmodelsError: no such checkpoint, no recipe in it, or data that do not fit it.
     """
+    find_processes()
     recipe = read_recipe(model_name_or_path)
     if "dataset" in overrides:  # another data set has other columns and splits
         recipe.data = {}
@@ -116,6 +120,12 @@ def evaluate_release(
     rows = {name: task.select(loaded.splits[name]) for name in wanted}
     columns = encode_splits(task, rows, processor, values)
     return measure(model, task, columns, processor, values, arguments, baseline, split)[0]
+
+
+def find_processes() -> None:
+    """Make the processes of a launch known, before anything asks which one this is."""
+    # Without `cpu` accelerate does not see the processes of a torchrun on a machine without a GPU.
+    PartialState(cpu=not torch.accelerator.is_available())
 
 
 def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments]:
@@ -147,15 +157,10 @@ def fit_processor(task: Task, train: Any) -> Any:
     return processor
 
 
-def encode_splits(
-    task: Task, rows: dict[str, Any], processor: Any, values: dict[str, Any], lazy: tuple[str, ...] = ()
-) -> dict[str, Columns]:
-    """The encoded columns of each split but the `lazy` ones; encoded by the main process, mapped by the others."""
+def encode_splits(task: Task, rows: dict[str, Dataset], processor: Any, values: dict[str, Any]) -> dict[str, Columns]:
+    """The encoded columns of each split; encoded by the main process, mapped by the others."""
     columns = {}
     for name, split in rows.items():
-        if name in lazy:
-            columns[name] = None
-            continue
         with PartialState().main_process_first():
             columns[name] = encode_dataset(
                 split,
@@ -175,8 +180,11 @@ def make_batches(
     """The training batches: from encoded columns, or, streaming, encoded as the rows come."""
     if columns is not None:
         return Batches(columns, seed=arguments.seed, num_workers=arguments.dataloader_num_workers)
-    encode: Callable = lambda batch, numbers: task.encode(batch, numbers, rows.features, processor, values)  # noqa: E731
-    return StreamedBatches(rows, encode, seed=arguments.seed)
+
+    def encode(batch: dict[str, list], numbers: list[int]) -> dict[str, Any]:
+        return task.encode(batch, numbers, rows.features, processor, values)
+
+    return StreamedBatches(rows, encode, seed=arguments.seed, num_workers=arguments.dataloader_num_workers)
 
 
 def measure(
@@ -195,7 +203,9 @@ def measure(
         model, columns[split], task.predict, transform, arguments.per_device_eval_batch_size, description="Evaluating"
     )
     classical = None
-    if baseline and PartialState().is_main_process:
+    if baseline and "train" not in columns:
+        logger.info("No classical baseline: the training rows are a stream")
+    elif baseline and PartialState().is_main_process:
         logger.info("Fitting the classical baseline on the same split ...")
         classical = task.baseline(columns["train"], columns[split], processor, values, arguments.seed)
     return evaluate(rows, task, values, classical), rows
@@ -209,7 +219,7 @@ def describe_data(loaded: LoadedData) -> dict[str, Any]:
         "fingerprint": loaded.fingerprint,
         "license": loaded.license,
         "carved": list(loaded.carved),
-        "num_rows": {name: len(split) for name, split in loaded.splits.items()},
+        "num_rows": {name: len(split) for name, split in loaded.splits.items() if isinstance(split, Dataset)},
     }
 
 

@@ -303,7 +303,7 @@ def spawn(worker: str, arguments: argparse.Namespace, threads: int, cache: str |
     command = [sys.executable, __file__, "training", "--worker", worker, "--threads", str(threads)]
     command += ["--dataset", arguments.dataset, "--rounds", str(arguments.rounds)]
     command += ["--dataset_path", arguments.dataset_path] if arguments.dataset_path else []
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     environment |= {"HF_DATASETS_CACHE": cache} if cache else {}
     done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,8 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelFor
 import hubmodels
 from hubmodels.data.loading import load_data
 from hubmodels.recipe import DataArguments
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +158,31 @@ def test_undecodable_images_and_unknown_classes_are_refused_in_one_line(release,
     assert code == 2
     assert "'a'" in err.splitlines()[-1]
     assert not (tmp_path / "run" / "release").exists()
+
+
+def test_streamed_rows_train_a_network(run_cli, tmp_path):
+    words = [
+        "--dataset",
+        "sklearn:digits",
+        "--streaming",
+        "--max_eval_samples",
+        "200",
+        "--output_dir",
+        tmp_path / "run",
+    ]
+    start = ["train", "--family", "mlp", "--task", "image-classification", "--mixup_alpha", "0.2"]
+    code, _, err = run_cli(*start, *words, "--max_steps", "120", "--per_device_train_batch_size", "64")
+    assert code == 0, err
+    assert "the training rows are a stream" in err
+    results = json.loads((tmp_path / "run/release/metrics.json").read_text())["results"]
+    assert results["metrics"]["accuracy"]["low"] > 0.8
+
+
+def test_two_processes_write_one_release(tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words = "--family mlp --task image-classification --dataset sklearn:digits --num_train_epochs 2 --no_baseline"
+    command = [*launch, ROOT / "scripts/train.py", *words.split(), "--output_dir", tmp_path / "run"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Release folder") == 1
+    assert (tmp_path / "run/release/model.safetensors").is_file()

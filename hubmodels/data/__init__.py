@@ -2,6 +2,6 @@
 
 from .batches import Batches, StreamedBatches
 from .columns import Columns, encode_dataset
-from .loading import LoadedData, load_data
+from .loading import LoadedData, load_data, stream_head
 
-__all__ = ["Batches", "Columns", "LoadedData", "StreamedBatches", "encode_dataset", "load_data"]
+__all__ = ["Batches", "Columns", "LoadedData", "StreamedBatches", "encode_dataset", "load_data", "stream_head"]

@@ -10,6 +10,10 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from ..recipe import DataArguments, HubmodelsError, nearest
 
+STREAM_BUFFER = 10_000  # rows among which a stream is shuffled before its head is carved
+STREAM_HEAD = 1_000  # rows of a carved split of a stream, without --max_eval_samples
+STREAM_SAMPLE = 10_000  # rows of a stream that statistics and class names are taken from
+
 FILE_BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
 
 
@@ -17,7 +21,7 @@ FILE_BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"
 class LoadedData:
     """The splits train, validation and test, and what a release says of where they came from."""
 
-    splits: datasets.DatasetDict
+    splits: dict[str, datasets.Dataset | datasets.IterableDataset]  # train is a stream where that was asked for
     dataset: str  # as it was asked for
     fingerprint: str  # changes when the training or test rows change
     revision: str | None  # commit of a Hub data set
@@ -36,7 +40,7 @@ def load_data(arguments: DataArguments) -> LoadedData:
     """
     if not arguments.dataset:
         raise HubmodelsError("no data set: give --dataset a Hub id, a folder, a file or sklearn:NAME")
-    raw = _load_raw(arguments)
+    raw = _load_raw(arguments, streaming=arguments.streaming)
     names = {"train": arguments.train_split, "validation": arguments.validation_split, "test": arguments.test_split}
     if names["train"] not in raw:
         hint = nearest(names["train"], raw) or f"; its splits are {', '.join(raw)}"
@@ -47,6 +51,8 @@ def load_data(arguments: DataArguments) -> LoadedData:
                 f"data set {arguments.dataset} has no split {names[role]!r}; its splits are {', '.join(raw)}"
             )
     splits = {role: raw[name] for role, name in names.items() if name in raw}
+    if arguments.streaming:
+        return _stream_splits(splits, arguments)
     for role, split in splits.items():
         if len(split) == 0:
             raise HubmodelsError(f"split {names[role]!r} of data set {arguments.dataset} has no rows")
@@ -65,13 +71,47 @@ def load_data(arguments: DataArguments) -> LoadedData:
             splits[role] = splits[role].select(range(limit))
     info = splits["train"].info
     return LoadedData(
-        splits=datasets.DatasetDict({role: splits[role] for role in ("train", "validation", "test")}),
+        splits={role: splits[role] for role in ("train", "validation", "test")},
         dataset=arguments.dataset,
         fingerprint=datasets.fingerprint.Hasher.hash([splits["train"]._fingerprint, splits["test"]._fingerprint]),
         revision=_commit(info),
         license=info.license or None,
         carved=tuple(carved),
     )
+
+
+def _stream_splits(splits: dict[str, datasets.IterableDataset], arguments: DataArguments) -> LoadedData:
+    """The training rows as a stream, the others in memory. A missing split is the head of the shuffled stream."""
+    limit = arguments.max_eval_samples
+    carved = []
+    for role in ("test", "validation"):
+        if role in splits:
+            splits[role] = stream_head(splits[role], limit)
+        else:
+            count = limit or STREAM_HEAD
+            shuffled = splits["train"].shuffle(seed=arguments.split_seed, buffer_size=STREAM_BUFFER)
+            splits["train"], splits[role] = shuffled.skip(count), stream_head(shuffled, count)
+            carved.append(role)
+        if len(splits[role]) == 0:
+            raise HubmodelsError(f"the {role} split of data set {arguments.dataset} has no rows")
+    if arguments.max_train_samples is not None:
+        splits["train"] = splits["train"].take(arguments.max_train_samples)
+    info = splits["train"].info
+    described = [arguments.dataset, arguments.dataset_revision, info.download_checksums, splits["test"][:]]
+    return LoadedData(
+        splits={role: splits[role] for role in ("train", "validation", "test")},
+        dataset=arguments.dataset,
+        fingerprint=datasets.fingerprint.Hasher.hash(described),
+        revision=_commit(info),
+        license=info.license or None,
+        carved=tuple(carved),
+    )
+
+
+def stream_head(stream: datasets.IterableDataset, count: int | None = STREAM_SAMPLE) -> datasets.Dataset:
+    """The first `count` rows of a stream (all when None), in memory."""
+    rows = list(stream.take(count) if count is not None else stream)
+    return datasets.Dataset.from_list(rows, features=stream.features)
 
 
 def _carve(rows: datasets.Dataset, fraction: float, seed: int, role: str) -> tuple[datasets.Dataset, datasets.Dataset]:
@@ -86,26 +126,28 @@ def _carve(rows: datasets.Dataset, fraction: float, seed: int, role: str) -> tup
     return rows.select(np.sort(order[count:])), rows.select(np.sort(order[:count]))
 
 
-def _load_raw(arguments: DataArguments) -> dict[str, datasets.Dataset]:
+def _load_raw(arguments: DataArguments, streaming: bool) -> dict[str, datasets.Dataset | datasets.IterableDataset]:
+    """The data set's own splits by name."""
     name = arguments.dataset_path or arguments.dataset
     if name.startswith("sklearn:"):
-        return {arguments.train_split: _load_sklearn(name.removeprefix("sklearn:"))}
+        rows = _load_sklearn(name.removeprefix("sklearn:"))
+        return {arguments.train_split: rows.to_iterable_dataset() if streaming else rows}
     path = Path(name).expanduser()
-    options = {"name": arguments.dataset_config_name, "revision": arguments.dataset_revision}
     looks_local = path.is_absolute() or name.startswith((".", "~")) or path.suffix in FILE_BUILDERS
     if looks_local and not path.exists():
         raise HubmodelsError(f"no data set at {name}: the path does not exist")
+    if path.is_file() and path.suffix not in FILE_BUILDERS:
+        raise HubmodelsError(f"cannot read {name}: the file types are {', '.join(FILE_BUILDERS)}, or give a folder")
     try:
         if path.is_file():
-            if path.suffix not in FILE_BUILDERS:
-                raise HubmodelsError(
-                    f"cannot read {name}: the file types are {', '.join(FILE_BUILDERS)}, or give a folder"
-                )
-            extra = {"sep": "\t"} if path.suffix == ".tsv" else {}
-            return datasets.load_dataset(FILE_BUILDERS[path.suffix], data_files=os.fspath(path), **extra)
-        return datasets.load_dataset(os.fspath(path) if path.exists() else name, **options)
-    except HubmodelsError:
-        raise
+            options = {"path": FILE_BUILDERS[path.suffix], "data_files": os.fspath(path)}
+            options |= {"sep": "\t"} if path.suffix == ".tsv" else {}
+        else:
+            options = {"path": os.fspath(path) if path.exists() else name}
+            options |= {"name": arguments.dataset_config_name, "revision": arguments.dataset_revision}
+        loaded = datasets.load_dataset(**options, streaming=streaming)
+        # A stream of CSV or JSON does not know its columns before its first rows are read.
+        return {name: split._resolve_features() if streaming else split for name, split in loaded.items()}
     except (OSError, ValueError, RuntimeError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
         reason = " ".join(str(error).split())[:300]
         raise HubmodelsError(

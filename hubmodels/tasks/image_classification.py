@@ -34,7 +34,7 @@ class ImageClassification(Task):
 
     tag: ClassVar[str] = "image-classification"
     head: ClassVar[str] = "ForImageClassification"
-    config_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size", "id2label", "label2id")
+    config_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size", "id2label", "label2id", "problem_type")
     main_metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
     metric_names: ClassVar[dict[str, str]] = {
@@ -135,6 +135,7 @@ class ImageClassification(Task):
             "image_size": height if height == width else [height, width],
             "id2label": dict(enumerate(names)),
             "label2id": {name: index for index, name in enumerate(names)},
+            "problem_type": "single_label_classification",  # also when mixup makes the labels probabilities
         }
 
     def _wanted_size(self) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, find_executable_batch_size
 from torch import nn
 
@@ -38,8 +39,15 @@ def make_accelerator(model: nn.Module, arguments: TrainingArguments, output_dir:
         broadcast_buffers=not two_players,
         gradient_as_bucket_view=True,
     )
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != "no":
+        AcceleratorState._reset_state()  # left by another user in this process, such as a Trainer with bf16
     accelerator = Accelerator(
-        mixed_precision="no", log_with=arguments.report_to, project_dir=os.fspath(output_dir), kwargs_handlers=[ddp]
+        # Without it accelerate does not see the processes of a torchrun on a machine without a GPU.
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision="no",
+        log_with=arguments.report_to,
+        project_dir=os.fspath(output_dir),
+        kwargs_handlers=[ddp],
     )
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise HubmodelsError(

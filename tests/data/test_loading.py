@@ -85,3 +85,15 @@ def test_a_train_split_that_is_not_there_names_those_that_are(tmp_path):
     (tmp_path / "test.csv").write_text("x\n1\n2\n")
     with pytest.raises(HubmodelsError, match="its splits are test"):
         load_data(DataArguments(dataset=str(tmp_path)))
+
+
+def test_a_stream_gives_every_row_once_and_carves_its_head(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("x\n" + "\n".join(map(str, range(300))))
+    loaded = load_data(DataArguments(dataset=str(path), streaming=True, max_eval_samples=20))
+    train = [row["x"] for row in loaded.splits["train"]]
+    assert isinstance(loaded.splits["train"], datasets.IterableDataset)
+    assert list(loaded.splits["train"].features) == ["x"]
+    held = loaded.splits["validation"]["x"][:] + loaded.splits["test"]["x"][:]
+    assert (len(train), len(held)) == (260, 40)
+    assert sorted(train + held) == list(range(300))

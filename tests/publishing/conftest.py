@@ -13,7 +13,8 @@ from huggingface_hub import HfApi
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hub_server import HubServer, User
+from hub_repository import User
+from hub_server import HubServer
 
 from hubmodels import auto
 from hubmodels.figures import new_figure

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from conftest import WRITE, make_release
-from hub_server import Fault, HubServer
+from hub_repository import Fault
+from hub_server import HubServer
 from huggingface_hub import HfApi, constants
 
 from hubmodels import auto
@@ -256,7 +257,7 @@ def test_a_download_that_cannot_fit_is_refused_before_its_first_byte(
 def test_a_hub_that_dies_during_a_download_is_said_and_doing_it_again_completes(
     made: Path, published: HubServer, api: HfApi
 ) -> None:
-    published.faults = [Fault(r"GET /api/models/me/x/tree", action=published.die, drop="before")]
+    published.faults = [Fault(r"GET /api/models/me/x$", action=published.die, drop="before")]
     with pytest.raises(HubmodelsError, match="cannot download me/x: the connection to"):
         download("me/x", api=api, waits=())
     published.restart()

@@ -5,7 +5,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from conftest import READ, STRANGER, make_release
-from hub_server import Fault, HubServer
+from hub_repository import Fault
+from hub_server import HubServer
 from huggingface_hub import HfApi, ModelCard
 
 from hubmodels.publishing import download, list_on_hub, publish, verify

@@ -311,3 +311,14 @@ def test_the_model_of_the_caller_is_trained_in_place(tmp_path) -> None:
     before = weights_of(model)
     run_toy(tmp_path, network=model)
     assert not torch.equal(before[0], weights_of(model)[0])
+
+
+def test_what_another_user_of_accelerate_left_in_the_process_does_not_matter(tmp_path) -> None:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    expected, _ = run_toy(tmp_path / "a", max_steps=2)
+    AcceleratorState._reset_state()  # as transformers' TrainingArguments does
+    Accelerator(mixed_precision="bf16")
+    found, _ = run_toy(tmp_path / "b", max_steps=2)
+    assert all(map(torch.equal, weights_of(found), weights_of(expected)))
