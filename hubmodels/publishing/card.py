@@ -295,7 +295,7 @@ def _general_limits(results: Mapping[str, Any], data: Mapping[str, Any]) -> list
             "No classical baseline was fitted on the same split, so nothing here says that a network was needed."
         )
     if not data.get("license"):
-        limits.append("The data set states no licence; whether its terms allow your use is for you to check.")
+        limits.append("The licence of the data is not recorded here: check that its terms allow your use.")
     return limits
 
 

@@ -141,7 +141,8 @@ def describe_hardware(accelerator: Accelerator) -> str:
     if accelerator.device.type == "cuda":
         name = torch.cuda.get_device_name(accelerator.device)
     else:
-        name = f"{cpu_name()} ({torch.get_num_threads()} threads)"
+        threads = torch.get_num_threads()
+        name = f"{cpu_name()} ({threads} thread{'s' * (threads != 1)})"
     return name if accelerator.num_processes == 1 else f"{accelerator.num_processes} x {name}"
 
 

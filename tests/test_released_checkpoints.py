@@ -1,0 +1,54 @@
+"""Every released checkpoint, whatever discovery finds in model_cards/: it is what it says, as is the README."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from hubmodels.publishing import check_release
+from hubmodels.recipe import Recipe
+
+ROOT = Path(__file__).parent.parent
+RELEASES = sorted(path.parent for path in (ROOT / "model_cards").glob("*/metrics.json"))
+
+
+def stated(release: Path) -> dict:
+    return json.loads((release / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_the_first_two_checkpoints_are_there_and_as_good_as_promised():
+    accuracies = {path.name: stated(path)["results"]["metrics"].get("accuracy", {}).get("value") for path in RELEASES}
+    assert accuracies["mlp-fashion-mnist"] >= 0.905
+    assert accuracies["cnn-fashion-mnist"] >= 0.945
+    assert stated(ROOT / "model_cards/cnn-fashion-mnist")["num_parameters"] < 1_000_000
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.name)
+class TestRelease:
+    def test_it_is_fit_to_be_published_with_the_code_of_this_checkout(self, release):
+        verification = check_release(release, max_bytes=8 * 1024**2)
+        assert verification.foreign_code == []
+        assert verification.num_parameters == stated(release)["num_parameters"]
+
+    def test_its_card_states_the_numbers_of_its_metrics(self, release):
+        card = ModelCard.load(release / "README.md")
+        metrics = stated(release)["results"]["metrics"]
+        assert {result.metric_type: result.metric_value for result in card.data.eval_results} == {
+            name: entry["value"] for name, entry in metrics.items() if entry["value"] is not None
+        }
+        assert card.data.library_name == "transformers"
+        assert card.data.pipeline_tag == Recipe.load(release / "recipe.yaml").task
+
+
+def test_the_readme_table_has_the_numbers_of_the_checkpoints():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for release in RELEASES:
+        results = stated(release)["results"]
+        entry = results["metrics"][results["main_metric"]]
+        row = next(line for line in readme.splitlines() if line.startswith(f"| `{release.name}`"))
+        numbers = re.findall(r"\d+\.\d+", row)
+        baseline = results["baseline"]["metrics"][results["main_metric"]]["value"]
+        for value in (entry["value"], entry["low"], entry["high"], baseline):
+            assert f"{value:.4f}" in numbers, f"{release.name}: README lacks {value:.4f}"
