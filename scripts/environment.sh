@@ -14,9 +14,9 @@ if [ ! -e "$stamp" ]; then
     echo "Making .venv and installing the pinned versions (once, a few minutes) ..."
     "$python" -m venv .venv
     # torch by itself first: the pin names the build without gigabytes of CUDA where the index has one.
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+    .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check "torch==2.13.0"
+    .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check -r scripts/requirements.txt
+    .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --editable .
     rm -f .venv/installed-*
     touch "$stamp"
 fi
