@@ -56,11 +56,14 @@ class TabularProcessor(ProcessorMixin):
         if scaling not in SCALINGS:
             raise ValueError(f"scaling must be one of {', '.join(SCALINGS)}, got {scaling!r}")
         self.columns, self.dropped, self.scaling = columns or [], dropped or {}, scaling
-        self._numbers: list[tuple[str, _Scaler]] = []  # feature name and scaler, in order
+        self._numbers: list[tuple[str, _Scaler]] = []  # column name and scaler of each numeric feature, in order
+        # The places of each column's features among the numeric and among the categorical ones.
+        self.feature_places: dict[str, tuple[list[int], list[int]]] = {}
         self.categorical_names: list[str] = []
         self.cardinalities: list[int] = []  # of each categorical feature: codes are 1..n, 0 is unknown
         for column in self.columns:
             name, kind = column["name"], column["kind"]
+            numbers_before, categories_before = len(self._numbers), len(self.cardinalities)
             if kind not in ("number", "category", "date"):
                 raise ValueError(
                     f"column {name!r} is of the unknown kind {kind!r}; kinds are number, category and date"
@@ -73,6 +76,10 @@ class TabularProcessor(ProcessorMixin):
                 self._add_category(f"{name} {part}", DATE_PARTS[part])
             if column.get("has_missing"):
                 self._add_category(f"{name} is missing", 1)
+            self.feature_places[name] = (
+                list(range(numbers_before, len(self._numbers))),
+                list(range(categories_before, len(self.cardinalities))),
+            )
         self._lookups = {
             column["name"]: {value: code for code, value in enumerate(column["values"], start=1)}
             for column in self.columns
@@ -215,6 +222,13 @@ class TabularProcessor(ProcessorMixin):
                 f"column {column['name']!r} must hold one value a row, row {row} holds {values[row]!r}"
             ) from None
         return codes
+
+    def numeric_grid(self, index: int, num_points: int) -> tuple[np.ndarray, np.ndarray]:
+        """Values of a numeric feature at even quantiles of the training rows, ascending: (values in the column's unit,
+        the same scaled), each (G,) with G at most `num_points`."""
+        scaler = self._numbers[index][1]
+        values = np.unique(np.interp(np.linspace(0, 1, num_points), scaler.levels, scaler.values))
+        return values, scaler(values, np.zeros(len(values), dtype=bool)).astype(np.float32)
 
     def bin_edges(self, num_bins: int) -> list[list[float]]:
         """For each numeric feature the edges of at most `num_bins` bins, which hold about equally many training rows.
@@ -423,8 +437,7 @@ def read_table(table: Any, names: Iterable[str] | None = None) -> tuple[dict[str
     if hasattr(table, "to_pandas") and hasattr(table, "column_names") and not hasattr(table, "with_format"):  # pyarrow
         found, num_rows, column = list(table.column_names), table.num_rows, lambda name: table.column(name).to_pandas()
     elif hasattr(table, "column_names") and hasattr(table, "with_format"):  # datasets
-        whole = table.with_format("numpy")[:]
-        return read_table(whole or {name: [] for name in table.column_names}, names)
+        return read_table(table.with_format("arrow")[:], names)
     elif hasattr(table, "columns") and hasattr(table, "to_numpy"):  # pandas
         found, num_rows, column = [str(name) for name in table.columns], len(table), lambda name: table[name]
     elif isinstance(table, Mapping):
