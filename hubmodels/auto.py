@@ -141,10 +141,17 @@ def family_recipe(family: str, task: str) -> dict[str, Any]:
 # Registration
 
 
-@functools.cache
 def auto_class(suffix: str) -> type:
     """The Auto class of a suffix: transformers' own, or ours (`AutoModelForTabularClassification`, ...) where it has
     none. `hubmodels.auto.AutoModelFor...` gives them by name."""
+    # Its import registers every model, and makes our own Auto classes for that: before the cache below is asked.
+    import transformers.models.auto.modeling_auto  # noqa: F401
+
+    return _make_auto_class(suffix)
+
+
+@functools.cache
+def _make_auto_class(suffix: str) -> type:
     from transformers.models.auto import modeling_auto
     from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES

@@ -61,7 +61,8 @@ def _read_text(path: Path, rows_per_table: int) -> Iterator[pyarrow.Table]:
 
 
 def _read_folder(path: Path, rows_per_table: int) -> Iterator[pyarrow.Table]:
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_KINDS)
+    files = [file for file in path.rglob("*") if file.suffix.lower() in IMAGE_KINDS]
+    files.sort(key=lambda file: file.relative_to(path).as_posix())
     if not files:
         raise HubmodelsError(f"the folder {path} holds no image ({', '.join(IMAGE_KINDS)})")
     for start in range(0, len(files), rows_per_table):

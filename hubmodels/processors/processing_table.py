@@ -248,7 +248,7 @@ class _Scaler:
     def __init__(self, column: dict[str, Any], scaling: str) -> None:
         self.values = np.array(column["quantiles"], dtype=np.float64)  # ascending
         self.levels = np.array(column["levels"], dtype=np.float64)  # the share of training rows below each
-        self.median = float(np.interp(0.5, self.levels, self.values))
+        self.median = column["median"]
         low, high = np.interp([0.25, 0.75], self.levels, self.values)
         spread = high - low if high > low else (self.values[-1] - self.values[0]) / 2
         self.factor, self.robust = 1 / spread, scaling == "robust"
@@ -265,7 +265,9 @@ class _Scaler:
         return scaled / np.sqrt(1 + (scaled / 3) ** 2)
 
     def bin_edges(self, num_bins: int) -> list[float]:
-        values = np.interp(np.linspace(0, 1, num_bins + 1), self.levels, self.values)
+        values = self.values  # a number of few values has an edge at each
+        if len(values) > num_bins + 1:
+            values = np.interp(np.linspace(0, 1, num_bins + 1), self.levels, self.values)
         edges = self(values, np.zeros(len(values), dtype=bool)).astype(np.float32)
         return [round(float(edge), 6) for edge in np.unique(edges.round(6))]
 
@@ -281,14 +283,18 @@ def _fit_number(values: np.ndarray, _: int) -> dict[str, Any] | str:
     return fitted
 
 
-def _fit_quantiles(values: np.ndarray) -> dict[str, list[float]]:
-    """Quantiles at even levels. A value that stands at several of them is kept once, at their mean level."""
+def _fit_quantiles(values: np.ndarray) -> dict[str, Any]:
+    """The median, and quantiles at even levels. A value that stands at several of them is kept once, at their mean level."""
     levels = np.linspace(0, 1, min(MAX_QUANTILES, max(10, len(values) // 10)) + 1)
     quantiles, places = np.unique(np.quantile(values, levels), return_inverse=True)
     if len(quantiles) < 2:
         quantiles, places = np.array([values.min(), values.max()]), None
     means = np.bincount(places, weights=levels) / np.bincount(places) if places is not None else np.array([0.0, 1.0])
-    return {"quantiles": quantiles.tolist(), "levels": [round(float(level), 9) for level in means]}
+    return {
+        "median": float(np.median(values)),
+        "quantiles": quantiles.tolist(),
+        "levels": [round(float(level), 9) for level in means],
+    }
 
 
 def _to_numbers(values: np.ndarray, name: str) -> np.ndarray:

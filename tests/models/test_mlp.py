@@ -23,7 +23,7 @@ TINY = {
     "periodic": {
         "num_numeric_features": 3, "numeric_embedding": "periodic", "numeric_embedding_size": 4, "num_labels": 3,
         "categorical_cardinalities": [1], "hidden_sizes": [16, 16], "residual": True, "hidden_act": "mish",
-        "normalization": "layer_norm", "target_mean": [5.0, 0.0, 1.0], "target_std": [2.0, 1.0, 3.0],
+        "normalization": "layer_norm",
     },
     "ensemble": {
         "num_numeric_features": 4, "numeric_embedding": "piecewise_linear", "numeric_embedding_size": 3,
