@@ -109,7 +109,7 @@ class TableWriter:
         pieces = sorted(self.folder.iterdir())
         with atomic_file(self.path) as temporary:
             if self.path.suffix == ".parquet":
-                schema = pyarrow.parquet.read_schema(pieces[0])
+                schema = common_schema([pyarrow.parquet.read_schema(piece) for piece in pieces])
                 with pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
                     for piece in pieces:
                         writer.write_table(pyarrow.parquet.read_table(piece).cast(schema))
@@ -120,3 +120,16 @@ class TableWriter:
                             shutil.copyfileobj(part, joined, 2**20)
         shutil.rmtree(self.folder, ignore_errors=True)
         return len(pieces)
+
+
+def common_schema(schemas: list[pyarrow.Schema]) -> pyarrow.Schema:
+    """One schema for pieces whose types differ, since text files tell no types: numbers become wider, else text."""
+    fields = []
+    for name in schemas[0].names:
+        found = [schema.field(name).remove_metadata() for schema in schemas]
+        try:
+            unified = pyarrow.unify_schemas([pyarrow.schema([field]) for field in found], promote_options="permissive")
+            fields.append(unified.field(0))
+        except pyarrow.ArrowException:
+            fields.append(pyarrow.field(name, pyarrow.string()))
+    return pyarrow.schema(fields)

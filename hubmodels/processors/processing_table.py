@@ -230,6 +230,13 @@ class TabularProcessor(ProcessorMixin):
         values = np.unique(np.interp(np.linspace(0, 1, num_points), scaler.levels, scaler.values))
         return values, scaler(values, np.zeros(len(values), dtype=bool)).astype(np.float32)
 
+    def restore_numbers(self, numeric_features: np.ndarray) -> np.ndarray:
+        """Scaled numbers (B, F) in their columns' own units, float64; what lay beyond the training rows' ends is at them,
+        and what was missing is the median."""
+        features = np.asarray(numeric_features, dtype=np.float64)
+        columns = [scaler.restore(features[:, place]) for place, (_, scaler) in enumerate(self._numbers)]
+        return np.stack(columns, axis=1) if columns else features
+
     def bin_edges(self, num_bins: int) -> list[list[float]]:
         """For each numeric feature the edges of at most `num_bins` bins, which hold about equally many training rows.
 
@@ -264,6 +271,12 @@ class _Scaler:
         scaled = ((numbers - self.median) * self.factor).clip(-1e6, 1e6)
         return scaled / np.sqrt(1 + (scaled / 3) ** 2)
 
+    def restore(self, scaled: np.ndarray) -> np.ndarray:
+        if not self.robust:
+            return np.interp(scaled, self.scores, self.values)
+        scaled = scaled.clip(-2.999999, 2.999999)
+        return scaled / np.sqrt(1 - (scaled / 3) ** 2) / self.factor + self.median
+
     def bin_edges(self, num_bins: int) -> list[float]:
         values = self.values  # a number of few values has an edge at each
         if len(values) > num_bins + 1:
@@ -284,7 +297,7 @@ def _fit_number(values: np.ndarray, _: int) -> dict[str, Any] | str:
 
 
 def _fit_quantiles(values: np.ndarray) -> dict[str, Any]:
-    """The median, and quantiles at even levels. A value that stands at several of them is kept once, at their mean level."""
+    """The median, and quantiles at even levels; a value that stands at several is kept once, at their mean level."""
     levels = np.linspace(0, 1, min(MAX_QUANTILES, max(10, len(values) // 10)) + 1)
     quantiles, places = np.unique(np.quantile(values, levels), return_inverse=True)
     if len(quantiles) < 2:

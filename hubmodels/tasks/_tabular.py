@@ -183,8 +183,8 @@ class TabularTask(Task):
         cross-validation); the other one and a constant prediction are beside it."""
         import numpy as np
 
-        inputs, targets = _table_array(train), train.tensor("labels").numpy()
-        test_inputs, test_targets = _table_array(test), test.tensor("labels").numpy()
+        inputs, targets = _table_array(train, processor), train.tensor("labels").numpy()
+        test_inputs, test_targets = _table_array(test, processor), test.tensor("labels").numpy()
         order = np.random.default_rng(seed).permutation(len(inputs))
         folds = np.array_split(order, FEW_FOLDS if len(inputs) < FEW_ROWS else 10)
         folds = folds if len(inputs) < FEW_ROWS else folds[:1]
@@ -393,9 +393,13 @@ class Table:
         return Table(tensors)
 
 
-def _table_array(columns: Any) -> "np.ndarray":
-    """Numbers and codes side by side, (N, F + M) float32, for scikit-learn."""
+def _table_array(columns: Any, processor: Any) -> "np.ndarray":
+    """Numbers in their own units and codes side by side, (N, F + M) float64, for scikit-learn."""
     import numpy as np
 
-    names = [name for name in ("numeric_features", "categorical_features") if name in columns.names]
-    return np.concatenate([columns.tensor(name).numpy().astype(np.float32) for name in names], axis=1)
+    parts = []
+    if processor.numeric_names:
+        parts.append(processor.restore_numbers(columns.tensor("numeric_features").numpy()))
+    if processor.cardinalities:
+        parts.append(columns.tensor("categorical_features").numpy().astype(np.float64))
+    return np.concatenate(parts, axis=1)

@@ -26,7 +26,7 @@ def test_the_pieces_of_a_file_are_its_rows(suffix: str, rows_per_table: int, tmp
     SAVE[suffix](path)
     pieces = list(read_tables(path, rows_per_table))
     assert max(map(len, pieces)) <= rows_per_table
-    assert pyarrow.concat_tables(pieces).to_pydict() == FRAME.to_dict("list")
+    assert pyarrow.concat_tables(pieces, promote_options="permissive").to_pydict() == FRAME.to_dict("list")
 
 
 @pytest.mark.parametrize("suffix", LOAD)
@@ -41,6 +41,17 @@ def test_pieces_written_in_any_order_are_joined_in_theirs(suffix: str, tmp_path:
     assert writer.join() == 3
     pd.testing.assert_frame_equal(LOAD[suffix](path), FRAME, check_dtype=False)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_pieces_of_differing_types_are_joined_as_the_wider_type_or_as_text(tmp_path: Path) -> None:
+    writer = TableWriter(tmp_path / "out.parquet")
+    writer.clear()
+    writer.write(0, pyarrow.table({"number": [1], "key": [7], "empty": pyarrow.nulls(1)}))
+    writer.write(1, pyarrow.table({"number": [0.5], "key": ["seven"], "empty": ["x"]}))
+    writer.join()
+    assert pd.read_parquet(tmp_path / "out.parquet").to_dict("list") == {
+        "number": [1.0, 0.5], "key": ["7", "seven"], "empty": [None, "x"],
+    }  # fmt: skip
 
 
 def test_a_folder_of_images_is_read_in_the_order_of_the_names(tmp_path: Path) -> None:

@@ -216,3 +216,11 @@ def test_bins_hold_equally_many_rows_and_few_values_have_few_bins() -> None:
     assert np.abs(counts / 625 - 1).max() < 0.05
     assert len(few) == 3
     assert len(fitted.columns[0]["quantiles"]) == MAX_QUANTILES + 1
+
+
+@pytest.mark.parametrize("scaling", ["quantile", "robust"])
+def test_scaled_numbers_can_be_put_back_into_their_units(frame, scaling) -> None:
+    fitted = TabularProcessor.fit(frame[["size", "rooms"]], scaling=scaling)
+    restored = fitted.restore_numbers(fitted(frame)["numeric_features"])
+    expected = frame[["size", "rooms"]].fillna({"rooms": frame["rooms"].median()}).to_numpy()
+    np.testing.assert_allclose(restored, expected, rtol=1e-4)
