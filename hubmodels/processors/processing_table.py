@@ -231,8 +231,8 @@ class TabularProcessor(ProcessorMixin):
         return values, scaler(values, np.zeros(len(values), dtype=bool)).astype(np.float32)
 
     def restore_numbers(self, numeric_features: np.ndarray) -> np.ndarray:
-        """Scaled numbers (B, F) in their columns' own units, float64; what lay beyond the training rows' ends is at them,
-        and what was missing is the median."""
+        """Scaled numbers (B, F) in their columns' own units, float64. What lay beyond the training rows' ends is at
+        them, and what was missing is the median."""
         features = np.asarray(numeric_features, dtype=np.float64)
         columns = [scaler.restore(features[:, place]) for place, (_, scaler) in enumerate(self._numbers)]
         return np.stack(columns, axis=1) if columns else features
