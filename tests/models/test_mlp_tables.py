@@ -181,6 +181,8 @@ def test_heads_of_tables_and_of_images_refuse_each_others_configs() -> None:
         MlpForTabularRegression(MlpConfig())
     with pytest.raises(ValueError, match="takes images"):
         MlpForImageClassification(MlpConfig(**TABLE))
+    with pytest.raises(ValueError, match="for tables only"):
+        MlpForImageClassification(MlpConfig(num_ensemble=2))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,6 @@ def test_heads_of_tables_and_of_images_refuse_each_others_configs() -> None:
     [
         ({"num_numeric_features": -1}, "num_numeric_features must be at least 0"),
         ({"num_ensemble": 0}, "num_ensemble must be at least 1"),
-        ({"num_ensemble": 2}, "for tables only"),
         ({"categorical_cardinalities": [3, 0]}, "each be at least 1"),
         ({"num_numeric_features": 1, "numeric_embedding": "piecewise_linear"}, "bin_edges must be given for 1"),
         (

@@ -32,8 +32,8 @@ REGRESS = TabularRegression(target_column_names=["value"], ignored_column_names=
 both = pytest.mark.parametrize("task", [CLASSIFY, REGRESS], ids=["classification", "regression"])
 
 
-def encode(task, rows: datasets.Dataset):
-    processor = task.fit_processor(rows)
+def encode(task, rows: datasets.Dataset, processor=None):
+    processor = processor or task.fit_processor(rows)
     values = task.fit_config(rows, processor)
     columns = encode_dataset(
         rows,
@@ -132,7 +132,7 @@ def test_regression_metrics_are_scikit_learns_and_means_over_targets() -> None:
 @both
 def test_the_strongest_baseline_stands_first_and_a_constant_last(task) -> None:
     processor, values, columns = encode(task, task.select(make_table()))
-    _, _, test = encode(task, task.select(make_table(1)))
+    _, _, test = encode(task, task.select(make_table(1)), processor)
     best = task.baseline(columns, test, processor, values, seed=0)
     assert [len(best.others), best.others[-1].name] == [2, task.baseline_names["dummy"]]
     scores = [task.metrics(item.rows, values)[task.main_metric] for item in (best, best.others[-1])]

@@ -78,8 +78,6 @@ class MlpConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if min(self.categorical_cardinalities or [1]) < 1:
             raise ValueError(f"categorical_cardinalities must each be at least 1, got {self.categorical_cardinalities}")
-        if self.num_ensemble > 1 and not self.is_tabular:
-            raise ValueError(f"num_ensemble is for tables only and must be 1 for images, got {self.num_ensemble}")
         if not self.frequency_scale > 0:
             raise ValueError(f"frequency_scale must be greater than 0, got {self.frequency_scale}")
         if self.numeric_embedding == "periodic" and self.numeric_embedding_size < 2:

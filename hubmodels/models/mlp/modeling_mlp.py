@@ -141,6 +141,8 @@ class MlpModel(MlpPreTrainedModel):
             if config.num_ensemble > 1:
                 signs = config.numeric_embedding == "none"
                 self.scale = EnsembleScale(config.num_ensemble, self.features.widths, signs)
+        elif config.num_ensemble > 1:
+            raise ValueError(f"num_ensemble is for tables only and must be 1 for images, got {config.num_ensemble}")
         else:
             num_features = math.prod(config.image_shape)
         self.body = MlpBody(num_features, config)
