@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from . import Batch, Rows
 
-BASELINE_SECONDS = 60  # no further setting of the boosting is tried after this long
+BASELINE_SECONDS = 30  # no further setting of the boosting is tried after this long
 # Settings of gradient boosting that are tried, in this order: the first is scikit-learn's own.
 BOOSTING_SETTINGS = (
     {},
