@@ -96,7 +96,7 @@ def bundled(arguments: argparse.Namespace) -> None:
 
 def seeds(arguments: argparse.Namespace) -> None:
     found = []
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first, arguments.first + arguments.seeds):
         recipe = Recipe.load(arguments.recipe)
         recipe.training["seed"] = seed
         if arguments.dataset_path:
@@ -120,6 +120,7 @@ def main() -> None:
     second = commands.add_parser("seeds", help="one recipe, seed after seed")
     second.add_argument("recipe")
     second.add_argument("--dataset_path")
+    second.add_argument("--first", type=int, default=0, help="the first seed (0)")
     second.set_defaults(command=seeds)
     for command in (first, second):
         command.add_argument("--seeds", type=int, default=5)
