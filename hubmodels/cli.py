@@ -100,8 +100,9 @@ def build_parser() -> _Parser:
     add_flag(
         prediction, "keep", nargs="*", metavar="COLUMN", help="repeat only these columns of the input, such as ids"
     )
-    add_flag(prediction, "batch_size", type=int, default=8192, metavar="N", help="rows in one forward pass (8192)")
+    add_flag(prediction, "batch_size", type=int, default=2048, metavar="N", help="rows in one forward pass (2048)")
     add_flag(prediction, "member", type=int, metavar="N", help="one member of an ensemble alone, which is faster")
+    add_flag(prediction, "bf16", action="store_true", help="bfloat16: faster, good for two to three digits")
     add_json_flag(prediction)
     prediction.set_defaults(run=run_predict)
 
@@ -391,6 +392,7 @@ def run_predict(arguments: argparse.Namespace, rest: list[str]) -> None:
         keep=arguments.keep,
         batch_size=arguments.batch_size,
         member=arguments.member,
+        bf16=arguments.bf16,
     )
     if os.environ.get("RANK", "0") != "0":
         return

@@ -161,8 +161,9 @@ def predict_file(
     output: str,
     *,
     keep: list[str] | None = None,
-    batch_size: int = 8_192,
+    batch_size: int = 2_048,
     member: int | None = None,
+    bf16: bool = False,
 ) -> int:
     """Predict every row of a file, streaming it over all processes; rows keep their order.
 
@@ -173,6 +174,7 @@ def predict_file(
         keep: columns of the source to repeat (an id); all that the model does not read when None.
         batch_size: rows in one forward pass, >= 1.
         member: predict with this member of an ensemble alone, which is faster.
+        bf16: bfloat16 autocast, which is faster and good for two to three digits.
 
     Returns:
         The number of rows.
@@ -195,23 +197,31 @@ def predict_file(
     processor = task.load_processor(model_name_or_path)
     values = {name: getattr(model.config, name) for name in task.config_fields}
     transform = task.transform(processor, values, training=False)
+
+    def answers(outputs: Any) -> dict[str, Any]:
+        return task.answers(outputs, values)
+
     writer = TableWriter(output)
     if state.is_main_process:
         writer.clear()
     state.wait_for_everyone()
     start = 0
-    with tqdm(desc="Predicting", unit=" rows", disable=not state.is_main_process) as bar:
-        for number, table in enumerate(read_tables(source, ROWS_PER_TABLE)):
-            if number % state.num_processes == state.process_index:
-                numbers = range(start, start + len(table))
-                encoded = task.encode_inputs(table, numbers, processor, values)
-                columns = answer(model, encoded, lambda outputs: task.answers(outputs, values), transform, batch_size)
-                writer.write(number, join_answers(table, columns, keep, task.input_columns(processor)))
-            start += len(table)
-            bar.update(len(table))
+    try:
+        with tqdm(desc="Predicting", unit=" rows", disable=not state.is_main_process) as bar:
+            for number, table in enumerate(read_tables(source, ROWS_PER_TABLE)):
+                if number % state.num_processes == state.process_index:
+                    numbers = range(start, start + len(table))
+                    encoded = task.encode_inputs(table, numbers, processor, values)
+                    found = answer(model, encoded, answers, transform, batch_size, torch.bfloat16 if bf16 else None)
+                    writer.write(number, join_answers(table, found, keep, task.input_columns(processor)))
+                start += len(table)
+                bar.update(len(table))
+        if start == 0:
+            raise HubmodelsError(f"{source} has no rows")
+    except BaseException:
+        writer.discard()
+        raise
     state.wait_for_everyone()
-    if start == 0:
-        raise HubmodelsError(f"{source} has no rows")
     if state.is_main_process:
         writer.join()
     state.wait_for_everyone()

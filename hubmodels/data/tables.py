@@ -89,8 +89,12 @@ class TableWriter:
 
     def clear(self) -> None:
         """Remove pieces that an earlier run left. To be called by one process before any writes."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.discard()
         self.folder.mkdir(parents=True)
+
+    def discard(self) -> None:
+        """Remove the pieces without a file, after an error."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def write(self, number: int, table: pyarrow.Table) -> None:
         """Piece `number`, counted from 0."""
@@ -118,7 +122,7 @@ class TableWriter:
                     for piece in pieces:
                         with open(piece, "rb") as part:
                             shutil.copyfileobj(part, joined, 2**20)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.discard()
         return len(pieces)
 
 

