@@ -141,10 +141,17 @@ def family_recipe(family: str, task: str) -> dict[str, Any]:
 # Registration
 
 
-@functools.cache
 def auto_class(suffix: str) -> type:
     """The Auto class of a suffix: transformers' own, or ours (`AutoModelForTabularClassification`, ...) where it has
     none. `hubmodels.auto.AutoModelFor...` gives them by name."""
+    # Its import registers every model, and makes our own Auto classes for that: before the cache below is asked.
+    import transformers.models.auto.modeling_auto  # noqa: F401
+
+    return _make_auto_class(suffix)
+
+
+@functools.cache
+def _make_auto_class(suffix: str) -> type:
     from transformers.models.auto import modeling_auto
     from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
@@ -186,6 +193,25 @@ def register_image_processors(module: Any) -> None:
                 module.AutoImageProcessor.register(config_class(family), image_processor_classes=classes, exist_ok=True)
 
 
+def register_processors(module: Any) -> None:
+    """Make AutoProcessor know our processors by the class name in a processor_config.json. `module` is transformers'
+    processing_auto."""
+    from transformers.processing_utils import ProcessorMixin
+
+    for processor in list_processors():
+        if issubclass(processor, ProcessorMixin):
+            # The key would be a config class, but a family can have images and tables: only the name decides.
+            module.PROCESSOR_MAPPING.register(processor, processor, exist_ok=True)
+
+
+def register_pipelines(module: Any) -> None:
+    """Make `pipeline` know the tasks that transformers lacks. `module` is transformers.pipelines."""
+    for path in sorted(FOLDER.glob("pipelines/[!_]*.py")):
+        found = importlib.import_module(f".pipelines.{path.stem}", __package__)
+        for task, (cls, suffix) in found.PIPELINES.items():
+            module.PIPELINE_REGISTRY.register_pipeline(task, pipeline_class=cls, pt_model=auto_class(suffix))
+
+
 def list_processors() -> list[type]:
     """Every processor that a file `processors/processing_<kind>.py` defines."""
     names = sorted(path.stem for path in FOLDER.glob("processors/processing_*.py"))
@@ -205,6 +231,8 @@ def register_on_import() -> None:
     wrapt.when_imported(f"{package}.configuration_auto")(register_configs)
     wrapt.when_imported(f"{package}.modeling_auto")(register_models)
     wrapt.when_imported(f"{package}.image_processing_auto")(register_image_processors)
+    wrapt.when_imported(f"{package}.processing_auto")(register_processors)
+    wrapt.when_imported("transformers.pipelines")(register_pipelines)
 
 
 def find_public(name: str) -> Any:

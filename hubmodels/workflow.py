@@ -13,17 +13,30 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import tqdm
 from datasets import Dataset
 
 from . import auto
-from .data import Batches, Columns, LoadedData, StreamedBatches, encode_dataset, load_data, stream_head
-from .evaluation import Results, evaluate, predict
+from .data import (
+    Batches,
+    Columns,
+    LoadedData,
+    StreamedBatches,
+    TableWriter,
+    encode_dataset,
+    load_data,
+    read_tables,
+    stream_head,
+)
+from .evaluation import Results, answer, evaluate, predict
 from .publishing import release
-from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, check_names, parse_section
+from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, check_names, nearest, parse_section
 from .tasks import Task, get_task
 from .training import Run, train
 
 logger = logging.getLogger("hubmodels")
+
+ROWS_PER_TABLE = 65_536  # of a file to predict: at once in memory, encoded and not
 
 
 @dataclass
@@ -70,6 +83,10 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
         batch_size = arguments.per_device_eval_batch_size
         return task.metrics(predict(model, columns["validation"], task.predict, transform, batch_size), values)
 
+    def predict_alone(rows: Any) -> dict[str, Any]:
+        batch_size = arguments.per_device_eval_batch_size
+        return predict(model, rows, task.predict, transform, batch_size, distributed=False)
+
     run = train(
         model,
         make_batches(columns.get("train"), rows["train"], task, processor, values, arguments),
@@ -95,7 +112,11 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
             recipe=recipe,
             results=results.to_dict(),
             golden_inputs=task.golden_inputs(processor, values),
-            plots=[*run.plots(), *task.plots(test_rows, columns["test"], processor, values)],
+            plots=[
+                *run.plots(),
+                *task.plots(test_rows, columns["test"], processor, values),
+                *task.explain(predict_alone, columns["test"], processor, values),
+            ],
             data=describe_data(loaded),
             model_id=model_id,
             provenance=describe_run(run, arguments, time.perf_counter() - started),
@@ -132,6 +153,92 @@ def find_processes() -> None:
     """Make the processes of a launch known, before anything asks which one this is."""
     # Without `cpu` accelerate does not see the processes of a torchrun on a machine without a GPU.
     PartialState(cpu=not torch.accelerator.is_available())
+
+
+def predict_file(
+    model_name_or_path: str,
+    source: str,
+    output: str,
+    *,
+    keep: list[str] | None = None,
+    batch_size: int = 2_048,
+    member: int | None = None,
+    bf16: bool = False,
+) -> int:
+    """Predict every row of a file, streaming it over all processes; rows keep their order.
+
+    Args:
+        model_name_or_path: a release, local or on the Hub.
+        source: a CSV, TSV, JSON-lines or Parquet file, or a folder of images.
+        output: a .csv, .jsonl or .parquet file: the kept columns, then what the task answers.
+        keep: columns of the source to repeat (an id); all that the model does not read when None.
+        batch_size: rows in one forward pass, >= 1.
+        member: predict with this member of an ensemble alone, which is faster.
+        bf16: bfloat16 autocast, which is faster and good for two to three digits.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        HubmodelsError: no such release or file, a column is missing, or a row cannot be read.
+    """
+    if batch_size < 1:
+        raise HubmodelsError(f"batch_size must be at least 1, got {batch_size}")
+    find_processes()
+    recipe = read_recipe(model_name_or_path)
+    _, task, _ = parse_recipe(recipe)
+    state = PartialState()
+    model = auto.load_model(model_name_or_path, recipe.family, task.head)
+    if member is not None:
+        if not hasattr(model, "extract_member"):
+            raise HubmodelsError(f"{type(model).__name__} is no ensemble: leave out --member")
+        model = model.extract_member(member)
+    model = model.to(state.device)
+    processor = task.load_processor(model_name_or_path)
+    values = {name: getattr(model.config, name) for name in task.config_fields}
+    transform = task.transform(processor, values, training=False)
+
+    def answers(outputs: Any) -> dict[str, Any]:
+        return task.answers(outputs, values)
+
+    writer = TableWriter(output)
+    if state.is_main_process:
+        writer.clear()
+    state.wait_for_everyone()
+    start = 0
+    try:
+        with tqdm(desc="Predicting", unit=" rows", disable=not state.is_main_process) as bar:
+            for number, table in enumerate(read_tables(source, ROWS_PER_TABLE)):
+                if number % state.num_processes == state.process_index:
+                    numbers = range(start, start + len(table))
+                    encoded = task.encode_inputs(table, numbers, processor, values)
+                    found = answer(model, encoded, answers, transform, batch_size, torch.bfloat16 if bf16 else None)
+                    writer.write(number, join_answers(table, found, keep, task.input_columns(processor)))
+                start += len(table)
+                bar.update(len(table))
+        if start == 0:
+            raise HubmodelsError(f"{source} has no rows")
+    except BaseException:
+        writer.discard()
+        raise
+    state.wait_for_everyone()
+    if state.is_main_process:
+        writer.join()
+    state.wait_for_everyone()
+    return start
+
+
+def join_answers(table: Any, answers: dict[str, Any], keep: list[str] | None, inputs: list[str] | None) -> Any:
+    """The kept columns of a table beside what the task answers; an answer wins over a column of its name."""
+    if keep is None:
+        keep = [name for name in table.column_names if name not in (inputs or ())]
+    for name in keep:
+        if name not in table.column_names:
+            raise HubmodelsError(f"there is no column {name!r} to keep{nearest(name, table.column_names)}")
+    kept = table.select([name for name in keep if name not in answers])
+    for name, column in answers.items():
+        kept = kept.append_column(name, [column])
+    return kept
 
 
 def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments]:

@@ -3,5 +3,16 @@
 from .batches import Batches, StreamedBatches
 from .columns import Columns, encode_dataset
 from .loading import LoadedData, load_data, stream_head
+from .tables import TableWriter, read_tables
 
-__all__ = ["Batches", "Columns", "LoadedData", "StreamedBatches", "encode_dataset", "load_data", "stream_head"]
+__all__ = [
+    "Batches",
+    "Columns",
+    "LoadedData",
+    "StreamedBatches",
+    "TableWriter",
+    "encode_dataset",
+    "load_data",
+    "read_tables",
+    "stream_head",
+]

@@ -29,6 +29,7 @@ def predict(
     *,
     autocast_dtype: torch.dtype | None = None,
     description: str | None = None,
+    distributed: bool = True,
 ) -> dict[str, np.ndarray]:
     """Run the model over all rows, in eval mode and without gradients; every process gets all predictions.
 
@@ -42,6 +43,7 @@ def predict(
         batch_size: rows in one forward pass, >= 1.
         autocast_dtype: run the forward passes under autocast of this type; None in the weights' own type.
         description: words of a progress bar on the main process; None for no bar.
+        distributed: split the rows over the processes; False when this process alone predicts.
 
     Returns:
         One array an entry that `task_predict` gives, in the order of the rows.
@@ -59,8 +61,9 @@ def predict(
     device = weight.device if weight is not None else state.device
     channels_last = _is_channels_last(model)
     # Stretches of one length, so that gathering needs no sizes: the last process repeats the last row, cut off below.
-    share = -(-len(columns) // state.num_processes)
-    rows = torch.arange(state.process_index * share, (state.process_index + 1) * share).clamp_(max=len(columns) - 1)
+    num_processes, process_index = (state.num_processes, state.process_index) if distributed else (1, 0)
+    share = -(-len(columns) // num_processes)
+    rows = torch.arange(process_index * share, (process_index + 1) * share).clamp_(max=len(columns) - 1)
     parts: dict[str, list[torch.Tensor]] = {}
     hidden = description is None or not state.is_main_process
     autocast = torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
@@ -74,14 +77,48 @@ def predict(
                     for name, value in batch.items()
                 }
             for name, value in task_predict(model(**batch), batch).items():
-                parts.setdefault(name, []).append(value.detach() if state.num_processes > 1 else value.detach().cpu())
+                parts.setdefault(name, []).append(value.detach() if num_processes > 1 else value.detach().cpu())
             bar.update(len(numbers))
     result = {}
     for name, values in parts.items():
         whole = torch.cat(values)
-        whole = gather(whole.contiguous())[: len(columns)].cpu() if state.num_processes > 1 else whole
+        whole = gather(whole.contiguous())[: len(columns)].cpu() if num_processes > 1 else whole
         result[name] = (whole.float() if whole.dtype in (torch.bfloat16, torch.float16) else whole).numpy()
     return result
+
+
+def answer(
+    model: torch.nn.Module,
+    encoded: dict[str, np.ndarray],
+    task_answers: Callable[[Any], dict[str, np.ndarray]],
+    transform: Callable[[Batch, torch.Generator | None], Batch] | None,
+    batch_size: int,
+    autocast_dtype: torch.dtype | None = None,
+) -> dict[str, np.ndarray]:
+    """What a task answers about encoded rows without targets, on this process alone.
+
+    Args:
+        model: in evaluation mode, used where it is.
+        encoded: one array an input, first dimension the rows, at least one.
+        task_answers: a task's `answers`: outputs -> columns.
+        transform: a task's `transform(..., training=False)`.
+        batch_size: rows in one forward pass, >= 1.
+        autocast_dtype: run the forward passes under autocast of this type; None in the weights' own type.
+
+    Returns:
+        One array a column, in the order of the rows.
+    """
+    device = next(model.parameters()).device
+    tensors = {name: torch.as_tensor(values) for name, values in encoded.items()}
+    parts: dict[str, list[np.ndarray]] = {}
+    autocast = torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
+    with evaluation_mode(model), torch.inference_mode(), autocast:
+        for start in range(0, len(next(iter(tensors.values()))), batch_size):
+            batch = {name: value[start : start + batch_size].to(device) for name, value in tensors.items()}
+            batch = transform(batch, None) if transform is not None else batch
+            for name, values in task_answers(model(**batch)).items():
+                parts.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in parts.items()}
 
 
 @contextlib.contextmanager

@@ -46,6 +46,7 @@ class Results:
     baseline_name: str | None = None
     baseline_seconds: float | None = None
     baseline_metrics: dict[str, Estimate] | None = None
+    other_baselines: list[dict[str, Any]] = field(default_factory=list)  # name, seconds, metrics -> estimate
     difference: Estimate | None = None  # network minus baseline, of the main metric
     verdict: str = ""
 
@@ -65,6 +66,10 @@ class Results:
                 "seconds": None if self.baseline_seconds is None else round(self.baseline_seconds, 1),
                 "metrics": _plain(self.baseline_metrics),
             }
+            if self.other_baselines:
+                result["other_baselines"] = [
+                    {**other, "metrics": _plain(other["metrics"])} for other in self.other_baselines
+                ]
             result["difference"] = {"metric": self.main_metric, **self.difference.to_dict()}
             result["verdict"] = self.verdict
         return result
@@ -90,6 +95,9 @@ class Results:
         text += f"\n\n{self.num_rows:,} rows; in brackets the 95 % bootstrap interval"
         if self.baseline_name:
             text += f"; baseline: {self.baseline_name}"
+        for other in self.other_baselines:
+            estimate = other["metrics"][self.main_metric]
+            text += f"\n{other['name']}: {self.metric_names.get(self.main_metric, self.main_metric)} {estimate}"
         return text + (f"\n{self.verdict}" if self.verdict else "")
 
 
@@ -152,6 +160,15 @@ def evaluate(
     results.baseline_name = baseline.name
     results.baseline_seconds = baseline.seconds
     results.baseline_metrics = dict(zip(names, baseline_estimates, strict=False))
+    for other in getattr(baseline, "others", []):
+        other_estimates, _ = _bootstrap(measure, other.rows, num_resamples, seed)
+        results.other_baselines.append(
+            {
+                "name": other.name,
+                "seconds": round(other.seconds, 1),
+                "metrics": dict(zip(names, other_estimates, strict=False)),
+            }
+        )
     value = _difference(results.metrics[task.main_metric].value, results.baseline_metrics[task.main_metric].value)
     results.difference = _estimate(value, samples[:, main] - baseline_samples[:, main])
     results.verdict = _verdict(results)

@@ -245,6 +245,11 @@ def _result_tables(results: Mapping[str, Any], task: Any) -> dict[str, Any]:
         label = task.metric_names.get(task.main_metric, task.main_metric)
         other = baseline.get("name", "baseline")
         sentence = f"Difference in {label} to the {other}, on the same rows: {format_interval(difference)}."
+    label = task.metric_names.get(task.main_metric, task.main_metric)
+    others = [
+        f"{other['name']} {format_interval(other['metrics'].get(task.main_metric))}"
+        for other in results.get("other_baselines", [])
+    ]
     per_class = results.get("per_class") or {}
     columns = list(dict.fromkeys(metric for entries in per_class.values() for metric in entries))
     class_rows = [
@@ -255,6 +260,7 @@ def _result_tables(results: Mapping[str, Any], task: Any) -> dict[str, Any]:
         "metric_rows": rows,
         "baseline_name": baseline.get("name"),
         "difference": sentence,
+        "others": f"Other baselines, {label}: {'; '.join(others)}." if others else None,
         "class_columns": columns,
         "class_rows": class_rows,
     }

@@ -38,11 +38,16 @@ def write_code(folder: Path, model: Any, processor: Any, head: str) -> list[str]
     if processor is not None and _is_ours(type(processor)):
         names += _copy_module(type(processor), folder)
         auto_class, file_name, type_field = _processor_kind(processor)
-        mapping[auto_class] = _reference(type(processor))
-        # transformers looks for a processor's class in the config only where the processor's own file names none. It
-        # must not stand there: pipelines try that file as the one of a video processor too, and then ask for consent to
-        # run code, also where hubmodels is installed (transformers 5.23, video_processing_auto.py).
-        _change_json(folder / file_name, {}, remove=type_field)
+        reference = {auto_class: _reference(type(processor))}
+        if auto_class == "AutoProcessor":
+            # By the class name in this file AutoProcessor finds the registered class, and then in no other the code.
+            _change_json(folder / file_name, {"auto_map": reference})
+        else:
+            mapping |= reference
+            # transformers looks for a processor's class in the config only where the processor's own file names none.
+            # It must not stand there: pipelines try that file as the one of a video processor too, and then ask for
+            # consent to run code, also where hubmodels is installed (transformers 5.23, video_processing_auto.py).
+            _change_json(folder / file_name, {}, remove=type_field)
     if mapping:
         _change_json(folder / "config.json", {"auto_map": mapping})
     return sorted(set(names))

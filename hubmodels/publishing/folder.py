@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.dynamic_module_utils import get_relative_import_files
 
 from ..files import atomic_file, atomic_folder, hash_file, write_json
 from ..recipe import HubmodelsError, Recipe
@@ -138,9 +139,12 @@ def refresh_code(folder: str | os.PathLike) -> list[str]:
     folder = Path(folder)
     metrics = read_json(folder / METRICS_FILE)
     changed = []
-    for name in foreign_code(folder):
+    names = foreign_code(folder)
+    for name in names:  # grows by what the installed code imports and the release's own did not
         if (installed := installed_code(name)) is None:
             raise HubmodelsError(f"{name} is of no family or processor that is installed here; remove it")
+        siblings = [Path(path).name for path in get_relative_import_files(str(installed))]
+        names += [path for path in siblings if path not in names and not (folder / path).exists()]
         with atomic_file(folder / name) as temporary:
             temporary.write_bytes(installed.read_bytes())
         changed.append(name)

@@ -7,7 +7,7 @@ of `Task`, a strict dataclass whose fields are the task's options in a recipe's 
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import HubmodelsError, nearest
@@ -29,6 +29,7 @@ class Baseline:
     name: str  # "logistic regression"
     rows: "Rows"  # as Task.predict gives them, for the test split
     seconds: float  # wall-clock time of fitting and predicting
+    others: list["Baseline"] = field(default_factory=list)  # weaker ones, which stand beside it
 
 
 @dataclass
@@ -115,6 +116,28 @@ class Task:
     def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
         """Figures of the results on the encoded test columns."""
         raise NotImplementedError
+
+    def explain(
+        self, predict: Callable[[Any], "Rows"], columns: Any, processor: Any, config_values: dict[str, Any]
+    ) -> Iterator[Plot]:
+        """Figures of what the model makes of its inputs; none by default. `predict` gives the rows of anything that has
+        `len()` and `batch(rows)` as the encoded test `columns` do."""
+        return iter(())
+
+    def input_columns(self, processor: Any) -> list[str] | None:
+        """The columns that `encode_inputs` reads, which a file of predictions does not repeat; None where only the
+        data can tell."""
+        return None
+
+    def encode_inputs(self, rows: Any, row_numbers: list[int], processor: Any, config_values: dict[str, Any]) -> "Rows":
+        """Rows without targets (a pyarrow Table) as `encode` gives them, without labels. Raises HubmodelsError naming a
+        bad row or a missing column."""
+        raise HubmodelsError(f"{self.tag} has no prediction from files: use the model's pipeline in Python")
+
+    def answers(self, outputs: Any, config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
+        """The columns of a file of predictions, from the model's outputs: first `prediction`, then probabilities or
+        intervals."""
+        raise HubmodelsError(f"{self.tag} has no prediction from files: use the model's pipeline in Python")
 
     def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
         """A fixed input of two rows, ready for the model, whose output is stored in a release to verify it anywhere."""

@@ -36,6 +36,35 @@ def probability_rows(probabilities: np.ndarray, labels: np.ndarray) -> Rows:
     }
 
 
+def classification_answers(logits: Any, names: list[str], spread: Any = None) -> dict[str, np.ndarray]:
+    """What a file of predictions says of each row: the class, the probability of each class and, for an ensemble, the
+    standard deviation of the predicted class's probability over its members. `logits` and `spread` are (B, K)."""
+    probabilities = logits.float().softmax(dim=-1)
+    classes = probabilities.argmax(dim=-1)
+    columns = {"prediction": np.array(names, dtype=object)[classes.cpu().numpy()]}
+    columns |= {f"probability_{name}": probabilities[:, index].cpu().numpy() for index, name in enumerate(names)}
+    if spread is not None:
+        columns["uncertainty"] = spread.gather(1, classes[:, None])[:, 0].float().cpu().numpy()
+    return columns
+
+
+def roc_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Area under the ROC curve of the second of two classes, or the mean over the classes of each against the others;
+    NaN where not all classes occur. From mean ranks (Mann and Whitney 1947), so that ties count half."""
+    from scipy.stats import rankdata
+
+    num_rows, num_classes = probabilities.shape
+    positives = np.bincount(labels, minlength=num_classes)
+    if (positives == 0).any() or num_classes < 2:
+        return float("nan")
+    classes = np.array([1]) if num_classes == 2 else np.arange(num_classes)
+    ranks = rankdata(probabilities[:, classes], axis=0)
+    sums = np.array([ranks[labels == label, place].sum() for place, label in enumerate(classes)])
+    positives = positives[classes]
+    areas = (sums - positives * (positives + 1) / 2) / (positives * (num_rows - positives))
+    return float(areas.mean())
+
+
 def confusion_matrix(rows: Rows, num_classes: int) -> np.ndarray:
     """Counts (true class, predicted class), int64."""
     pairs = rows["labels"] * num_classes + rows["predictions"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..recipe import HubmodelsError, option
 from . import Baseline, Plot, Task
 from ._columns import class_names, class_numbers, label_column
-from ._images import byte_counts, image_column, read_pixels, survey_images
+from ._images import IMAGE_NAMES, byte_counts, image_column, read_pixels, survey_images
 
 if TYPE_CHECKING:
     import datasets
@@ -166,6 +166,31 @@ class ImageClassification(Task):
             "pixel_values": read_pixels(rows[image], row_numbers, image, processor),
             "labels": class_numbers(rows[label], row_numbers, label, features[label], config_values["id2label"]),
         }
+
+    def input_columns(self, processor: Any) -> list[str]:
+        return [self.image_column_name] if self.image_column_name else list(IMAGE_NAMES)
+
+    def encode_inputs(self, rows: Any, row_numbers: list[int], processor: Any, config_values: dict[str, Any]) -> "Rows":
+        """The images, from a column of images, of their bytes or of their paths."""
+        column = next((name for name in self.input_columns(processor) if name in rows.column_names), None)
+        if column is None:
+            raise HubmodelsError(
+                f"no column of images ({', '.join(self.input_columns(processor))}) among {', '.join(rows.column_names)}"
+            )
+        values = [
+            {"bytes": value, "path": None}
+            if isinstance(value, bytes)
+            else {"bytes": None, "path": value}
+            if isinstance(value, str)
+            else value
+            for value in rows.column(column).to_pylist()
+        ]
+        return {"pixel_values": read_pixels(values, row_numbers, column, processor)}
+
+    def answers(self, outputs: Any, config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
+        from ._classification import classification_answers
+
+        return classification_answers(outputs.logits, self.class_names(config_values))
 
     def transform(
         self, processor: Any, config_values: dict[str, Any], *, training: bool

@@ -60,12 +60,15 @@ def class_loss(
     step's gradient does not depend on how it is cut into micro-batches. Balanced weights average 1 over the rows.
 
     Args:
-        outputs: has `logits`, (B, classes) or (B, T, classes).
+        outputs: has `logits`, (B, classes) or (B, T, classes), or `member_logits` of an ensemble, (B, K, classes).
         labels: classes, int64 (B,) or (B, T) with -100 for "none"; or probabilities of the logits' shape.
         class_weights: (classes,) or None.
         smoothing: share of the target that is spread over all classes.
     """
     logits = getattr(outputs, "logits", None)
+    members = getattr(outputs, "member_logits", None)
+    if members is not None and labels is not None:  # of an ensemble (B, K, classes): each learns by itself
+        logits, labels = members.flatten(0, 1), labels.repeat_interleave(members.shape[1], dim=0)
     if logits is None or labels is None or logits.ndim not in (2, 3):
         raise HubmodelsError(
             "label_smoothing_factor and class_weights need a classifier, whose logits are (rows, classes) or (rows, "

@@ -1,11 +1,16 @@
-"""Multilayer perceptrons (Rumelhart, Hinton, Williams 1986, Nature 323:533), plain or residual.
+"""Multilayer perceptrons (Rumelhart, Hinton, Williams 1986, Nature 323:533), plain or residual, on images or tables.
 
 The defaults are SimpleNet, the classic first network: 784-128-10 with ReLU. Residual layers are the tabular ResNet of
 Gorishniy et al. 2021 (arXiv:2106.11959, section 3.2). Weights start as torch.nn.Linear's own, uniform in
 +-1/sqrt(fan_in) (LeCun et al. 1998, Efficient BackProp, section 4.6), so that SimpleNet is the one of the tutorials.
+
+On tables an ensemble is TabM-mini (Gorishniy et al. 2024, arXiv:2410.24210, section 3.3): its members share all weights
+but a scale of the inputs and the output layer, each has its own loss, and their predictions are averaged.
 """
 
+import copy
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +19,13 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import BaseModelOutputWithNoAttention, ImageClassifierOutputWithNoAttention
 from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from .configuration_mlp import MlpConfig
+from .modeling_mlp_tables import EnsembleLinear, EnsembleScale, TableFeatures, TargetScale
 
 # B batch, C channels, H height, W width, N num_features, D width of a hidden layer, L num_labels
+# Tables: F num_numeric_features, M categories, E width of an embedded number, K num_ensemble, Q quantiles
 
 
 def build_norm(width: int, config: MlpConfig) -> nn.Module:
@@ -108,49 +116,103 @@ class MlpPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.running_mean)
                 init.ones_(module.running_var)
                 init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=1 / math.sqrt(module.embedding_dim))
+            init.zeros_(module.weight[0])
+        elif hasattr(module, "init_weights") and not isinstance(module, PreTrainedModel):
+            module.init_weights()
 
 
 class MlpModel(MlpPreTrainedModel):
-    """The hidden layers on the flattened pixels of images of one size.
+    """The hidden layers on the flattened pixels of images of one size, or on the rows of a table.
 
     Raises:
-        ValueError: the images have other channels or another size than the config says, or are not floating-point.
+        ValueError: the images have other channels or another size than the config says, or are not floating-point; a
+            table's features are not there or of another number than the config says.
     """
 
     def __init__(self, config: MlpConfig) -> None:
         super().__init__(config)
         self.image_shape = config.image_shape
-        self.body = MlpBody(math.prod(config.image_shape), config)
+        self.num_ensemble = config.num_ensemble
+        if config.is_tabular:
+            self.features = TableFeatures(config)
+            num_features = sum(self.features.widths)
+            if config.num_ensemble > 1:
+                signs = config.numeric_embedding == "none"
+                self.scale = EnsembleScale(config.num_ensemble, self.features.widths, signs)
+        elif config.num_ensemble > 1:
+            raise ValueError(f"num_ensemble is for tables only and must be 1 for images, got {config.num_ensemble}")
+        else:
+            num_features = math.prod(config.image_shape)
+        self.body = MlpBody(num_features, config)
         self.post_init()
 
     def forward(
         self,
-        pixel_values: Tensor,
+        pixel_values: Tensor | None = None,
+        numeric_features: Tensor | None = None,
+        categorical_features: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithNoAttention | tuple:
         """
         Args:
-            pixel_values: (B, C, H, W), normalised by the processor.
+            pixel_values: (B, C, H, W), normalised by the processor; for networks on images.
+            numeric_features: (B, F), scaled by the processor; for networks on tables that have numbers.
+            categorical_features: (B, M) int64 codes, 0 for unknown; for networks on tables that have categories.
             output_hidden_states: give the output of each hidden layer too; the config's choice when None.
             return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
 
         Returns:
-            `last_hidden_state` (B, hidden_sizes[-1]) and, if asked for, `hidden_states`, one (B, D) a layer.
+            `last_hidden_state` (B, hidden_sizes[-1]) and, if asked for, `hidden_states`, one (B, D) a layer. Of an
+            ensemble (B, K, hidden_sizes[-1]) and (B, K, D).
         """
+        if self.config.is_tabular:
+            self.check_table(numeric_features, categorical_features)
+            features = self.features(numeric_features, categorical_features, self.dtype)  # (B, N)
+        else:
+            self.check_images(pixel_values)
+            features = pixel_values.flatten(1)  # (B, N)
+        if self.num_ensemble > 1:
+            features = self.scale(features).flatten(0, 1)  # (B * K, N): to the layers members are rows
+        features, hidden_states = self.body(features)  # (B, D)
+        if self.num_ensemble > 1:
+            features, *hidden_states = (
+                hidden.unflatten(0, (-1, self.num_ensemble)) for hidden in (features, *hidden_states)
+            )  # (B, K, D)
+        output_hidden_states = (
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        )
+        hidden_states = tuple(hidden_states) if output_hidden_states else None
+        if self.config.return_dict if return_dict is None else return_dict:
+            return BaseModelOutputWithNoAttention(last_hidden_state=features, hidden_states=hidden_states)
+        return (features,) if hidden_states is None else (features, hidden_states)
+
+    def check_images(self, pixel_values: Tensor | None) -> None:
+        if pixel_values is None:
+            raise ValueError("pixel_values must be given: this network is on images")
         if pixel_values.shape[1:] != self.image_shape or not pixel_values.is_floating_point():
             raise ValueError(
                 f"pixel_values must be floating-point of shape (batch, {', '.join(map(str, self.image_shape))}), got "
                 f"{pixel_values.dtype} of shape {tuple(pixel_values.shape)}; use the checkpoint's image processor"
             )
-        features, hidden_states = self.body(pixel_values.flatten(1))  # (B, N) -> (B, D)
-        output_hidden_states = (
-            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        )
-        hidden_states = hidden_states if output_hidden_states else None
-        if self.config.return_dict if return_dict is None else return_dict:
-            return BaseModelOutputWithNoAttention(last_hidden_state=features, hidden_states=hidden_states)
-        return (features,) if hidden_states is None else (features, hidden_states)
+
+    def check_table(self, numeric_features: Tensor | None, categorical_features: Tensor | None) -> None:
+        for name, given, count, floating in (
+            ("numeric_features", numeric_features, self.config.num_numeric_features, True),
+            ("categorical_features", categorical_features, len(self.config.categorical_cardinalities or []), False),
+        ):
+            found = "none" if given is None else f"{given.dtype} of shape {tuple(given.shape)}"
+            kind = "floating-point" if floating else "integers"
+            if (given is None) != (count == 0):
+                raise ValueError(f"{name} must be {kind} of shape (batch, {count}), got {found}")
+            if given is not None and (
+                given.ndim != 2 or given.shape[1] != count or given.is_floating_point() != floating
+            ):
+                raise ValueError(
+                    f"{name} must be {kind} of shape (batch, {count}), got {found}; use the checkpoint's processor"
+                )
 
 
 class MlpForImageClassification(MlpPreTrainedModel):
@@ -158,6 +220,8 @@ class MlpForImageClassification(MlpPreTrainedModel):
 
     def __init__(self, config: MlpConfig) -> None:
         super().__init__(config)
+        if config.is_tabular:
+            raise ValueError("this config is of a network on tables: MlpForImageClassification takes images")
         self.num_labels = config.num_labels
         self.mlp = MlpModel(config)
         self.classifier = nn.Linear(config.hidden_sizes[-1], config.num_labels)
@@ -189,6 +253,230 @@ class MlpForImageClassification(MlpPreTrainedModel):
         return (logits, *outputs[1:]) if loss is None else (loss, logits, *outputs[1:])
 
 
+@dataclass
+class MlpTabularOutput(ModelOutput):
+    """
+    Args:
+        loss: scalar, when there are labels. In training the mean of the members' losses, else that of their mean.
+        logits: (B, L). Classification: of the mean of the members' probabilities. Regression: their mean prediction, in
+            the targets' units.
+        quantile_values: (B, L, Q), regression with `quantiles`: these, in the targets' units.
+        spread: (B, L), ensembles: the standard deviation over the members, of probabilities or predictions.
+        member_logits: (B, K, L), ensembles: what each member gives.
+        hidden_states: one (B, K, D) a layer, or (B, D) without an ensemble.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    quantile_values: Tensor | None = None
+    spread: Tensor | None = None
+    member_logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class MlpTabularPreTrainedModel(MlpPreTrainedModel):
+    """What both tabular heads share: the network, its output layer, and a member taken out of an ensemble."""
+
+    main_input_name = "numeric_features"
+    input_modalities = ("tabular",)
+
+    def __init__(self, config: MlpConfig, num_outputs: int) -> None:
+        super().__init__(config)
+        if not config.is_tabular:
+            raise ValueError(
+                f"{type(self).__name__} takes tables: num_numeric_features must be at least 1 or "
+                "categorical_cardinalities not empty"
+            )
+        self.num_labels, self.num_ensemble = config.num_labels, config.num_ensemble
+        self.mlp = MlpModel(config)
+        width = config.hidden_sizes[-1]
+        if config.num_ensemble > 1:
+            self.output_layer = EnsembleLinear(config.num_ensemble, width, num_outputs)
+        else:
+            self.output_layer = nn.Linear(width, num_outputs)
+
+    def finish(self, output: MlpTabularOutput, return_dict: bool | None) -> MlpTabularOutput | tuple:
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
+
+    @torch.no_grad()
+    def extract_member(self, index: int) -> "MlpTabularPreTrainedModel":
+        """One member of the ensemble as a network of its own: the member's scale goes into the first layer's weights.
+
+        Args:
+            index: of the member, 0 to num_ensemble - 1.
+
+        Returns:
+            A model with `num_ensemble` 1, in evaluation mode, that shares no memory with this one.
+
+        Raises:
+            ValueError: there is no such member.
+        """
+        if not 0 <= index < self.num_ensemble:
+            raise ValueError(f"index must be 0 to {self.num_ensemble - 1}, got {index}")
+        config = copy.deepcopy(self.config)
+        config.num_ensemble = 1
+        member = type(self)(config).to(self.device, self.dtype)
+        state = {name: value for name, value in self.state_dict().items() if name != "mlp.scale.weight"}
+        if self.num_ensemble > 1:
+            first = "mlp.body.layers.0.weight" if config.residual else "mlp.body.layers.0.linear.weight"
+            state[first] = state[first] * self.mlp.scale.weight[index]
+            for name in ("output_layer.weight", "output_layer.bias"):
+                state[name] = state[name][index]
+        member.load_state_dict(state)
+        return member.eval()
+
+
+class MlpForTabularClassification(MlpTabularPreTrainedModel):
+    """A classifier of a table's rows: binary or multi-class, or multi-label with that `problem_type`."""
+
+    def __init__(self, config: MlpConfig) -> None:
+        super().__init__(config, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        numeric_features: Tensor | None = None,
+        categorical_features: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> MlpTabularOutput | tuple:
+        """
+        Args:
+            numeric_features: (B, F), scaled by the processor; None where the table has no numbers.
+            categorical_features: (B, M) int64 codes, 0 for unknown; None where the table has no categories.
+            labels: targets, of the form that `classification_loss` tells for the config's problem_type.
+            output_hidden_states: give the output of each hidden layer too; the config's choice when None.
+            return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
+
+        Returns:
+            See `MlpTabularOutput`.
+        """
+        outputs = self.mlp(
+            numeric_features=numeric_features,
+            categorical_features=categorical_features,
+            output_hidden_states=output_hidden_states,
+            return_dict=False,
+        )
+        problem_type = self.config.problem_type
+        logits, members, spread = self.output_layer(outputs[0]), None, None  # (B, L), or (B, K, L) of an ensemble
+        if self.num_ensemble > 1:
+            members = logits
+            logits, spread = combine_members(members, problem_type)  # (B, L) both
+        loss = None
+        if labels is not None and members is not None and self.training:
+            # Each member learns by itself: a loss of the mean prediction would let them lean on each other.
+            repeated = labels.repeat_interleave(self.num_ensemble, dim=0)  # (B * K, ...)
+            loss = classification_loss(members.flatten(0, 1), repeated, problem_type)
+        elif labels is not None:
+            loss = classification_loss(logits, labels, problem_type)
+        hidden_states = outputs[1] if len(outputs) > 1 else None
+        output = MlpTabularOutput(
+            loss=loss, logits=logits, spread=spread, member_logits=members, hidden_states=hidden_states
+        )
+        return self.finish(output, return_dict)
+
+
+class MlpForTabularRegression(MlpTabularPreTrainedModel):
+    """Predicts one number or several of a table's rows, in their own units, and quantiles where the config names any.
+
+    Inside, targets are normalised by the config's mean and standard deviation; predictions are kept within the range of
+    the training targets outside of training, since a mean of what was seen cannot lie outside of it."""
+
+    def __init__(self, config: MlpConfig) -> None:
+        super().__init__(config, config.num_labels * (1 + len(config.quantiles or [])))
+        self.quantiles = list(config.quantiles or [])
+        self.target_scale = TargetScale(config)
+        self.post_init()
+
+    def forward(
+        self,
+        numeric_features: Tensor | None = None,
+        categorical_features: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> MlpTabularOutput | tuple:
+        """
+        Args:
+            numeric_features: (B, F), scaled by the processor; None where the table has no numbers.
+            categorical_features: (B, M) int64 codes, 0 for unknown; None where the table has no categories.
+            labels: targets in their own units, (B, L), or (B,) where L is 1.
+            output_hidden_states: give the output of each hidden layer too; the config's choice when None.
+            return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
+
+        Returns:
+            See `MlpTabularOutput`. The loss is the mean squared error of the normalised targets, plus the mean pinball
+            loss of the quantiles.
+        """
+        outputs = self.mlp(
+            numeric_features=numeric_features,
+            categorical_features=categorical_features,
+            output_hidden_states=output_hidden_states,
+            return_dict=False,
+        )
+        values = self.output_layer(outputs[0]).unflatten(-1, (self.num_labels, -1))  # (B, [K,] L, 1 + Q)
+        mean = values.mean(dim=1) if self.num_ensemble > 1 else values  # (B, L, 1 + Q)
+        restored = self.target_scale.restore(mean.movedim(-1, 0))  # (1 + Q, B, L)
+        members, spread = None, None
+        if self.num_ensemble > 1:
+            members = self.target_scale.restore(values[..., 0])  # (B, K, L)
+            spread = members.std(dim=1)  # (B, L)
+        loss = None
+        if labels is not None:
+            targets = self.target_scale.normalize(labels.view(len(labels), self.num_labels).to(values.dtype))  # (B, L)
+            if self.num_ensemble > 1 and self.training:  # each member learns by itself
+                loss = self.regression_loss(values, targets[:, None])
+            else:
+                loss = self.regression_loss(mean, targets)
+        output = MlpTabularOutput(
+            loss=loss,
+            logits=restored[0],
+            quantile_values=restored[1:].movedim(0, -1) if self.quantiles else None,
+            spread=spread,
+            member_logits=members,
+            hidden_states=outputs[1] if len(outputs) > 1 else None,
+        )
+        return self.finish(output, return_dict)
+
+    def regression_loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Mean squared error of values[..., 0], plus the pinball losses (Koenker and Bassett 1978) of the others.
+
+        Args:
+            values: (B, [K,] L, 1 + Q), normalised.
+            targets: (B, [1,] L), normalised.
+        """
+        errors = targets[..., None] - values  # (B, [K,] L, 1 + Q)
+        loss = errors[..., 0].square().mean()
+        if self.quantiles:
+            levels = values.new_tensor(self.quantiles)
+            loss = loss + torch.maximum(levels * errors[..., 1:], (levels - 1) * errors[..., 1:]).mean()
+        return loss
+
+
+def combine_members(logits: Tensor, problem_type: str | None) -> tuple[Tensor, Tensor]:
+    """The mean prediction of an ensemble's members and how far they are apart.
+
+    Args:
+        logits: (B, K, L).
+        problem_type: as in `classification_loss`; None is regression when L is 1, else single label.
+
+    Returns:
+        (B, L) both: logits of the mean of the probabilities (or the mean, for regression), and the standard deviation
+        of the probabilities (or values).
+    """
+    if problem_type == "regression" or (problem_type is None and logits.shape[-1] == 1):
+        return logits.mean(dim=1), logits.std(dim=1)
+    log_size = math.log(logits.shape[1])
+    if problem_type == "multi_label_classification":
+        positive = F.logsigmoid(logits).logsumexp(dim=1) - log_size  # log of the mean probability
+        negative = F.logsigmoid(-logits).logsumexp(dim=1) - log_size
+        return positive - negative, logits.sigmoid().std(dim=1)
+    log_probabilities = logits.log_softmax(dim=-1)
+    return log_probabilities.logsumexp(dim=1) - log_size, log_probabilities.exp().std(dim=1)
+
+
 def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
     """The mean loss of transformers' classifiers.
 
@@ -209,4 +497,11 @@ def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None
     return F.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
 
 
-__all__ = ["MlpConfig", "MlpForImageClassification", "MlpModel", "MlpPreTrainedModel"]
+__all__ = [
+    "MlpConfig",
+    "MlpForImageClassification",
+    "MlpForTabularClassification",
+    "MlpForTabularRegression",
+    "MlpModel",
+    "MlpPreTrainedModel",
+]

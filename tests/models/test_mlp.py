@@ -1,4 +1,4 @@
-"""The multilayer perceptron against networks written by hand, and its config's limits."""
+"""The multilayer perceptron against networks written by hand, and its config's limits (tables: test_mlp_tables.py)."""
 
 import math
 
@@ -17,14 +17,41 @@ TINY = {
         "hidden_sizes": [16, 16], "residual": True, "normalization": "layer_norm", "hidden_act": "gelu",
         "hidden_dropout_prob": 0.1, "image_size": 4, "num_labels": 3,
     },
+    "table": {
+        "num_numeric_features": 4, "categorical_cardinalities": [2, 12], "hidden_sizes": [16, 8], "num_labels": 3,
+    },
+    "periodic": {
+        "num_numeric_features": 3, "numeric_embedding": "periodic", "numeric_embedding_size": 4, "num_labels": 3,
+        "categorical_cardinalities": [1], "hidden_sizes": [16, 16], "residual": True, "hidden_act": "mish",
+        "normalization": "layer_norm",
+    },
+    "ensemble": {
+        "num_numeric_features": 4, "numeric_embedding": "piecewise_linear", "numeric_embedding_size": 3,
+        "bin_edges": [[-2, 0, 2], [-1, 0, 0.5, 1], [0, 1], [-3, 3]], "categorical_cardinalities": [3],
+        "hidden_sizes": [16], "num_ensemble": 3, "num_labels": 3, "hidden_dropout_prob": 0.1,
+    },
 }  # fmt: skip
+IMAGE_HEADS, TABLE_HEADS = (
+    ["Model", "ForImageClassification"],
+    ["Model", "ForTabularClassification", "ForTabularRegression"],
+)
+HEADS = {name: TABLE_HEADS if "num_numeric_features" in tiny else IMAGE_HEADS for name, tiny in TINY.items()}
 
 
 def tiny_inputs(config: MlpConfig, head: str, rows: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Inputs of `forward`, with targets where the head has them."""
-    inputs = {"pixel_values": torch.randn(rows, *config.image_shape, generator=generator)}
-    if head == "ForImageClassification":
+    if config.is_tabular:
+        limits = torch.tensor(config.categorical_cardinalities) + 1
+        inputs = {
+            "numeric_features": torch.randn(rows, config.num_numeric_features, generator=generator),
+            "categorical_features": torch.randint(100, (rows, len(limits)), generator=generator) % limits,
+        }
+    else:
+        inputs = {"pixel_values": torch.randn(rows, *config.image_shape, generator=generator)}
+    if head.endswith("Classification"):
         inputs["labels"] = torch.arange(rows) % config.num_labels
+    elif head.endswith("Regression"):
+        inputs["labels"] = torch.randn(rows, config.num_labels, generator=generator)
     return inputs
 
 

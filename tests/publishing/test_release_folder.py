@@ -26,7 +26,7 @@ def test_a_release_holds_every_file_of_the_layout(made: Path) -> None:
     assert names == [
         ".eval_results/pictures.yaml", "README.md", "config.json", "configuration_mlp.py",
         "figures/confusion_matrix.png", "golden.safetensors", "metrics.json", "model.safetensors", "modeling_mlp.py",
-        "preprocessor_config.json", "processing_image.py", "recipe.yaml",
+        "modeling_mlp_tables.py", "preprocessor_config.json", "processing_image.py", "recipe.yaml",
     ]  # fmt: skip
     assert Recipe.load(made / "recipe.yaml").family == "mlp"
     assert [path for path in made.parent.iterdir() if path != made] == []  # no temporary folder is left

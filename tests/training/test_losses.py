@@ -92,3 +92,11 @@ def test_a_model_without_a_loss_is_refused(tmp_path) -> None:
 
     with pytest.raises(HubmodelsError, match="NoLoss gave no loss for pixel_values, labels"):
         run_toy(tmp_path, network=NoLoss())
+
+
+def test_each_member_of_an_ensemble_has_its_own_smoothed_and_weighted_loss() -> None:
+    members, labels = torch.randn(6, 3, 4), torch.tensor([0, 1, 2, 3, 0, 1])  # (B, K, classes)
+    weights = torch.tensor([1.0, 2.0, 0.5, 1.5])
+    outputs = SimpleNamespace(logits=members.mean(1), member_logits=members)
+    alone = [class_loss(SimpleNamespace(logits=members[:, k]), labels, weights, 0.1) for k in range(3)]
+    torch.testing.assert_close(class_loss(outputs, labels, weights, 0.1), sum(alone) / 3)

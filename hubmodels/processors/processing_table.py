@@ -1,0 +1,519 @@
+"""Rows of a table of any kind -> `numeric_features` (B, F) float32 and `categorical_features` (B, M) int64 codes.
+
+    processor = TabularProcessor.fit(train_frame)         # statistics of the training rows alone
+    processor.save_pretrained(folder)                     # processor_config.json
+    batch = processor(frame, return_tensors="pt")         # a DataFrame, a dict of columns, a row, a list of rows, ...
+
+Numbers are scaled by their quantiles to a normal distribution, or robustly by median and quartiles with a smooth clip
+(RealMLP, Holzmuller et al. 2024, arXiv:2407.04491, section 3). A missing number is its median, and a category of its
+own says so. A category's values are coded 1..n, 0 is unknown. Columns that tell nothing are dropped, with the reason.
+This file goes to the Hub as code.
+"""
+
+import datetime
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.processing_utils import ProcessorMixin
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+MAX_QUANTILES = 256  # stored of each number; more change nothing that a network could learn
+MAX_CATEGORIES = 1_000  # values of a category beyond the most frequent ones are rare
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?")
+DATE_PARTS = {"month": 12, "weekday": 7, "hour": 24}  # as categories: part -> number of its values
+SCALINGS = ("quantile", "robust")
+
+
+class TabularProcessor(ProcessorMixin):
+    """Turns rows of a table into the tensors that a tabular model takes. `fit` makes one from training rows.
+
+    Args:
+        columns: what is known of each column that is used, in the order of the features: its `name`, its `kind`
+            (number, category or date) and its statistics.
+        dropped: the columns of the training rows that are not used, name -> reason.
+        scaling: of numbers: "quantile" or "robust".
+
+    Raises:
+        ValueError: an unknown scaling or kind of column.
+    """
+
+    def __init__(
+        self,
+        columns: list[dict[str, Any]] | None = None,
+        dropped: dict[str, str] | None = None,
+        scaling: str = "quantile",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if scaling not in SCALINGS:
+            raise ValueError(f"scaling must be one of {', '.join(SCALINGS)}, got {scaling!r}")
+        self.columns, self.dropped, self.scaling = columns or [], dropped or {}, scaling
+        self._numbers: list[tuple[str, _Scaler]] = []  # column name and scaler of each numeric feature, in order
+        # The places of each column's features among the numeric and among the categorical ones.
+        self.feature_places: dict[str, tuple[list[int], list[int]]] = {}
+        self.categorical_names: list[str] = []
+        self.cardinalities: list[int] = []  # of each categorical feature: codes are 1..n, 0 is unknown
+        for column in self.columns:
+            name, kind = column["name"], column["kind"]
+            numbers_before, categories_before = len(self._numbers), len(self.cardinalities)
+            if kind not in ("number", "category", "date"):
+                raise ValueError(
+                    f"column {name!r} is of the unknown kind {kind!r}; kinds are number, category and date"
+                )
+            if column.get("quantiles") is not None:
+                self._numbers.append((name, _Scaler(column, scaling)))
+            if kind == "category":
+                self._add_category(name, len(column["values"]) + column["has_rare"])
+            for part in column.get("parts", []):
+                self._add_category(f"{name} {part}", DATE_PARTS[part])
+            if column.get("has_missing"):
+                self._add_category(f"{name} is missing", 1)
+            self.feature_places[name] = (
+                list(range(numbers_before, len(self._numbers))),
+                list(range(categories_before, len(self.cardinalities))),
+            )
+        self._lookups = {
+            column["name"]: {value: code for code, value in enumerate(column["values"], start=1)}
+            for column in self.columns
+            if column["kind"] == "category"
+        }
+
+    def _add_category(self, name: str, cardinality: int) -> None:
+        self.categorical_names.append(name)
+        self.cardinalities.append(cardinality)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns that a row must have."""
+        return [column["name"] for column in self.columns]
+
+    @property
+    def numeric_names(self) -> list[str]:
+        """What each entry of `numeric_features` is."""
+        return [name for name, _ in self._numbers]
+
+    @property
+    def model_input_names(self) -> list[str]:
+        names = ["numeric_features"] if self._numbers else []
+        return names + (["categorical_features"] if self.cardinalities else [])
+
+    # ---------------------------------------------------------------- fitting
+
+    @classmethod
+    def fit(
+        cls,
+        table: Any,
+        *,
+        scaling: str = "quantile",
+        categorical: Sequence[str] = (),
+        min_frequency: int = 3,
+    ) -> "TabularProcessor":
+        """A processor with the statistics of these rows.
+
+        Args:
+            table: the training rows, of any kind that `__call__` takes, without the target.
+            scaling: "quantile": each number becomes normally distributed; "robust": (x - median) / (interquartile
+                range), smoothly clipped to +-3.
+            categorical: columns of numbers that are categories.
+            min_frequency: values of a category that occur less often are one value, the rare, >= 1.
+
+        Raises:
+            ValueError: there are no rows or no column that tells anything, or `categorical` names an unknown column.
+        """
+        data, num_rows = read_table(table)
+        if num_rows == 0:
+            raise ValueError("there are no rows to fit on")
+        for name in categorical:
+            if name not in data:
+                raise ValueError(f"there is no column {name!r}{_nearest(name, data)}; columns are {', '.join(data)}")
+        columns, dropped, seen = [], {}, {}
+        for name, values in data.items():
+            kind, values = _recognise(values, name, name in categorical)
+            fitted = {"number": _fit_number, "category": _fit_category, "date": _fit_date}[kind](values, min_frequency)
+            if isinstance(fitted, str):
+                dropped[name] = fitted
+                continue
+            content = (kind, values.tobytes() if values.dtype != object else tuple(values))
+            if (twin := seen.setdefault(hash(content), (name, content)))[1] == content and twin[0] != name:
+                dropped[name] = f"the same as {twin[0]!r}"
+                continue
+            columns.append({"name": name, **fitted})
+        if not columns:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in dropped.items())
+            raise ValueError(f"no column tells anything ({reasons or 'there are none'})")
+        return cls(columns=columns, dropped=dropped, scaling=scaling)
+
+    # ---------------------------------------------------------------- use
+
+    def __call__(self, table: Any, return_tensors: str | None = None, **kwargs: Any) -> BatchFeature:
+        """Prepare rows.
+
+        Args:
+            table: a pandas DataFrame, a pyarrow Table, a data set of `datasets` or its slice, a mapping of columns, one
+                row as a mapping, or a list of rows. Columns go by name, in any order; others are ignored.
+            return_tensors: "pt" or "np"; by default arrays.
+
+        Returns:
+            `numeric_features` (B, F) float32 where there are numbers, `categorical_features` (B, M) int64 where there
+            are categories.
+
+        Raises:
+            ValueError: a column is missing, or holds what its kind cannot be.
+        """
+        data, num_rows = read_table(table, self.column_names)
+        missing = [name for name in self.column_names if name not in data]
+        if missing:
+            hint = _nearest(missing[0], data)
+            names = ", ".join(map(repr, missing))
+            raise ValueError(f"missing column{'s' * (len(missing) > 1)} {names}{hint}; given are {', '.join(data)}")
+        ignored = [name for name in data if name not in self.column_names and name not in self.dropped]
+        if ignored:
+            logger.warning_once(f"columns that the model does not use are ignored: {', '.join(ignored)}")
+        numeric = np.empty((num_rows, len(self._numbers)), dtype=np.float32)
+        categorical = np.zeros((num_rows, len(self.cardinalities)), dtype=np.int64)
+        number, category = 0, 0
+        for column in self.columns:
+            name, values = column["name"], data[column["name"]]
+            if column["kind"] == "category":
+                categorical[:, category] = self._codes(values, column)
+                category += 1
+                continue
+            if column["kind"] == "date":
+                dates = _to_dates(values, name)
+                values = _seconds(dates)
+                absent = np.isnan(values)
+                for part in column["parts"]:
+                    categorical[:, category] = np.where(absent, 0, _date_part(dates, part) + 1)
+                    category += 1
+            else:
+                values = _to_numbers(values, name)
+                absent = np.isnan(values)
+            if column.get("quantiles") is not None:
+                numeric[:, number] = self._numbers[number][1](values, absent)
+                number += 1
+            if column["has_missing"]:
+                categorical[:, category] = absent
+                category += 1
+        features = {"numeric_features": numeric, "categorical_features": categorical}
+        return BatchFeature({name: features[name] for name in self.model_input_names}, tensor_type=return_tensors)
+
+    def _codes(self, values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
+        """The codes (B,) of a category's values; of unknown ones the code of the rare where there is one, else 0."""
+        lookup = self._lookups[column["name"]]
+        unknown = len(column["values"]) + 1 if column["has_rare"] else 0
+        known: dict[Any, int] = {}
+        codes = np.empty(len(values), dtype=np.int64)
+        try:
+            for row, value in enumerate(values.tolist()):
+                code = known.get(value)
+                if code is None:  # once for each value
+                    known[value] = code = lookup.get(_text(value), unknown)
+                codes[row] = code
+        except TypeError:
+            raise ValueError(
+                f"column {column['name']!r} must hold one value a row, row {row} holds {values[row]!r}"
+            ) from None
+        return codes
+
+    def numeric_grid(self, index: int, num_points: int) -> tuple[np.ndarray, np.ndarray]:
+        """Values of a numeric feature at even quantiles of the training rows, ascending: (values in the column's unit,
+        the same scaled), each (G,) with G at most `num_points`."""
+        scaler = self._numbers[index][1]
+        values = np.unique(np.interp(np.linspace(0, 1, num_points), scaler.levels, scaler.values))
+        return values, scaler(values, np.zeros(len(values), dtype=bool)).astype(np.float32)
+
+    def restore_numbers(self, numeric_features: np.ndarray) -> np.ndarray:
+        """Scaled numbers (B, F) in their columns' own units, float64. What lay beyond the training rows' ends is at
+        them, and what was missing is the median."""
+        features = np.asarray(numeric_features, dtype=np.float64)
+        columns = [scaler.restore(features[:, place]) for place, (_, scaler) in enumerate(self._numbers)]
+        return np.stack(columns, axis=1) if columns else features
+
+    def bin_edges(self, num_bins: int) -> list[list[float]]:
+        """For each numeric feature the edges of at most `num_bins` bins, which hold about equally many training rows.
+
+        Raises ValueError when `num_bins` is below 1."""
+        if num_bins < 1:
+            raise ValueError(f"num_bins must be at least 1, got {num_bins}")
+        return [scaler.bin_edges(num_bins) for _, scaler in self._numbers]
+
+
+# -------------------------------------------------------------------- numbers
+
+
+class _Scaler:
+    """One number's scaling, from its stored quantiles."""
+
+    def __init__(self, column: dict[str, Any], scaling: str) -> None:
+        self.values = np.array(column["quantiles"], dtype=np.float64)  # ascending
+        self.levels = np.array(column["levels"], dtype=np.float64)  # the share of training rows below each
+        self.median = column["median"]
+        low, high = np.interp([0.25, 0.75], self.levels, self.values)
+        spread = high - low if high > low else (self.values[-1] - self.values[0]) / 2
+        self.factor, self.robust = 1 / spread, scaling == "robust"
+        # The ends of the distribution lie half a quantile within, where the normal one is finite.
+        margin = 0.5 / MAX_QUANTILES
+        scores = torch.special.ndtri(torch.from_numpy(self.levels.clip(margin, 1 - margin)))
+        self.scores = scores.numpy()
+
+    def __call__(self, numbers: np.ndarray, absent: np.ndarray) -> np.ndarray:
+        numbers = np.where(absent, self.median, numbers) if absent.any() else numbers
+        if not self.robust:
+            return np.interp(numbers, self.values, self.scores)
+        scaled = ((numbers - self.median) * self.factor).clip(-1e6, 1e6)
+        return scaled / np.sqrt(1 + (scaled / 3) ** 2)
+
+    def restore(self, scaled: np.ndarray) -> np.ndarray:
+        if not self.robust:
+            return np.interp(scaled, self.scores, self.values)
+        scaled = scaled.clip(-2.999999, 2.999999)
+        return scaled / np.sqrt(1 - (scaled / 3) ** 2) / self.factor + self.median
+
+    def bin_edges(self, num_bins: int) -> list[float]:
+        values = self.values  # a number of few values has an edge at each
+        if len(values) > num_bins + 1:
+            values = np.interp(np.linspace(0, 1, num_bins + 1), self.levels, self.values)
+        edges = self(values, np.zeros(len(values), dtype=bool)).astype(np.float32)
+        return [round(float(edge), 6) for edge in np.unique(edges.round(6))]
+
+
+def _fit_number(values: np.ndarray, _: int) -> dict[str, Any] | str:
+    absent = np.isnan(values)
+    present = values[~absent]
+    if len(present) == 0 or (present.min() == present.max() and not absent.any()):
+        return _constant(values[0])
+    fitted: dict[str, Any] = {"kind": "number", "has_missing": bool(absent.any()), "quantiles": None}
+    if present.min() < present.max():
+        fitted |= _fit_quantiles(present)
+    return fitted
+
+
+def _fit_quantiles(values: np.ndarray) -> dict[str, Any]:
+    """The median, and quantiles at even levels; a value that stands at several is kept once, at their mean level."""
+    levels = np.linspace(0, 1, min(MAX_QUANTILES, max(10, len(values) // 10)) + 1)
+    quantiles, places = np.unique(np.quantile(values, levels), return_inverse=True)
+    if len(quantiles) < 2:
+        quantiles, places = np.array([values.min(), values.max()]), None
+    means = np.bincount(places, weights=levels) / np.bincount(places) if places is not None else np.array([0.0, 1.0])
+    return {
+        "median": float(np.median(values)),
+        "quantiles": quantiles.tolist(),
+        "levels": [round(float(level), 9) for level in means],
+    }
+
+
+def _to_numbers(values: np.ndarray, name: str) -> np.ndarray:
+    """float64, NaN where missing. Raises ValueError naming the first value that is no number."""
+    if values.dtype.kind in "fiub":
+        numbers = values.astype(np.float64)
+    else:
+        numbers = np.empty(len(values))
+        for row, value in enumerate(values):
+            try:
+                numbers[row] = math.nan if _is_missing(value) or value == "" else float(value)
+            except (TypeError, ValueError):
+                raise ValueError(f"column {name!r} must hold numbers, row {row} holds {value!r}") from None
+    largest = np.finfo(np.float64).max
+    return numbers.clip(-largest, largest) if np.isinf(numbers).any() else numbers
+
+
+# -------------------------------------------------------------------- categories
+
+
+def _fit_category(values: np.ndarray, min_frequency: int) -> dict[str, Any] | str:
+    texts, counts = np.unique(np.array([_sort_key(value) for value in values], dtype=object), return_counts=True)
+    if len(texts) < 2:
+        return _constant(values[0])
+    if len(texts) > max(20, len(values) // 2):
+        return f"an identifier or free text: {len(texts):,} values in {len(values):,} rows"
+    keep = counts >= min_frequency
+    if len(texts) > MAX_CATEGORIES:
+        keep &= counts >= np.sort(counts)[-MAX_CATEGORIES]
+    kept = [None if key == _sort_key(None) else key[1:] for key in texts[keep]]
+    return {"kind": "category", "values": kept, "has_rare": bool((~keep).any())}
+
+
+def _sort_key(text: str | None) -> str:
+    """Texts with a mark before them, so that None and texts can be sorted together."""
+    return "0" if text is None else "1" + text
+
+
+def _text(value: Any) -> str | None:
+    """A category's value as text, None where it is missing; 1, 1.0 and "1" are the same value."""
+    if _is_missing(value):
+        return None
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and math.isnan(value)
+
+
+def _constant(value: Any) -> str:
+    return "always missing" if _is_missing(value) else f"constant: {value}"
+
+
+# -------------------------------------------------------------------- dates
+
+
+def _fit_date(values: np.ndarray, _: int) -> dict[str, Any] | str:
+    seconds = _seconds(values)
+    fitted = _fit_number(seconds, 0)
+    if isinstance(fitted, str):
+        return "always missing" if np.isnat(values[0]) else f"constant: {values[0]}"
+    present = values[~np.isnat(values)]
+    parts = [part for part in DATE_PARTS if len(np.unique(_date_part(present, part))) > 1]
+    return {**fitted, "kind": "date", "parts": parts}
+
+
+def _seconds(dates: np.ndarray) -> np.ndarray:
+    """Seconds since 1970 (UTC), NaN where missing."""
+    return np.where(np.isnat(dates), np.nan, dates.astype(np.int64).astype(np.float64))
+
+
+def _date_part(dates: np.ndarray, part: str) -> np.ndarray:
+    """Month 0..11, weekday 0..6 from Monday, or hour 0..23."""
+    if part == "month":
+        return dates.astype("datetime64[M]").astype(np.int64) % 12
+    if part == "weekday":
+        return (dates.astype("datetime64[D]").astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
+    return dates.astype("datetime64[h]").astype(np.int64) % 24
+
+
+def _to_dates(values: np.ndarray, name: str) -> np.ndarray:
+    """datetime64[s] in UTC, NaT where missing. Raises ValueError naming the first value that is no date."""
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[s]")
+    dates = np.empty(len(values), dtype="datetime64[s]")
+    for row, value in enumerate(values):
+        try:
+            dates[row] = _date(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"column {name!r} must hold dates (2026-01-31), row {row} holds {value!r}") from None
+    return dates
+
+
+def _date(value: Any) -> Any:
+    if _is_missing(value) or value == "":
+        return np.datetime64("NaT")
+    if isinstance(value, str):
+        value = datetime.datetime.fromisoformat(value)
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+    if not isinstance(value, datetime.date | np.datetime64):
+        raise TypeError
+    return np.datetime64(value, "s")
+
+
+# -------------------------------------------------------------------- reading
+
+
+def _recognise(values: np.ndarray, name: str, categorical: bool) -> tuple[str, np.ndarray]:
+    """The kind of a column and its values in that kind's form: float64, datetime64 or texts and None as objects."""
+    if values.dtype.kind == "M":
+        return "date", _to_dates(values, name)
+    if not categorical and values.dtype.kind in "fiu":
+        return "number", _to_numbers(values, name)
+    if not categorical and values.dtype.kind == "O":
+        present = [value for value in values if not _is_missing(value)]
+        if present and all(
+            isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in present
+        ):
+            return "number", _to_numbers(values, name)
+        if present and all(_looks_like_date(value) for value in present):
+            return "date", _to_dates(values, name)
+    return "category", np.array([_text(value) for value in values], dtype=object)
+
+
+def _looks_like_date(value: Any) -> bool:
+    return isinstance(value, datetime.date) or (isinstance(value, str) and DATE.fullmatch(value) is not None)
+
+
+def read_table(table: Any, names: Iterable[str] | None = None) -> tuple[dict[str, np.ndarray], int]:
+    """Any form of a table as one array (B,) a column, and the number of its rows.
+
+    Args:
+        table: see `TabularProcessor.__call__`.
+        names: columns that are needed; the others may be left out of the result's arrays (they are empty arrays then).
+
+    Raises:
+        ValueError: it is no table, or its columns are not of one length.
+    """
+    wanted = None if names is None else set(names)
+    column: Callable[[str], Any]
+    if hasattr(table, "to_pandas") and hasattr(table, "column_names") and not hasattr(table, "with_format"):  # pyarrow
+        found, num_rows, column = list(table.column_names), table.num_rows, lambda name: table.column(name).to_pandas()
+    elif hasattr(table, "column_names") and hasattr(table, "with_format"):  # datasets
+        return read_table(table.with_format("arrow")[:], names)
+    elif hasattr(table, "columns") and hasattr(table, "to_numpy"):  # pandas
+        found, num_rows, column = [str(name) for name in table.columns], len(table), lambda name: table[name]
+    elif isinstance(table, Mapping):
+        if not table:
+            raise ValueError("the row is empty: it has no columns")
+        is_column = {name: _is_sequence(values) for name, values in table.items()}
+        if any(is_column.values()) != all(is_column.values()):
+            one = next(name for name, is_list in is_column.items() if not is_list)
+            raise ValueError(f"a mapping must hold columns or one row: {one!r} is a single value, others are lists")
+        columns = table if all(is_column.values()) else {name: [value] for name, value in table.items()}
+        lengths = {name: len(values) for name, values in columns.items()}
+        if len(set(lengths.values())) > 1:
+            shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise ValueError(f"the columns must be of one length, got {shown}")
+        found, num_rows, column = list(columns), next(iter(lengths.values())), columns.__getitem__
+    elif (
+        isinstance(table, Sequence)
+        and not isinstance(table, str | bytes)
+        and all(isinstance(r, Mapping) for r in table)
+    ):
+        found = list(dict.fromkeys(name for row in table for name in row))
+        for number, row in enumerate(table):
+            lacking = [name for name in (wanted or found) if name not in row]
+            if lacking:
+                raise ValueError(f"row {number}: missing columns {', '.join(map(repr, lacking))}")
+        num_rows, column = len(table), lambda name: [row.get(name) for row in table]
+    else:
+        raise ValueError(
+            f"a table must be a DataFrame, a mapping of columns, one row as a mapping or a list of rows; "
+            f"got {type(table).__name__}"
+        )
+    empty = np.empty(0)
+    return {name: _array(column(name)) if wanted is None or name in wanted else empty for name in found}, num_rows
+
+
+def _is_sequence(values: Any) -> bool:
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
+        return False
+    return getattr(values, "ndim", 1) != 0
+
+
+def _array(values: Any) -> np.ndarray:
+    """One column as an array: numbers, booleans and dates in their own type, everything else as objects."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    if hasattr(values, "to_numpy"):
+        values = values.to_numpy()
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "fiubM":
+        return values
+    result = np.empty(len(values), dtype=object)
+    result[:] = [value.item() if isinstance(value, np.generic | torch.Tensor) else value for value in values]
+    kinds = set(map(type, result))
+    if kinds <= {int, float} and kinds:
+        return result.astype(np.float64)
+    return result.astype(bool) if kinds == {bool} else result
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,91 @@
+"""The pipelines of tables: every form of input, and the answers against the model run by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoProcessor, pipeline
+
+from hubmodels import AutoModelForTabularClassification, AutoModelForTabularRegression, MlpConfig
+from hubmodels.processors.processing_table import TabularProcessor
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    return pd.DataFrame({"a": generator.normal(size=50), "b": generator.choice(["x", "y"], 50)})
+
+
+@pytest.fixture(scope="module")
+def folders(frame, tmp_path_factory) -> dict[str, str]:
+    """A saved classifier and a saved regressor with two targets and quantiles, both ensembles."""
+    processor = TabularProcessor.fit(frame)
+    table = {"num_numeric_features": 1, "categorical_cardinalities": [2], "num_ensemble": 3}
+    config = MlpConfig(**table, id2label={0: "no", 1: "yes"})
+    regression = MlpConfig(**table, id2label={0: "price", 1: "rent"}, quantiles=[0.1, 0.9])
+    torch.manual_seed(0)
+    result = {}
+    for name, auto, values in (
+        ("classifier", AutoModelForTabularClassification, config),
+        ("regressor", AutoModelForTabularRegression, regression),
+    ):
+        folder = tmp_path_factory.mktemp(name)
+        auto.from_config(values).save_pretrained(folder)
+        processor.save_pretrained(folder)
+        result[name] = str(folder)
+    return result
+
+
+def test_a_classifier_answers_with_its_models_probabilities(folders, frame) -> None:
+    model = AutoModelForTabularClassification.from_pretrained(folders["classifier"])
+    with torch.no_grad():
+        outputs = model(**AutoProcessor.from_pretrained(folders["classifier"])(frame, return_tensors="pt"))
+    probabilities = outputs.logits.softmax(-1)
+    answers = pipeline("tabular-classification", model=folders["classifier"])(frame, batch_size=7)
+    assert len(answers) == 50
+    for answer, row, spread in zip(answers, probabilities, outputs.spread, strict=True):
+        best = int(row.argmax())
+        assert answer["label"] == ("no", "yes")[best]
+        assert answer["score"] == pytest.approx(row[best].item(), abs=1e-6)
+        assert answer["probabilities"] == pytest.approx({"no": row[0].item(), "yes": row[1].item()}, abs=1e-6)
+        assert answer["uncertainty"] == pytest.approx(spread[best].item(), abs=1e-6)
+
+
+def test_a_regressor_answers_for_each_target_with_an_interval(folders, frame) -> None:
+    model = AutoModelForTabularRegression.from_pretrained(folders["regressor"])
+    with torch.no_grad():
+        outputs = model(**AutoProcessor.from_pretrained(folders["regressor"])(frame, return_tensors="pt"))
+    answers = pipeline("tabular-regression", model=folders["regressor"])(frame)
+    for index, name in enumerate(("price", "rent")):
+        assert [row["prediction"][name] for row in answers] == pytest.approx(
+            outputs.logits[:, index].tolist(), abs=1e-6
+        )
+        ends = outputs.quantile_values[:, index].sort(-1).values
+        assert [row["low"][name] for row in answers] == pytest.approx(ends[:, 0].tolist(), abs=1e-6)
+        assert [row["high"][name] for row in answers] == pytest.approx(ends[:, 1].tolist(), abs=1e-6)
+
+
+def test_a_file_a_frame_a_list_and_a_row_give_the_same_answers(folders, frame, tmp_path) -> None:
+    predict = pipeline("tabular-classification", model=folders["classifier"])
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    expected = [answer["score"] for answer in predict(frame)]
+    for form in (
+        str(tmp_path / "rows.csv"),
+        tmp_path / "rows.parquet",
+        frame.to_dict("records"),
+        frame.to_dict("list"),
+    ):
+        assert [answer["score"] for answer in predict(form)] == pytest.approx(expected, abs=1e-6)
+    alone = predict(frame.iloc[3].to_dict())
+    assert isinstance(alone, dict)
+    assert alone["score"] == pytest.approx(expected[3], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [({"a": 1.0}, "missing column 'b'"), ("rows.xlsx", "kinds of files"), ("none.csv", "no file")],
+)
+def test_what_is_no_such_table_is_refused(folders, rows, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        pipeline("tabular-classification", model=folders["classifier"])(rows)

@@ -1,0 +1,226 @@
+"""The processor of tables: the same tensors from any form of a table, statistics against scikit-learn and by hand."""
+
+import datetime
+import json
+import logging
+import warnings
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.preprocessing import QuantileTransformer
+from transformers import AutoProcessor
+
+from hubmodels.processors.processing_table import MAX_QUANTILES, TabularProcessor
+
+NUM_ROWS = 400
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """A table with every kind of column."""
+    generator = np.random.default_rng(0)
+    size = generator.lognormal(size=NUM_ROWS)
+    rooms = np.where(generator.random(NUM_ROWS) < 0.1, np.nan, generator.integers(1, 9, NUM_ROWS))
+    towns = generator.choice(["north", "south", "east"], NUM_ROWS).astype(object)
+    towns[:2] = "islet"
+    towns[5:9] = None
+    return pd.DataFrame(
+        {
+            "size": size,
+            "rooms": rooms,
+            "town": towns,
+            "garden": generator.random(NUM_ROWS) < 0.5,
+            "sold": pd.date_range("2024-01-01", periods=NUM_ROWS, freq="31h"),
+            "built": [str(datetime.date(1990 + index % 30, 1 + index % 12, 5)) for index in range(NUM_ROWS)],
+            "country": "here",
+            "size again": size,
+            "key": [f"k{index}" for index in range(NUM_ROWS)],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def processor(frame: pd.DataFrame) -> TabularProcessor:
+    return TabularProcessor.fit(frame)
+
+
+def same(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_every_kind_of_column_becomes_its_features(processor: TabularProcessor) -> None:
+    assert processor.numeric_names == ["size", "rooms", "sold", "built"]
+    assert dict(zip(processor.categorical_names, processor.cardinalities, strict=True)) == {
+        "rooms is missing": 1, "town": 5, "garden": 2, "sold month": 12, "sold weekday": 7, "sold hour": 24,
+        "built month": 12, "built weekday": 7,
+    }  # fmt: skip
+
+
+def test_columns_that_tell_nothing_are_dropped_with_the_reason(processor: TabularProcessor) -> None:
+    assert processor.dropped == {
+        "country": "constant: here",
+        "size again": "the same as 'size'",
+        "key": "an identifier or free text: 400 values in 400 rows",
+    }
+
+
+def test_a_processor_from_its_file_gives_identical_tensors(frame, processor, tmp_path) -> None:
+    processor.save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["processor_config.json"]
+    json.loads((tmp_path / "processor_config.json").read_text(), parse_constant=pytest.fail)  # no NaN, no infinity
+    expected = processor(frame, return_tensors="pt")
+    for loaded in (TabularProcessor.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)):
+        assert type(loaded) is TabularProcessor
+        assert loaded.to_dict() == processor.to_dict()
+        assert same(loaded(frame, return_tensors="pt"), expected)
+
+
+def test_quantile_scaling_is_scikit_learns(frame) -> None:
+    values = frame["size"].to_numpy()
+    fitted = TabularProcessor.fit(frame[["size"]])
+    levels = len(fitted.columns[0]["quantiles"])
+    reference = QuantileTransformer(n_quantiles=levels, output_distribution="normal", subsample=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = reference.fit_transform(values[:, None])[:, 0]
+    inner = np.abs(expected) < 1.5  # they interpolate probabilities, we scores: these differ only in the far tails
+    np.testing.assert_allclose(fitted(frame)["numeric_features"][inner, 0], expected[inner], atol=0.02)
+
+
+def test_robust_scaling_is_median_quartiles_and_a_smooth_clip() -> None:
+    values = np.arange(101.0)
+    fitted = TabularProcessor.fit({"x": values}, scaling="robust")
+    scaled = (np.array([50.0, 75.0, 25.0, 1e300, -1e300]) - 50) / 50
+    scaled = np.clip(scaled, -1e6, 1e6)
+    expected = scaled / np.sqrt(1 + (scaled / 3) ** 2)
+    given = fitted({"x": [50.0, 75.0, 25.0, 1e300, -1e300]})["numeric_features"][:, 0]
+    np.testing.assert_allclose(given, expected, rtol=1e-6)
+
+
+def test_a_missing_number_is_the_median_and_says_so(frame, processor) -> None:
+    row = frame.iloc[0].to_dict()
+    without = processor({**row, "rooms": None})
+    median = processor({**row, "rooms": float(np.nanmedian(frame["rooms"]))})
+    place = processor.categorical_names.index("rooms is missing")
+    np.testing.assert_array_equal(without["numeric_features"], median["numeric_features"])
+    assert (without["categorical_features"][0, place], median["categorical_features"][0, place]) == (1, 0)
+
+
+def test_rare_and_unknown_values_share_a_code_and_missing_has_its_own(frame, processor) -> None:
+    place = processor.categorical_names.index("town")
+    rows = [{**frame.iloc[0].to_dict(), "town": town} for town in ("islet", "nowhere", None, "north", "south")]
+    islet, nowhere, missing, north, south = processor(rows)["categorical_features"][:, place].tolist()
+    assert islet == nowhere == 5
+    assert len({islet, missing, north, south}) == 4
+
+
+def test_an_unknown_value_is_code_zero_where_nothing_is_rare() -> None:
+    fitted = TabularProcessor.fit({"c": ["a", "b"] * 10})
+    assert fitted({"c": ["a", "b", "c"]})["categorical_features"].tolist() == [[1], [2], [0]]
+
+
+def test_dates_have_month_weekday_and_hour(processor, frame) -> None:
+    moment = datetime.datetime(2024, 2, 29, 17, 30)
+    row = {**frame.iloc[0].to_dict(), "sold": moment}
+    codes = dict(zip(processor.categorical_names, processor(row)["categorical_features"][0].tolist(), strict=True))
+    assert codes["sold month"] == moment.month
+    assert codes["sold weekday"] == moment.isoweekday()
+    assert codes["sold hour"] == moment.hour + 1
+    text = processor({**row, "sold": "2024-02-29T18:30:00+01:00"})  # the same moment elsewhere
+    assert same(processor(row, return_tensors="pt"), {name: torch.tensor(value) for name, value in text.items()})
+
+
+def test_every_form_of_a_table_gives_the_same_tensors(frame, processor) -> None:
+    expected = processor(frame, return_tensors="pt")
+    table = datasets.Dataset.from_pandas(frame)
+    order = list(frame.columns)[::-1]
+    forms = {
+        "columns in another order": frame[order],
+        "mapping of columns": {name: frame[name].to_numpy() for name in order},
+        "mapping of lists": frame.to_dict("list"),
+        "list of rows": frame.to_dict("records"),
+        "datasets": table,
+        "slice of datasets": table[:],
+        "pyarrow": table.data.table,
+        "with an extra column": frame.assign(extra=1),
+        "nullable types": frame.convert_dtypes(),
+    }
+    for name, form in forms.items():
+        assert same(processor(form, return_tensors="pt"), expected), name
+
+
+def test_a_row_alone_is_what_it_is_in_the_table(frame, processor) -> None:
+    together = processor(frame, return_tensors="pt")
+    alone = processor(frame.iloc[7].to_dict(), return_tensors="pt")
+    assert same(alone, {name: value[7:8] for name, value in together.items()})
+
+
+def test_extra_columns_are_noted(frame, processor, caplog) -> None:
+    logging.getLogger("transformers").propagate = True
+    processor(frame.assign(surplus=1))
+    logging.getLogger("transformers").propagate = False
+    assert "ignored: surplus" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="size"), "missing column 'size'"),
+        (lambda f: f.rename(columns={"town": "towns"}), "missing column 'town' .did you mean 'towns'"),
+        (lambda f: f.assign(size="large"), "column 'size' must hold numbers, row 0 holds 'large'"),
+        (lambda f: f.assign(sold="yesterday"), "column 'sold' must hold dates .* row 0 holds 'yesterday'"),
+        (lambda f: [{"size": 1}], "row 0: missing columns"),
+        (lambda f: {**f.to_dict("list"), "size": [1.0]}, "one length"),
+        (lambda f: {**f.to_dict("list"), "size": 1.0}, "single value"),
+        (lambda f: 3, "a table must be"),
+        (lambda f: {}, "no columns"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused_by_name(frame, processor, change, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        processor(change(frame))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"x": []}, "no rows"),
+        ({"x": [1, 1, 1]}, "no column tells anything .x: constant: 1"),
+        ({"x": [None, None]}, "always missing"),
+    ],
+)
+def test_a_table_that_tells_nothing_is_refused(table, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        TabularProcessor.fit(table)
+
+
+def test_unknown_fields_of_a_processor_are_refused() -> None:
+    with pytest.raises(ValueError, match="scaling must be one of"):
+        TabularProcessor(scaling="minmax")
+    with pytest.raises(ValueError, match="unknown kind 'picture'"):
+        TabularProcessor(columns=[{"name": "x", "kind": "picture"}])
+    with pytest.raises(ValueError, match="did you mean 'town'"):
+        TabularProcessor.fit({"town": [1, 2]}, categorical=["twn"])
+
+
+def test_bins_hold_equally_many_rows_and_few_values_have_few_bins() -> None:
+    generator = np.random.default_rng(0)
+    table = {"many": generator.lognormal(size=5_000), "few": generator.integers(0, 3, 5_000)}
+    fitted = TabularProcessor.fit(table)
+    many, few = fitted.bin_edges(8)
+    counts, _ = np.histogram(fitted(table)["numeric_features"][:, 0], bins=many)
+    assert counts.sum() == 5_000
+    assert np.abs(counts / 625 - 1).max() < 0.05
+    assert len(few) == 3
+    assert len(fitted.columns[0]["quantiles"]) == MAX_QUANTILES + 1
+
+
+@pytest.mark.parametrize("scaling", ["quantile", "robust"])
+def test_scaled_numbers_can_be_put_back_into_their_units(frame, scaling) -> None:
+    fitted = TabularProcessor.fit(frame[["size", "rooms"]], scaling=scaling)
+    restored = fitted.restore_numbers(fitted(frame)["numeric_features"])
+    expected = frame[["size", "rooms"]].fillna({"rooms": frame["rooms"].median()}).to_numpy()
+    np.testing.assert_allclose(restored, expected, rtol=1e-4)
