@@ -209,9 +209,10 @@ def _verdict(results: Results) -> str:
     gap = results.difference
     if gap.value is None:
         return f"The network cannot be compared with {results.baseline_name}: {metric} is undefined on these rows."
+    low, high = format_number(gap.low, "+"), format_number(gap.high, "+")
     numbers = (
-        f"{metric} {format_number(network)} against {format_number(classical)}, a difference of {gap.value:+.4f} "
-        f"(95 % interval {gap.low:+.4f} to {gap.high:+.4f})"
+        f"{metric} {format_number(network)} against {format_number(classical)}, a difference of "
+        f"{format_number(gap.value, '+')} (95 % interval {low} to {high})"
     )
     if gap.low <= 0 <= gap.high:
         return (
@@ -223,9 +224,10 @@ def _verdict(results: Results) -> str:
     return f"The network was not worth it: {results.baseline_name} beats it on the same split, {numbers}."
 
 
-def format_number(value: float) -> str:
-    """Four decimals for what lies near 0..1, four significant digits for the rest."""
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
+def format_number(value: float, sign: str = "") -> str:
+    """Four decimals for what lies near 0..1, four digits and thousands separated for the rest; `sign` "+" shows it."""
+    digits = 4 if abs(value) < 10 else max(0, 3 - math.floor(math.log10(abs(value))))
+    return f"{value:{sign},.{digits}f}"
 
 
 def _plain(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:
