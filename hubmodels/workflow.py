@@ -386,6 +386,7 @@ def require_output_dir(recipe: Recipe) -> None:
     """Give a run that names no folder one of its own: runs/<family>-<data set>."""
     if not recipe.training.get("output_dir"):
         dataset = str(recipe.data.get("dataset") or "").rstrip("/").replace("sklearn:", "").split("/")[-1]
+        dataset = Path(dataset).stem if os.path.isfile(recipe.data.get("dataset") or "") else dataset
         if not dataset:
             raise HubmodelsError("no data set: give --dataset a Hub id, a folder, a file or sklearn:NAME")
         recipe.training["output_dir"] = os.fspath(Path("runs", f"{recipe.family}-{dataset}"))
