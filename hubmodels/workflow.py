@@ -93,10 +93,8 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
         arguments,
         transform=task.transform(processor, values, training=True),
         evaluate=validate,
-        metric_for_best_model=arguments.metric_for_best_model or task.main_metric,
-        greater_is_better=task.greater_is_better
-        if arguments.greater_is_better is None
-        else arguments.greater_is_better,
+        metric_for_best_model=arguments.metric_for_best_model,
+        greater_is_better=arguments.greater_is_better,
         output_dir=arguments.output_dir,
         recipe={name: value for name, value in recipe.to_dict().items() if name != "training"}
         | {"fingerprint": loaded.fingerprint},
@@ -248,6 +246,14 @@ def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments
     check_names(recipe.model, auto.config_fields(recipe.family), "model")  # before the data are read
     data_arguments, task = parse_section(recipe.data, "data", DataArguments, task_class)
     (arguments,) = parse_section(recipe.training, "training", TrainingArguments)
+    arguments.metric_for_best_model = arguments.metric_for_best_model or task.main_metric
+    if arguments.greater_is_better is None:  # the task says it of its main metric only
+        if arguments.metric_for_best_model != task.main_metric:
+            raise HubmodelsError(
+                f"metric_for_best_model is {arguments.metric_for_best_model}: say with greater_is_better (true or "
+                f"false) whether a larger one is better, or leave both out for {task.main_metric}"
+            )
+        arguments.greater_is_better = task.greater_is_better
     return data_arguments, task, arguments
 
 

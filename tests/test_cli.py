@@ -101,6 +101,7 @@ TRAIN = ["train", "--family", "mlp", "--task", "image-classification", "--datase
         ([*TRAIN, "--label_column_name", "lable"], "did you mean 'label'"),
         ([*TRAIN, "--hidden_act", "rellu"], "rellu"),
         ([*TRAIN, "--push_to_hub"], "--hub_model_id"),
+        ([*TRAIN, "--metric_for_best_model", "log_loss"], "greater_is_better"),
         (["publish", "/nowhere", "--repo_id", "a/b"], "/nowhere"),
         (["publish", "/nowhere"], "--repo-id"),
         (["verify", "/nowhere"], "/nowhere"),
