@@ -42,9 +42,7 @@ class TransformerConfig(PreTrainedConfig):
     tie_word_embeddings: bool = True  # one table for the tokens read and those predicted
 
     # Images
-    patch_size: int | None = (
-        None  # side of a patch in pixels, >= 1, which makes it a network on images; None: on tokens
-    )
+    patch_size: int | None = None  # side of a patch in pixels, >= 1; given, the network reads images, else tokens
     image_size: int | list[int] | tuple[int, int] = 32  # side, or height and width, in pixels, of the learned positions
     num_channels: int = 3  # channels of an image, >= 1
 
@@ -79,9 +77,7 @@ class TransformerConfig(PreTrainedConfig):
     # Heads
     pooling: Literal["mean", "first", "last"] = "mean"  # a row's vector for its class: of its tokens, padding left out;
     # first gives images a learned class token
-    pooler_act: str | None = (
-        None  # activation of a layer between pooling and classifier (BERT: tanh); None for no layer
-    )
+    pooler_act: str | None = None  # activation of a layer behind the pooling (BERT: tanh); None for no layer
     classifier_dropout_prob: float | int = 0.0  # dropout before the classifier, in [0, 1)
     projection_dim: int = 128  # zero-shot: width of the space that images and texts share, >= 1
     logit_scale_init_value: float | int = 2.6592  # zero-shot: first log of the inverse temperature; ln(1 / 0.07)
