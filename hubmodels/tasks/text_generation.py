@@ -1,0 +1,275 @@
+"""Text generation: predicting the next token of a text. Packing, losses, the n-gram baseline and samples.
+
+The texts of all rows become one stream of tokens, cut into windows of `context_length` + 1 tokens: the first
+`context_length` are the input, the last `context_length` what is to be predicted, so that windows that follow each
+other share one token and each token of the stream but the first is predicted once. Less than one window at the end of a
+split is left out.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..recipe import HubmodelsError, option
+from . import Baseline, Plot
+from ._text import (
+    GENERATION_TOKENS,
+    TextTask,
+    check_texts,
+    text_column,
+    token_characters,
+    tokenize,
+    vocabulary_size,
+)
+
+if TYPE_CHECKING:
+    import datasets
+    import numpy as np
+    import torch
+
+    from . import Batch, Rows
+
+NUM_PARTS = 16  # of a window, over which losses are summed
+LOGITS_AT_ONCE = 2**24  # numbers of float32 logits that are in memory beside the model's own
+# The baseline: longest n-grams that are tried, and tokens of training text that it counts.
+MAX_ORDER = 8
+BASELINE_TOKENS = 5_000_000
+SAMPLE_TOKENS = 240  # of a generated text in the figure, prompt not counted
+NUM_SAMPLES = 3
+SAMPLE_TEMPERATURE = 0.8
+
+
+@dataclass(kw_only=True)
+class TextGeneration(TextTask):
+    """A text, and the one that goes on from it."""
+
+    tag: ClassVar[str] = "text-generation"
+    head: ClassVar[str] = "ForCausalLM"
+    config_fields: ClassVar[tuple[str, ...]] = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
+    main_metric: ClassVar[str] = "loss"
+    greater_is_better: ClassVar[bool] = False
+    metric_names: ClassVar[dict[str, str]] = {
+        "loss": "loss (nats per token)",
+        "perplexity": "perplexity",
+        "bits_per_character": "bits per character",
+    }
+    special_tokens: ClassVar[dict[str, str]] = GENERATION_TOKENS
+    carve: ClassVar[str] = "last"  # lines of a file follow each other
+    # How many characters each token stands for; an instance's `transform` notes it for `predict`, which has no tokenizer.
+    characters: ClassVar[tuple[int, ...]] = ()
+
+    context_length: int = option(256, "tokens that the model reads at once in training, >= 1")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.context_length < 1:
+            raise ValueError(f"context_length must be at least 1, got {self.context_length}")
+
+    # ---------------------------------------------------------------- columns
+
+    def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
+        return dataset.select_columns([text_column(dataset.features, self.text_column_name)])
+
+    def max_length(self, train: "datasets.Dataset", tokenizer: Any) -> int:
+        return self.context_length
+
+    def fit_config(self, train: "datasets.Dataset", processor: Any) -> dict[str, Any]:
+        return {
+            "vocab_size": vocabulary_size(processor),
+            "bos_token_id": processor.bos_token_id,
+            "eos_token_id": processor.eos_token_id,
+            "pad_token_id": processor.pad_token_id,
+        }
+
+    # ---------------------------------------------------------------- rows -> tensors
+
+    def encoded_features(self, processor: Any, config_values: dict[str, Any]) -> "datasets.Features":
+        import datasets
+
+        return datasets.Features(input_ids=datasets.Value("int32"))
+
+    def encode(
+        self,
+        rows: dict[str, list],
+        row_numbers: list[int],
+        features: "datasets.Features",
+        processor: Any,
+        config_values: dict[str, Any],
+    ) -> "Rows":
+        """The tokens of all rows, one after another, (N,) int32. The end-of-text token stands after every text, except
+        after one that ends in a line break: it is a line of a text that goes on in the next row."""
+        import numpy as np
+
+        (column,) = features
+        texts = rows[column]
+        check_texts(texts, row_numbers, column, empty=True)
+        parts = []
+        for text, tokens in zip(texts, tokenize(processor, texts, add_special_tokens=False), strict=True):
+            parts.append(np.array(tokens, dtype=np.int32))
+            if text and not text.endswith("\n"):
+                if processor.eos_token_id is None:
+                    raise HubmodelsError(
+                        "the tokenizer has no end-of-text token to stand between texts; choose another --tokenizer"
+                    )
+                parts.append(np.array([processor.eos_token_id], dtype=np.int32))
+        return {"input_ids": np.concatenate(parts)}
+
+    def windows(self, columns: Any, processor: Any, config_values: dict[str, Any]) -> "tuple[torch.Tensor, int]":
+        """The first token of each window, and the tokens in a window. An end-of-text token at the very end, which
+        separates nothing, is left out."""
+        import torch
+
+        tokens = columns.tensor("input_ids")
+        count = len(tokens) - int(len(tokens) > 0 and int(tokens[-1]) == processor.eos_token_id)
+        number = (count - 1) // self.context_length
+        if number < 1:
+            raise HubmodelsError(
+                f"a split has only {count:,} tokens, fewer than one window of --context_length {self.context_length} "
+                f"and the token after it; give more text or a smaller --context_length"
+            )
+        return torch.arange(number) * self.context_length, self.context_length + 1
+
+    def transform(
+        self, processor: Any, config_values: dict[str, Any], *, training: bool
+    ) -> "Callable[[Batch, torch.Generator | None], Batch]":
+        """Of each window all tokens but the last as `input_ids`, and all but the first as `shift_labels`, (B, L)."""
+        self.characters = tuple(token_characters(processor))
+
+        def shift(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
+            tokens = batch["input_ids"].long()
+            return {"input_ids": tokens[:, :-1], "shift_labels": tokens[:, 1:]}
+
+        return shift
+
+    # ---------------------------------------------------------------- results
+
+    def predict(self, outputs: Any, batch: "Batch") -> "Batch":
+        """Of each window, summed over each of its at most 16 parts, the losses in nats `losses` (B, P) and the number
+        of predicted tokens `tokens` (B, P); and the `characters` (B,) that these stand for."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        labels = batch["shift_labels"]
+        B, L = labels.shape
+        step = max(1, LOGITS_AT_ONCE // (L * outputs.logits.shape[-1]))
+        losses = torch.cat(
+            [
+                cross_entropy(logits.float().transpose(1, 2), some, reduction="none", ignore_index=-100)
+                for logits, some in zip(outputs.logits.split(step), labels.split(step), strict=True)
+            ]
+        )  # (B, L)
+        counted = labels != -100
+        characters = torch.tensor(self.characters, device=labels.device)[labels.clamp(min=0)] * counted
+        parts = part_numbers(L, labels.device).expand(B, L)
+        zeros = torch.zeros(B, int(parts.max()) + 1, device=labels.device)
+        return {
+            "losses": zeros.scatter_add(1, parts, losses),
+            "tokens": zeros.scatter_add(1, parts, counted.float()),
+            "characters": characters.sum(dim=1),
+        }
+
+    def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
+        """Over the predicted tokens: mean loss, its exponential, and the loss in bits over the characters."""
+        import numpy as np
+
+        total = rows["losses"].sum(dtype=np.float64)
+        loss = total / rows["tokens"].sum(dtype=np.float64)
+        characters = rows["characters"].sum()
+        return {
+            "loss": float(loss),
+            "perplexity": float(np.exp(min(loss, 700))),
+            "bits_per_character": float(total / characters / math.log(2)) if characters else math.nan,
+        }
+
+    def baseline(self, train: Any, test: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Baseline:
+        """An n-gram model on the training tokens (see `NgramModel`), which sees all tokens before the one that it
+        predicts, also those before the window. Its order is chosen on the last tenth of the training tokens."""
+        import numpy as np
+
+        from ._ngrams import NgramModel
+
+        started = time.perf_counter()
+        size = config_values["vocab_size"]
+        tokens = train.tensor("input_ids").numpy()
+        name = ""
+        if len(tokens) > BASELINE_TOKENS:
+            name = f" ({BASELINE_TOKENS:,} of {len(tokens):,} training tokens)"
+            tokens = tokens[:BASELINE_TOKENS]
+        count = len(tokens) - max(1, len(tokens) // 10)
+        scores = []
+        # One model of the longest order would not do: the counts of its shorter n-grams are of another kind.
+        for order in range(1, MAX_ORDER + 1):
+            scores.append(NgramModel(tokens[:count], size, order).losses(tokens)[count:].mean())
+            if len(scores) > 1 and scores[-1] > scores[-2]:
+                break
+        order = int(np.argmin(scores)) + 1
+        stream = test.tensor("input_ids").numpy()
+        losses = NgramModel(tokens, size, order).losses(stream)
+        rows = window_rows(losses, stream, test.starts.numpy(), test.length, token_characters(processor))
+        return Baseline(name=f"Kneser-Ney {order}-gram model{name}", rows=rows, seconds=time.perf_counter() - started)
+
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+        """The loss by the place in the window."""
+        if rows["losses"].shape[1] > 1:
+            yield Plot(
+                name="loss_by_position",
+                caption="Loss by the place of the predicted token in its window on the test text: how much the model "
+                "gains from the tokens before.",
+                figure=_position_figure(rows, self.context_length),
+            )
+
+    def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
+        """Two fixed rows of token numbers."""
+        import torch
+
+        length = min(self.context_length, 32)
+        numbers = torch.arange(2 * length)
+        return {"input_ids": (numbers * numbers // 7 % config_values["vocab_size"]).view(2, length)}
+
+    def example(self) -> str:
+        return (
+            "import hubmodels  # makes transformers know the family\n"
+            "from transformers import pipeline\n"
+            "\n"
+            'generate = pipeline("text-generation", model="{model_id}")\n'
+            'print(generate("The ", max_new_tokens=200, do_sample=True)[0]["generated_text"])\n'
+        )
+
+
+def part_numbers(length: int, device: Any = None) -> "torch.Tensor":
+    """The part of a window that each of its places belongs to, (length,) int64: at most 16 parts of even size."""
+    import torch
+
+    return torch.arange(length, device=device) * min(length, NUM_PARTS) // length
+
+
+def window_rows(
+    losses: "np.ndarray", stream: "np.ndarray", starts: "np.ndarray", length: int, characters: list[int]
+) -> "Rows":
+    """What `predict` gives, from the loss of each token of a stream (N,): for classical methods."""
+    import numpy as np
+
+    places = starts[:, None] + np.arange(1, length)  # of the predicted tokens
+    parts = part_numbers(length - 1).numpy()
+    borders = np.flatnonzero(np.diff(parts, prepend=-1))
+    counts = np.diff(borders, append=length - 1)
+    return {
+        "losses": np.add.reduceat(losses[places], borders, axis=1).astype(np.float32),
+        "tokens": np.tile(counts, (len(starts), 1)).astype(np.float32),
+        "characters": np.array(characters)[stream[places]].sum(axis=1),
+    }
+
+
+def _position_figure(rows: "Rows", context_length: int) -> Any:
+    from ..figures import BLUE, house_style, new_figure
+
+    means = rows["losses"].sum(axis=0) / rows["tokens"].sum(axis=0).clip(min=1)
+    with house_style():
+        figure, axes = new_figure(6.0, 3.2)
+        width = context_length / len(means)
+        axes.step([place * width for place in range(len(means) + 1)], [*means, means[-1]], where="post", color=BLUE)
+        axes.set(xlabel="tokens before, in the window", ylabel="loss (nats per token)", xlim=(0, context_length))
+        axes.grid(axis="y")
+    return figure
