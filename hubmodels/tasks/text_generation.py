@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import HubmodelsError, option
-from . import Baseline, Plot
+from . import Baseline, Examination, Plot
 from ._text import (
     GENERATION_TOKENS,
     TextTask,
@@ -36,8 +36,11 @@ LOGITS_AT_ONCE = 2**24  # numbers of float32 logits that are in memory beside th
 # The baseline: longest n-grams that are tried, and tokens of training text that it counts.
 MAX_ORDER = 8
 BASELINE_TOKENS = 5_000_000
-SAMPLE_TOKENS = 240  # of a generated text in the figure, prompt not counted
+PROMPT_TOKENS = 32  # of the test text that a sample goes on from
+SAMPLE_TOKENS = 240  # of a sample, prompt not counted
 NUM_SAMPLES = 3
+SAMPLE_COLUMNS = 96  # characters in a line of the figure
+SAMPLE_LINES = 14  # of one sample in the figure
 SAMPLE_TEMPERATURE = 0.8
 
 
@@ -57,7 +60,7 @@ class TextGeneration(TextTask):
     }
     special_tokens: ClassVar[dict[str, str]] = GENERATION_TOKENS
     carve: ClassVar[str] = "last"  # lines of a file follow each other
-    # How many characters each token stands for; an instance's `transform` notes it for `predict`, which has no tokenizer.
+    # How many characters each token stands for: `transform` notes it for `predict`, which has no tokenizer.
     characters: ClassVar[tuple[int, ...]] = ()
 
     context_length: int = option(256, "tokens that the model reads at once in training, >= 1")
@@ -220,6 +223,52 @@ class TextGeneration(TextTask):
                 figure=_position_figure(rows, self.context_length),
             )
 
+    def examine(
+        self,
+        model: Any,
+        columns: dict[str, Any],
+        transform: "Callable[[Batch, torch.Generator | None], Batch]",
+        processor: Any,
+        config_values: dict[str, Any],
+        seed: int,
+    ) -> Examination:
+        """Three samples, each going on from the beginning of a window of the test text."""
+        import torch
+
+        test = columns["test"]
+        places = torch.linspace(0, len(test) - 1, NUM_SAMPLES).round().long().unique()
+        device = next(model.parameters()).device
+        prompts = test.batch(places)["input_ids"].long()[:, : min(PROMPT_TOKENS, self.context_length)].to(device)
+        limit = getattr(model.config, "max_position_embeddings", None) or math.inf
+        count = min(SAMPLE_TOKENS, limit - prompts.shape[1])
+        if count < 1:
+            return Examination()
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            tokens = model.generate(
+                prompts,
+                attention_mask=torch.ones_like(prompts),
+                max_new_tokens=count,
+                do_sample=True,
+                temperature=SAMPLE_TEMPERATURE,
+                top_k=0,
+            )
+        texts = [
+            (processor.decode(prompt), processor.decode(row[len(prompt) :], skip_special_tokens=True))
+            for prompt, row in zip(prompts, tokens, strict=True)
+        ]
+        figure = _samples_figure(texts)
+        return Examination(
+            plots=[
+                Plot(
+                    name="samples",
+                    caption=f"Texts that the model generated (black) from beginnings out of the test text (blue), at "
+                    f"the temperature {SAMPLE_TEMPERATURE}, seed {seed}; not chosen.",
+                    figure=figure,
+                )
+            ]
+        )
+
     def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
         """Two fixed rows of token numbers."""
         import torch
@@ -273,3 +322,48 @@ def _position_figure(rows: "Rows", context_length: int) -> Any:
         axes.set(xlabel="tokens before, in the window", ylabel="loss (nats per token)", xlim=(0, context_length))
         axes.grid(axis="y")
     return figure
+
+
+def _samples_figure(texts: list[tuple[str, str]]) -> Any:
+    """Each pair of a prompt and what was generated as typewritten text."""
+    import warnings
+
+    from ..figures import BLUE, GREY, house_style, new_figure
+
+    samples = []  # of each one its lines: (text of the prompt, generated text)
+    for prompt, text in texts:
+        lines = _wrap(prompt + text)
+        left, found = len(prompt), []
+        for line, length in lines[:SAMPLE_LINES]:
+            here = min(max(left, 0), len(line))
+            found.append((line[:here], line[here:]))
+            left -= length
+        samples.append(found)
+    count = sum(map(len, samples)) + len(samples)
+    with house_style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands in its place
+        figure, axes = new_figure(7.2, 0.3 + 0.16 * count)
+        axes.axis("off")
+        axes.set(xlim=(0, SAMPLE_COLUMNS), ylim=(count, 0))
+        style = {"family": "DejaVu Sans Mono", "size": 8, "va": "center", "parse_math": False}
+        place = 0.5
+        for number, lines in enumerate(samples):
+            if number:
+                axes.axhline(place - 0.0, color=GREY, linewidth=0.5)
+                place += 1
+            for given, generated in lines:
+                axes.text(0, place, given, color=BLUE, **style)
+                axes.text(0, place, " " * len(given) + generated, color="#262626", **style)
+                place += 1
+        figure.canvas.draw()
+    return figure
+
+
+def _wrap(text: str) -> list[tuple[str, int]]:
+    """The lines of a text as they can be printed, and the characters of the text that each stands for."""
+    lines = []
+    for line in text.split("\n"):
+        shown = "".join(character if character.isprintable() else " " for character in line)
+        parts = [shown[start : start + SAMPLE_COLUMNS] for start in range(0, len(shown), SAMPLE_COLUMNS)] or [""]
+        lines += [(part, len(part)) for part in parts[:-1]] + [(parts[-1], len(parts[-1]) + 1)]
+    return lines
