@@ -86,8 +86,8 @@ class NgramModel:
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
-    """What is taken from counts of 1, 2 and 3 or more, at these places of an array of four (eq. 26). Where a text is too
-    small to estimate them, half of a count."""
+    """What is taken from counts of 1, 2 and 3 or more, at these places of an array of four (eq. 26). Half of a count
+    where a text is too small to estimate them."""
     n1, n2, n3, n4 = (float((counts == number).sum()) for number in (1, 2, 3, 4))
     if min(n1, n2, n3) == 0:
         return np.array([0, 0.5, 0.5, 0.5])

@@ -64,7 +64,7 @@ class TextTask(Task):
 
     # ---------------------------------------------------------------- tokenizer
 
-    def max_length(self, train: "datasets.Dataset", tokenizer: Any) -> int:
+    def longest(self, train: "datasets.Dataset", tokenizer: Any) -> int:
         """The tokens of the longest input, which a new tokenizer states as its `model_max_length`."""
         raise NotImplementedError
 
@@ -81,7 +81,7 @@ class TextTask(Task):
         else:
             tokenizer = self.load_processor(self.tokenizer)
         if tokenizer.model_max_length > LARGEST_LENGTH:
-            tokenizer.model_max_length = self.max_length(train, tokenizer)
+            tokenizer.model_max_length = self.longest(train, tokenizer)
         return tokenizer
 
     def load_processor(self, path: str, **kwargs: Any) -> Any:
@@ -256,3 +256,24 @@ def _not_empty(texts: Iterable[str]) -> Iterator[str]:
         yield text
     if empty:
         raise HubmodelsError(NO_TEXT)
+
+
+def word_starts(tokenizer: Any, tokens: list[int]) -> list[int]:
+    """The places in a row of token numbers where a word begins, the first one among them. A word begins at white space
+    (which tokenizers write as Ġ, Ċ or ▁ in front of a word), and at and behind a special token; of WordPiece, at what
+    has no ## before it."""
+    special = set(tokenizer.all_special_ids)
+    pieces = tokenizer.convert_ids_to_tokens(tokens)
+    is_wordpiece = type(getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)).__name__ == "WordPiece"
+    starts = []
+    for place, (number, piece) in enumerate(zip(tokens, pieces, strict=True)):
+        before = pieces[place - 1] if place else " "
+        if (
+            number in special
+            or (place and tokens[place - 1] in special)
+            or (is_wordpiece and not piece.startswith("##"))
+            or (not is_wordpiece and (piece[:1] in "ĠĊ▁" or piece[:1].isspace() or before.isspace()))
+            or not place
+        ):
+            starts.append(place)
+    return starts

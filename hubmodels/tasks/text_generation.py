@@ -75,7 +75,7 @@ class TextGeneration(TextTask):
     def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
         return dataset.select_columns([text_column(dataset.features, self.text_column_name)])
 
-    def max_length(self, train: "datasets.Dataset", tokenizer: Any) -> int:
+    def longest(self, train: "datasets.Dataset", tokenizer: Any) -> int:
         return self.context_length
 
     def fit_config(self, train: "datasets.Dataset", processor: Any) -> dict[str, Any]:
@@ -345,17 +345,17 @@ def _samples_figure(texts: list[tuple[str, str]]) -> Any:
         figure, axes = new_figure(7.2, 0.3 + 0.16 * count)
         axes.axis("off")
         axes.set(xlim=(0, SAMPLE_COLUMNS), ylim=(count, 0))
-        style = {"family": "DejaVu Sans Mono", "size": 8, "va": "center", "parse_math": False}
+        style = {"family": "DejaVu Sans Mono", "size": 8, "va": "center", "parse_math": False, "in_layout": False}
         place = 0.5
         for number, lines in enumerate(samples):
             if number:
-                axes.axhline(place - 0.0, color=GREY, linewidth=0.5)
+                axes.axhline(place, color=GREY, linewidth=0.5)
                 place += 1
             for given, generated in lines:
                 axes.text(0, place, given, color=BLUE, **style)
                 axes.text(0, place, " " * len(given) + generated, color="#262626", **style)
                 place += 1
-        figure.canvas.draw()
+        figure.canvas.draw()  # here, where its warnings are caught
     return figure
 
 
