@@ -277,3 +277,8 @@ def word_starts(tokenizer: Any, tokens: list[int]) -> list[int]:
         ):
             starts.append(place)
     return starts
+
+
+def printable(text: str) -> str:
+    """A text on one line of a figure: control characters and line breaks are blanks."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,4 +1,4 @@
-"""Text generation: predicting the next token of a text. Packing, losses, the n-gram baseline and samples.
+"""Text generation: predicting the next token of a text. Losses, the n-gram baseline and samples.
 
 The texts of all rows become one stream of tokens, cut into windows of `context_length` + 1 tokens: the first
 `context_length` are the input, the last `context_length` what is to be predicted, so that windows that follow each
@@ -12,20 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, option
+from ..recipe import HubmodelsError
 from . import Baseline, Examination, Plot
-from ._text import (
-    GENERATION_TOKENS,
-    TextTask,
-    check_texts,
-    text_column,
-    token_characters,
-    tokenize,
-    vocabulary_size,
-)
+from ._packing import PackedTextTask
+from ._text import GENERATION_TOKENS, printable, token_characters, tokenize
 
 if TYPE_CHECKING:
-    import datasets
     import numpy as np
     import torch
 
@@ -45,12 +37,11 @@ SAMPLE_TEMPERATURE = 0.8
 
 
 @dataclass(kw_only=True)
-class TextGeneration(TextTask):
+class TextGeneration(PackedTextTask):
     """A text, and the one that goes on from it."""
 
     tag: ClassVar[str] = "text-generation"
     head: ClassVar[str] = "ForCausalLM"
-    config_fields: ClassVar[tuple[str, ...]] = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
     main_metric: ClassVar[str] = "loss"
     greater_is_better: ClassVar[bool] = False
     metric_names: ClassVar[dict[str, str]] = {
@@ -59,80 +50,24 @@ class TextGeneration(TextTask):
         "bits_per_character": "bits per character",
     }
     special_tokens: ClassVar[dict[str, str]] = GENERATION_TOKENS
-    carve: ClassVar[str] = "last"  # lines of a file follow each other
+    overlap: ClassVar[int] = 1
     # How many characters each token stands for: `transform` notes it for `predict`, which has no tokenizer.
     characters: ClassVar[tuple[int, ...]] = ()
 
-    context_length: int = option(256, "tokens that the model reads at once in training, >= 1")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.context_length < 1:
-            raise ValueError(f"context_length must be at least 1, got {self.context_length}")
-
-    # ---------------------------------------------------------------- columns
-
-    def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
-        return dataset.select_columns([text_column(dataset.features, self.text_column_name)])
-
-    def longest(self, train: "datasets.Dataset", tokenizer: Any) -> int:
-        return self.context_length
-
-    def fit_config(self, train: "datasets.Dataset", processor: Any) -> dict[str, Any]:
-        return {
-            "vocab_size": vocabulary_size(processor),
-            "bos_token_id": processor.bos_token_id,
-            "eos_token_id": processor.eos_token_id,
-            "pad_token_id": processor.pad_token_id,
-        }
-
-    # ---------------------------------------------------------------- rows -> tensors
-
-    def encoded_features(self, processor: Any, config_values: dict[str, Any]) -> "datasets.Features":
-        import datasets
-
-        return datasets.Features(input_ids=datasets.Value("int32"))
-
-    def encode(
-        self,
-        rows: dict[str, list],
-        row_numbers: list[int],
-        features: "datasets.Features",
-        processor: Any,
-        config_values: dict[str, Any],
-    ) -> "Rows":
-        """The tokens of all rows, one after another, (N,) int32. The end-of-text token stands after every text, except
-        after one that ends in a line break: it is a line of a text that goes on in the next row."""
+    def pack(self, texts: list[str], processor: Any) -> "list[np.ndarray]":
+        """The tokens of each text. The end-of-text token stands after every text, except after one that ends in a line
+        break: it is a line of a text that goes on in the next row."""
         import numpy as np
 
-        (column,) = features
-        texts = rows[column]
-        check_texts(texts, row_numbers, column, empty=True)
-        parts = []
-        for text, tokens in zip(texts, tokenize(processor, texts, add_special_tokens=False), strict=True):
-            parts.append(np.array(tokens, dtype=np.int32))
-            if text and not text.endswith("\n"):
-                if processor.eos_token_id is None:
-                    raise HubmodelsError(
-                        "the tokenizer has no end-of-text token to stand between texts; choose another --tokenizer"
-                    )
-                parts.append(np.array([processor.eos_token_id], dtype=np.int32))
-        return {"input_ids": np.concatenate(parts)}
-
-    def windows(self, columns: Any, processor: Any, config_values: dict[str, Any]) -> "tuple[torch.Tensor, int]":
-        """The first token of each window, and the tokens in a window. An end-of-text token at the very end, which
-        separates nothing, is left out."""
-        import torch
-
-        tokens = columns.tensor("input_ids")
-        count = len(tokens) - int(len(tokens) > 0 and int(tokens[-1]) == processor.eos_token_id)
-        number = (count - 1) // self.context_length
-        if number < 1:
+        if processor.eos_token_id is None:
             raise HubmodelsError(
-                f"a split has only {count:,} tokens, fewer than one window of --context_length {self.context_length} "
-                f"and the token after it; give more text or a smaller --context_length"
+                "the tokenizer has no end-of-text token to stand between texts; choose another --tokenizer"
             )
-        return torch.arange(number) * self.context_length, self.context_length + 1
+        found = tokenize(processor, texts, add_special_tokens=False)
+        ends = [[processor.eos_token_id] if text and not text.endswith("\n") else [] for text in texts]
+        return [np.array(tokens + end, dtype=np.int32) for tokens, end in zip(found, ends, strict=True)]
+
+    # ---------------------------------------------------------------- rows -> tensors
 
     def transform(
         self, processor: Any, config_values: dict[str, Any], *, training: bool
@@ -363,7 +298,7 @@ def _wrap(text: str) -> list[tuple[str, int]]:
     """The lines of a text as they can be printed, and the characters of the text that each stands for."""
     lines = []
     for line in text.split("\n"):
-        shown = "".join(character if character.isprintable() else " " for character in line)
+        shown = printable(line)
         parts = [shown[start : start + SAMPLE_COLUMNS] for start in range(0, len(shown), SAMPLE_COLUMNS)] or [""]
         lines += [(part, len(part)) for part in parts[:-1]] + [(parts[-1], len(parts[-1]) + 1)]
     return lines
