@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..recipe import HubmodelsError, option
 from . import Baseline, Plot, Task
 from ._columns import class_names, class_numbers, label_column
-from ._images import IMAGE_NAMES, byte_counts, image_column, read_pixels, survey_images
+from ._images import IMAGE_NAMES, fit_image_processor, image_column, read_pixels
 
 if TYPE_CHECKING:
     import datasets
@@ -84,24 +84,8 @@ class ImageClassification(Task):
     def fit_processor(self, train: "datasets.Dataset") -> Any:
         """An image processor with the usual size, the channels, and each channel's mean and standard deviation over all
         pixels of all training rows, of bytes divided by 255, from exact counts of each byte."""
-        import numpy as np
-
-        from ..processors.processing_image import HubmodelsImageProcessor
-
         column, _ = train.features  # in the order of `select`
-        size, channels = self._wanted_size(), self.num_channels
-        if size is None or channels is None:
-            usual_size, all_grey = survey_images(train, column)
-            size = size or usual_size
-            channels = channels or (1 if all_grey else 3)
-        fields = {"size": {"height": size[0], "width": size[1]}, "num_channels": channels}
-        counts = byte_counts(train, column, HubmodelsImageProcessor(**fields))
-        values = np.arange(256) / 255
-        total = counts.sum(axis=1)
-        mean = counts @ values / total
-        std = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / total)
-        std = np.maximum(std, 1 / 255)  # images of one flat colour
-        return HubmodelsImageProcessor(**fields, image_mean=mean.round(8).tolist(), image_std=std.round(8).tolist())
+        return fit_image_processor(train, column, self._wanted_size(), self.num_channels)
 
     def load_processor(self, path: str, **kwargs: Any) -> Any:
         """The image processor of a checkpoint; its size and channels stay, since the network was built for them."""
