@@ -182,7 +182,9 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             if shift_labels is None:
                 shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
             loss = token_loss(logits, shift_labels)
-        output = RnnCausalLMOutput(loss=loss, logits=logits, state=outputs.state, hidden_states=outputs.hidden_states)
+        output = RnnCausalLMOutput(
+            loss=loss, logits=logits, state=outputs.state, hidden_states=outputs.hidden_states
+        )
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     # Generation
