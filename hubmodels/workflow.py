@@ -16,7 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import tqdm
 from datasets import Dataset
 
-from . import auto
+from . import auto, publishing
 from .data import (
     Batches,
     Columns,
@@ -30,7 +30,6 @@ from .data import (
     stream_head,
 )
 from .evaluation import Results, answer, evaluate, evaluation_mode, predict, transformed_batches
-from .publishing import release
 from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, check_names, nearest, parse_section
 from .tasks import Examination, Plot, Task, get_task
 from .training import Run, train
@@ -107,7 +106,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     results, test_rows, plots = measure(model, task, columns, processor, values, arguments, baseline)
     folder = Path(arguments.output_dir) / "release"
     if PartialState().is_main_process:
-        release(
+        publishing.release(
             folder,
             model=model,
             processor=processor,
@@ -138,19 +137,48 @@ def evaluate_release(
         HubmodelsError: no such checkpoint, no recipe in it, or data that do not fit it.
     """
     find_processes()
+    opened = open_release(model_name_or_path, overrides)
+    task, processor, values = opened.task, opened.processor, opened.values
+    loaded = load_data(opened.data_arguments)
+    wanted = ("train", split) if baseline else (split,)
+    rows = {name: task.select(loaded.splits[name]) for name in wanted}
+    columns = encode_splits(task, rows, processor, values)
+    return measure(opened.model, task, columns, processor, values, opened.arguments, baseline, split)[0]
+
+
+@dataclass
+class OpenedRelease:
+    """A checkpoint with what its recipe says of it, ready to be measured or to predict."""
+
+    data_arguments: DataArguments
+    task: Task
+    arguments: TrainingArguments
+    model: Any
+    processor: Any
+    values: dict[str, Any]  # of the task's config fields
+
+
+def open_release(model_name_or_path: str, overrides: dict[str, Any] | None = None) -> OpenedRelease:
+    """A checkpoint, local or on the Hub, by its own recipe; `overrides` are fields of the recipe's data section.
+
+    Raises:
+        HubmodelsError: no such checkpoint, no recipe in it, or it is damaged.
+    """
     recipe = read_recipe(model_name_or_path)
-    if "dataset" in overrides:  # another data set has other columns and splits
+    if "dataset" in (overrides or {}):  # another data set has other columns and splits
         recipe.data = {}
-    recipe.data |= overrides
+    recipe.data |= overrides or {}
     data_arguments, task, arguments = parse_recipe(recipe)
     model = auto.load_model(model_name_or_path, recipe.family, task.head)
     processor = task.load_processor(model_name_or_path)
     values = {name: getattr(model.config, name) for name in task.config_fields}
-    loaded = load_data(data_arguments)
-    wanted = ("train", split) if baseline else (split,)
-    rows = {name: task.select(loaded.splits[name]) for name in wanted}
-    columns = encode_splits(task, rows, processor, values)
-    return measure(model, task, columns, processor, values, arguments, baseline, split)[0]
+    return OpenedRelease(data_arguments, task, arguments, model, processor, values)
+
+
+def refresh_card(folder: str | os.PathLike, notes: str | None = None) -> None:
+    """Write the card of a release folder anew, with notes where they are given (see `publishing.refresh_card`)."""
+    _, task, _ = parse_recipe(read_recipe(os.fspath(folder)))
+    publishing.refresh_card(folder, task, notes)
 
 
 def find_processes() -> None:
@@ -189,17 +217,14 @@ def predict_file(
     if batch_size < 1:
         raise HubmodelsError(f"batch_size must be at least 1, got {batch_size}")
     find_processes()
-    recipe = read_recipe(model_name_or_path)
-    _, task, _ = parse_recipe(recipe)
     state = PartialState()
-    model = auto.load_model(model_name_or_path, recipe.family, task.head)
+    opened = open_release(model_name_or_path)
+    model, task, processor, values = opened.model, opened.task, opened.processor, opened.values
     if member is not None:
         if not hasattr(model, "extract_member"):
             raise HubmodelsError(f"{type(model).__name__} is no ensemble: leave out --member")
         model = model.extract_member(member)
     model = model.to(state.device)
-    processor = task.load_processor(model_name_or_path)
-    values = {name: getattr(model.config, name) for name in task.config_fields}
     transform = task.transform(processor, values, training=False)
 
     def answers(outputs: Any) -> dict[str, Any]:
@@ -308,7 +333,8 @@ def make_batches(
     """The training batches: from encoded columns, or, streaming, encoded as the rows come."""
     seed, num_workers = arguments.seed, arguments.dataloader_num_workers
     if columns is not None:
-        return Batches(columns, seed=seed, num_workers=num_workers, in_lanes=arguments.carry_state)
+        in_lanes, max_shift = arguments.carry_state, task.window_shift()
+        return Batches(columns, seed=seed, num_workers=num_workers, in_lanes=in_lanes, max_shift=max_shift)
     if type(task).windows is not Task.windows or arguments.carry_state:
         raise HubmodelsError(f"{task.tag} cuts windows from all its training rows: leave out --streaming")
 
@@ -404,10 +430,11 @@ def default_recipe(family: str, task: str) -> Recipe:
     )
 
 
-def finetuning_recipe(model_name_or_path: str) -> Recipe:
-    """The recipe for fine-tuning a checkpoint: its family and task with the family's defaults, its network kept."""
+def finetuning_recipe(model_name_or_path: str, task: str | None = None) -> Recipe:
+    """The recipe for fine-tuning a checkpoint: its family and task (or another one) with the family's defaults, its
+    network kept."""
     parent = read_recipe(model_name_or_path)
-    recipe = default_recipe(parent.family, parent.task)
+    recipe = default_recipe(parent.family, task or parent.task)
     recipe.model = {}
     recipe.model_name_or_path = model_name_or_path
     return recipe

@@ -109,7 +109,7 @@ def train_tokenizer(kind: str, texts: Iterable[str], special_tokens: dict[str, s
     Raises:
         HubmodelsError: there is no text.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     special = list(dict.fromkeys(special_tokens.values()))
@@ -133,7 +133,8 @@ def train_tokenizer(kind: str, texts: Iterable[str], special_tokens: dict[str, s
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size or BPE_VOCAB_SIZE,
             min_frequency=2,
-            special_tokens=special,
+            # In "a <mask> b" the mask stands for " word": it takes the blank before along, as RoBERTa's does.
+            special_tokens=[AddedToken(token, lstrip=token == special_tokens.get("mask_token")) for token in special],
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )
@@ -178,8 +179,12 @@ def load_tokenizer(path: str, **kwargs: Any) -> Any:
 def tokenizer_key(tokenizer: Any) -> str:
     """A hash of everything that decides how a tokenizer splits a text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    content = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    parts = [content, type(tokenizer).__name__, repr(sorted(tokenizer.special_tokens_map.items())), repr(tokenizer)]
+    content = tokenizer.get_vocab()
+    if backend is not None:  # cutting and padding are set by each call; the folder that it came from means nothing
+        content = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
+    settings = {"length": tokenizer.model_max_length, "sides": [tokenizer.padding_side, tokenizer.truncation_side]}
+    parts = [json.dumps(content, sort_keys=True), type(tokenizer).__name__, json.dumps(settings)]
+    parts.append(repr(sorted(tokenizer.special_tokens_map.items())))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -188,9 +193,9 @@ def vocabulary_size(tokenizer: Any) -> int:
     return max(tokenizer.get_vocab().values()) + 1
 
 
-def tokenize(tokenizer: Any, texts: list[str], **options: Any) -> Any:
-    """The token numbers of each text, of any length, without a warning about it."""
-    return tokenizer(texts, return_attention_mask=False, verbose=False, **options)["input_ids"]
+def tokenize(tokenizer: Any, texts: list[str], pairs: list[str] | None = None, **options: Any) -> list[list[int]]:
+    """The token numbers of each text or pair of texts, of any length, without a warning about it."""
+    return tokenizer(texts, pairs, return_attention_mask=False, verbose=False, **options)["input_ids"]
 
 
 def token_characters(tokenizer: Any) -> list[int]:

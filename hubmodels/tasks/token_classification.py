@@ -497,8 +497,14 @@ def linear_tags(
         count += len(sentence[0])
     note = f" ({len(sentences):,} of {len(known):,} training rows)" if len(sentences) < len(known) else ""
     vectorizer = DictVectorizer()
-    features = vectorizer.fit_transform(
-        word_features(words, place) for words, _ in sentences for place in range(len(words))
+
+    def narrow(matrix: Any) -> Any:
+        # scikit-learn 1.9's stochastic gradient refuses the 64-bit indices that its own vectorizer makes.
+        matrix.indices, matrix.indptr = matrix.indices.astype("int32"), matrix.indptr.astype("int32")
+        return matrix
+
+    features = narrow(
+        vectorizer.fit_transform(word_features(words, place) for words, _ in sentences for place in range(len(words)))
     )
     labels = [label for _, some in sentences for label in some]
     if len(set(labels)) == 1:
@@ -508,5 +514,5 @@ def linear_tags(
     result = []
     for words, _ in unknown:
         rows = [word_features(words, place) for place in range(len(words))]
-        result.append(model.predict(vectorizer.transform(rows)).tolist() if rows else [])
+        result.append(model.predict(narrow(vectorizer.transform(rows))).tolist() if rows else [])
     return result, note

@@ -14,8 +14,15 @@ import torch
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
-from . import modeling_transformer as ours
 from .configuration_transformer import TransformerConfig
+from .modeling_transformer import (
+    TransformerForCausalLM,
+    TransformerForImageClassification,
+    TransformerForMaskedLM,
+    TransformerForSequenceClassification,
+    TransformerForTokenClassification,
+    TransformerModel,
+)
 
 # Pattern of a foreign module's name -> ours; {0} is the layer. A slash and a number: which part of ours it becomes.
 LLAMA_NAMES = {
@@ -77,6 +84,14 @@ VIT_NAMES = {
     r"vit\.layers\.(\d+)\.mlp\.fc2": "transformer.layers.{0}.mlp.down_proj",
     r"vit\.layernorm": "transformer.norm",
     r"classifier": "classifier.output",
+}
+HEADS = {
+    "Model": TransformerModel,
+    "ForCausalLM": TransformerForCausalLM,
+    "ForMaskedLM": TransformerForMaskedLM,
+    "ForSequenceClassification": TransformerForSequenceClassification,
+    "ForTokenClassification": TransformerForTokenClassification,
+    "ForImageClassification": TransformerForImageClassification,
 }
 PLAIN = {
     "normalization": "layer_norm",
@@ -203,7 +218,7 @@ def rename(model: PreTrainedModel, names: dict[str, str], skip: str = r"$^") -> 
 
 def fill(head: str, config: TransformerConfig, weights: dict[str, Tensor]) -> PreTrainedModel:
     """A model with exactly these weights. Raises ValueError when they are not those that the config needs."""
-    model = getattr(ours, f"Transformer{head}")(config)
+    model = HEADS[head](config)
     try:
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
