@@ -64,6 +64,9 @@ class DataArguments:
     max_train_samples: int | None = option(None, "use this many training rows at most, >= 1")
     max_eval_samples: int | None = option(None, "use this many validation and test rows at most, >= 1")
     streaming: bool = option(False, "read the training rows as they come instead of loading them first")
+    sample_by: Literal["line", "paragraph", "document"] | None = option(
+        None, "what a row of plain text files is; when absent a line together with its line break"
+    )
 
     def __post_init__(self) -> None:
         for name in ("validation_fraction", "test_fraction"):

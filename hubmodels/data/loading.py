@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -171,6 +172,8 @@ def _load_raw(arguments: DataArguments, streaming: bool) -> dict[str, datasets.D
         else:
             options = {"path": os.fspath(path) if path.exists() else name}
             options |= {"name": arguments.dataset_config_name, "revision": arguments.dataset_revision}
+        if _is_plain_text(options, arguments):
+            options |= {"sample_by": arguments.sample_by or "line", "keep_linebreaks": arguments.sample_by is None}
         loaded = datasets.load_dataset(**options, streaming=streaming)
         # A stream of CSV or JSON does not know its columns before its first rows are read.
         return {name: split._resolve_features() if streaming else split for name, split in loaded.items()}
@@ -179,6 +182,17 @@ def _load_raw(arguments: DataArguments, streaming: bool) -> dict[str, datasets.D
         raise HubmodelsError(
             f"cannot load data set {name!r}: {reason} (give a Hub id, an existing folder or file, or sklearn:NAME)"
         ) from error
+
+
+def _is_plain_text(options: dict[str, Any], arguments: DataArguments) -> bool:
+    """Whether a data set consists of text files, which alone have rows of one's own choice. A Hub data set is asked
+    only where a choice was made: it costs requests."""
+    if options["path"] == "text":
+        return True
+    folder = Path(options["path"])
+    if "data_files" in options or not (any(folder.rglob("*.txt")) if folder.is_dir() else arguments.sample_by):
+        return False
+    return hasattr(datasets.load_dataset_builder(**options).config, "keep_linebreaks")
 
 
 def _load_sklearn(name: str) -> datasets.Dataset:
