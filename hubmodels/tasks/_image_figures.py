@@ -113,7 +113,8 @@ def codes_figure(counts: np.ndarray) -> Any:
     axes.axhline(even, color=ORANGE, linewidth=1.4)
     axes.annotate("all alike", (len(shares), even), xytext=(0, 3), textcoords="offset points", ha="right",
                   color=ORANGE, size=8)  # fmt: skip
-    axes.set(xlabel="code, the most frequent first", ylabel="share of all codes, %", xlim=(0, len(shares)), ylim=(0, None))
+    axes.set(xlabel="code, the most frequent first", ylabel="share of all codes, %")
+    axes.set(xlim=(0, len(shares)), ylim=(0, None))
     axes.grid(axis="y")
     return figure
 

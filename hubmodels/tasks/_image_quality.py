@@ -10,7 +10,7 @@ LEAST_ERROR = 1e-10  # equal images would have an infinite PSNR; this makes it 1
 
 
 def quality_rows(images: Tensor, references: Tensor) -> dict[str, Tensor]:
-    """What metrics need of each pair: `squared_errors` (mean over pixels and channels), `psnr` in dB, `ssim`; each (B,).
+    """What metrics need of each pair: `squared_errors` (mean over the pixels), `psnr` in dB and `ssim`, each (B,).
 
     Values are clipped to 0..1 first, as whoever shows or stores an image does.
 

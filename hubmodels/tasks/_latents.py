@@ -87,13 +87,12 @@ class PrincipalComponents:
         return self.decode(np.random.default_rng(seed).standard_normal((count, self.num_components)) * spread)
 
 
-def equal_size(latent_shape: tuple[int, ...], num_codes: int | None) -> tuple[int, int | None]:
-    """How many principal components store as much as the latents do, and their bits: as many numbers, or for codes of a
-    codebook as many bits, in components of 8."""
-    count = math.prod(latent_shape)
+def equal_size(latent_shape: tuple[int, ...], num_codes: int) -> tuple[int, int | None]:
+    """How many principal components store as much as the latents do, and the bits of each: as many numbers (None), or,
+    for latents (size, places...) that are one of `num_codes` codes at each place, as many bits, by 8 a component."""
     if not num_codes:
-        return count, None
-    return max(1, round(count * math.log2(num_codes) / PCA_BITS)), PCA_BITS
+        return math.prod(latent_shape), None
+    return max(1, round(math.prod(latent_shape[1:]) * math.log2(num_codes) / PCA_BITS)), PCA_BITS
 
 
 def codebook_counts(codes: np.ndarray, num_codes: int) -> np.ndarray:
@@ -165,7 +164,7 @@ def flat_rows(columns: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def fitting_rows(columns: Any, seed: int) -> np.ndarray:
-    """The numbers of the rows that principal components are fitted on: all, or as many as `PCA_NUMBERS` allow, drawn."""
+    """The numbers of the rows that principal components are fitted on: all, or as many as `PCA_NUMBERS` allow."""
     width = columns.batch(torch.zeros(1, dtype=torch.int64))["pixel_values"].numel()
     count = max(2, PCA_NUMBERS // width)
     return np.sort(np.random.default_rng(seed).permutation(len(columns))[:count])
