@@ -50,7 +50,7 @@ class ImageFeatureExtraction(ImageTask):
         "linear_probe": "linear probe accuracy",
         "neighbour_accuracy": "5-nearest-neighbour accuracy",
         "negative_elbo": "negative ELBO (nats)",
-        "negative_log_likelihood": f"negative log-likelihood (nats; {IMPORTANCE_SAMPLES} importance samples, "
+        "negative_log_likelihood": f"negative log-likelihood (nats; {IMPORTANCE_SAMPLES} samples each, at most "
         f"{LIKELIHOOD_ROWS} rows)",
         "codebook_usage": "share of the codebook in use",
         "codebook_perplexity": "codebook perplexity",
@@ -423,7 +423,11 @@ class ImageFeatureExtraction(ImageTask):
         device = next(model.parameters()).device
         labels = test.tensor("labels").numpy()
         names = config_values.get("id2label") or {}
-        shown = _one_of_each(labels, SHOWN_COLUMNS)
+        classes = len(np.unique(labels))
+        columns = classes if 1 < classes <= SHOWN_COLUMNS else SHOWN_COLUMNS
+        shown = _one_of_each(labels, 2 * columns)
+        if len(shown) < 2 * columns:
+            shown, columns = shown[: max(1, len(shown) // 2) * 2], max(1, len(shown) // 2)
 
         def prepared(rows: "np.ndarray") -> "torch.Tensor":
             batch = {name: value.to(device) for name, value in test.batch(torch.from_numpy(rows)).items()}
@@ -431,13 +435,14 @@ class ImageFeatureExtraction(ImageTask):
 
         pixels = prepared(shown)
         drawn = model(pixel_values=pixels).reconstruction
-        grid = torch.stack([pixels, drawn]).float().cpu().numpy()
-        words = [shorten(names[int(labels[row])], 11) if labels[row] >= 0 else "" for row in shown]
+        pairs = [value.split(columns) for value in (pixels, drawn)]
+        grid = torch.stack([block for pair in zip(*pairs, strict=True) for block in pair]).float().cpu().numpy()
+        words = [shorten(names[int(label)], 11) if label >= 0 else "" for label in labels[shown[:columns]]]
         plots = [
             Plot(
                 name="reconstructions",
                 caption=f"Test images and what is left of them after {_size_words(config_values)}.",
-                figure=picture_rows(grid, ["image", "reconstruction"], words if len(set(words)) > 1 else ()),
+                figure=picture_rows(grid, ["image", "reconstruction"] * (len(grid) // 2), words),
             )
         ]
         if hasattr(model, "interpolate") and len(test) >= 2 * INTERPOLATIONS:
