@@ -158,3 +158,15 @@ def roc_figure(curves: Sequence[tuple[str, np.ndarray]], anomalous: np.ndarray) 
     axes.grid()
     axes.legend(loc="lower right")
     return figure
+
+
+@house_style()
+def curves_figure(places: np.ndarray, curves: Sequence[tuple[str, np.ndarray]], xlabel: str, ylabel: str) -> Any:
+    """Lines with a point at each place: name -> values, the same length as `places`."""
+    figure, axes = new_figure(5.6, 3.4)
+    for name, values in curves:
+        axes.plot(places, values, marker="o", markersize=3.5, label=name)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(axis="y")
+    figure.legend(loc="outside upper left", ncols=len(curves))
+    return figure

@@ -438,6 +438,8 @@ class ImageFeatureExtraction(ImageTask):
         pairs = [value.split(columns) for value in (pixels, drawn)]
         grid = torch.stack([block for pair in zip(*pairs, strict=True) for block in pair]).float().cpu().numpy()
         words = [shorten(names[int(label)], 11) if label >= 0 else "" for label in labels[shown[:columns]]]
+        if (labels[shown].reshape(-1, columns) != labels[shown[:columns]]).any():  # a class with a single image
+            words = []
         plots = [
             Plot(
                 name="reconstructions",
