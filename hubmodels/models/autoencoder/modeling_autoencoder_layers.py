@@ -211,7 +211,8 @@ class EmaCodebook(nn.Module):
         dead = self.uses < self.threshold * mean_use
         self.uses.copy_(torch.where(dead, mean_use, self.uses))
         self.sums.copy_(torch.where(dead[:, None], fresh * mean_use, self.sums))
-        self.codebook.copy_(self.sums / self.uses[:, None].clamp(min=1e-5))
+        used = self.uses[:, None] > 1e-20  # without restarts there are vectors that no code ever came near
+        self.codebook.copy_(torch.where(used, self.sums / self.uses[:, None], self.codebook))
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Codes (B, places...) -> their vectors (B, D, places...)."""
