@@ -66,7 +66,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     find_processes()
     data_arguments, task, arguments = parse_recipe(recipe)
     loaded = load_data(data_arguments)
-    rows = {name: task.select(split) for name, split in loaded.splits.items()}
+    rows = select_rows(task, loaded.splits)
     checkpoint = recipe.model_name_or_path
     fitted = stream_head(rows["train"]) if data_arguments.streaming else rows["train"]
     processor = task.load_processor(checkpoint) if checkpoint else fit_processor(task, fitted)
@@ -78,6 +78,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
         model = auto.load_model(checkpoint, recipe.family, task.head, values | recipe.model)
     else:
         model = auto.build_model(recipe.family, task.head, values | recipe.model)
+    values |= read_fields(model, task.model_fields)
     transform = task.transform(processor, values, training=False)
 
     def validate(model: torch.nn.Module) -> dict[str, float]:
@@ -142,8 +143,8 @@ def evaluate_release(
     task, processor, values = opened.task, opened.processor, opened.values
     loaded = load_data(opened.data_arguments)
     wanted = ("train", split) if baseline else (split,)
-    rows = {name: task.select(loaded.splits[name]) for name in wanted}
-    columns = encode_splits(task, rows, processor, values)
+    rows = select_rows(task, {name: loaded.splits[name] for name in wanted})
+    columns = encode_splits(task, rows, processor, read_fields(opened.model, task.config_fields))
     return measure(opened.model, task, columns, processor, values, opened.arguments, baseline, split)[0]
 
 
@@ -156,7 +157,7 @@ class OpenedRelease:
     arguments: TrainingArguments
     model: Any
     processor: Any
-    values: dict[str, Any]  # of the task's config fields
+    values: dict[str, Any]  # of the config fields that the task knows
 
 
 def open_release(model_name_or_path: str, overrides: dict[str, Any] | None = None) -> OpenedRelease:
@@ -172,7 +173,7 @@ def open_release(model_name_or_path: str, overrides: dict[str, Any] | None = Non
     data_arguments, task, arguments = parse_recipe(recipe)
     model = auto.load_model(model_name_or_path, recipe.family, task.head)
     processor = task.load_processor(model_name_or_path)
-    values = {name: getattr(model.config, name) for name in task.config_fields}
+    values = read_fields(model, task.config_fields + task.model_fields)
     return OpenedRelease(data_arguments, task, arguments, model, processor, values)
 
 
@@ -282,6 +283,18 @@ def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments
             )
         arguments.greater_is_better = task.greater_is_better
     return data_arguments, task, arguments
+
+
+def select_rows(task: Task, splits: dict[str, Any]) -> dict[str, Any]:
+    """The rows and columns of each split that the task reads; the training and validation splits without rows that the
+    model shall not learn from."""
+    rows = {name: task.select(split) for name, split in splits.items()}
+    return rows | {name: task.training_rows(rows[name]) for name in ("train", "validation") if name in rows}
+
+
+def read_fields(model: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Fields of a model's config; None where it has no such field."""
+    return {name: getattr(model.config, name, None) for name in names}
 
 
 def fit_processor(task: Task, train: Any) -> Any:

@@ -61,11 +61,16 @@ class Examination:
 
 @dataclass(kw_only=True)
 class Task:
-    """The contract of a task. In the order in which the straight line calls it."""
+    """The contract of a task. In the order in which the straight line calls it.
+
+    `config_values` holds the `config_fields` and, from `transform` on, when there is a model, its `model_fields`:
+    fields or properties of the config that the recipe decides (noise, size of the latents), None where the
+    model has no such field."""
 
     tag: ClassVar[str]  # the Hub's pipeline tag: "image-classification"
     head: ClassVar[str]  # suffix of the model classes: "ForImageClassification"
     config_fields: ClassVar[tuple[str, ...]]  # config fields that the data decide: ("num_channels", "id2label", ...)
+    model_fields: ClassVar[tuple[str, ...]] = ()  # config fields that the recipe decides and the task must know
     main_metric: ClassVar[str]  # decides about checkpoints and about network against baseline
     greater_is_better: ClassVar[bool]
     metric_names: ClassVar[dict[str, str]]  # metric -> its name in a table: {"accuracy": "accuracy"}
@@ -75,6 +80,11 @@ class Task:
         """Only the columns that the task reads, files and images left undecoded. Raises HubmodelsError when a column
         that it needs is not there or is of the wrong type."""
         raise NotImplementedError
+
+    def training_rows(self, rows: "datasets.Dataset") -> "datasets.Dataset":
+        """Of the selected rows of the training and validation splits those that the model learns from; all by
+        default."""
+        return rows
 
     def fit_processor(self, train: "datasets.Dataset") -> Any:
         """The processor (raw input -> tensors), its statistics from the selected training rows alone."""
