@@ -151,7 +151,9 @@ class TimeSeriesProcessor(ProcessorMixin):
             special = {options.get("time_column"), options.get("id_column")}
             special |= {*(options.get("known") or []), *(options.get("static") or [])}
             channels = [
-                name for name, column in columns.items() if name not in special and np.asarray(column).dtype.kind in "fiu"
+                name
+                for name, column in columns.items()
+                if name not in special and np.asarray(column).dtype.kind in "fiu"
             ]
         if columns is None:
             first = next(iter(_arrays(series, None)), None)
@@ -355,7 +357,9 @@ class TimeSeriesProcessor(ProcessorMixin):
         parts = []
         if self.calendar:
             if times is None or times.dtype.kind != "M":
-                raise ValueError(f"the calendar parts {', '.join(self.calendar)} need dates in column {self.time_column!r}")
+                raise ValueError(
+                    f"the calendar parts {', '.join(self.calendar)} need dates in column {self.time_column!r}"
+                )
             for part in self.calendar:
                 angle = 2 * np.pi * calendar_part(times, part) / CALENDAR[part]
                 parts += [np.sin(angle), np.cos(angle)]
@@ -465,7 +469,7 @@ def _time(value: Any, row: int, name: str) -> np.datetime64:
 
 
 def parse_frequency(text: str) -> tuple[int, str]:
-    """"15min" -> (15, "min"); the unit is "" for times that are integers. Raises ValueError for another form."""
+    """ "15min" -> (15, "min"); the unit is "" for times that are integers. Raises ValueError for another form."""
     match = FREQUENCY.fullmatch(text)
     if match is None or text == "" or match[1] == "0" or int(match[1] or 1) == 0:
         raise ValueError(f"frequency must be a number and one of M, D, h, min, s, ms, us (15min), got {text!r}")

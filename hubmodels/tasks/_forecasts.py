@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ._series import fill_forward
 
 Rows = dict[str, np.ndarray]
 RIDGE_NUMBERS = 30_000_000  # of the ridge regression's inputs in memory (120 MB): more windows are thinned out evenly
+HELD_WINDOWS = 500  # training windows at most that choose its penalty
 RIDGE_PENALTIES = (1.0, 30.0, 1_000.0)
 CHUNK = 256  # windows of a baseline at once
 
@@ -118,7 +120,11 @@ def find_season(values: np.ndarray, series: np.ndarray, longest: int, horizon: i
         lags = range(1, math.ceil(horizon / season) + 1)
         if season == 1:  # every horizon is its own lag: a few of them tell
             lags = sorted({round(lag) for lag in np.linspace(1, horizon, 8)})
-        errors = [np.nanmean(found) for lag in lags if np.isfinite(found := seasonal_errors(values, series, lag * season)).any()]
+        errors = [
+            np.nanmean(found)
+            for lag in lags
+            if np.isfinite(found := seasonal_errors(values, series, lag * season)).any()
+        ]
         if errors and np.mean(errors) < least:
             best, least = season, float(np.mean(errors))
     return best
@@ -133,79 +139,96 @@ def repeat_season(context: np.ndarray, season: int, horizon: int) -> np.ndarray:
 # ---------------------------------------------------------------- baselines
 
 
-def window_batches(columns: Any, split: Any) -> Any:
-    """Batches of all windows in order, as what `split` makes of them."""
-    import torch
-
-    for rows in torch.arange(len(columns)).split(CHUNK):
-        yield split(columns.batch(rows))
-
-
-def naive_baseline(test: Any, split: Any, targets: list[int], season: int) -> Baseline:
+def naive_baseline(test: Any, split: Callable, targets: list[int], season: int) -> Baseline:
     """Repeat the last season. `split` gives a model's inputs from a batch of windows."""
     import torch
 
     started, parts = time.perf_counter(), []
-    for batch in window_batches(test, split):
-        context, future, observed = _target_arrays(batch, targets)
+    for batch in window_batches(test, torch.arange(len(test)), split):
+        context, future, observed = target_arrays(batch, targets)
         forecast = repeat_season(context, season, future.shape[1])
         parts.append(forecast_rows(*map(torch.from_numpy, (forecast, future, observed))))
-    name = "seasonal naive (repeats the last value)" if season == 1 else f"seasonal naive (repeats the last {season} steps)"
-    return Baseline(name, _join(parts), time.perf_counter() - started)
+    repeated = "value" if season == 1 else f"{season} steps"
+    return Baseline(f"seasonal naive (repeats the last {repeated})", join_rows(parts), time.perf_counter() - started)
 
 
-def ridge_baseline(train: Any, test: Any, split: Any, targets: list[int], seed: int) -> tuple[Baseline, float]:
+def naive_error(train: Any, split: Callable, targets: list[int], season: int) -> float:
+    """The mean squared error of repeating the last season on the held-out training windows of `ridge_baseline`."""
+    squares = count = 0.0
+    for batch in window_batches(train, held_windows(train), split):
+        context, future, observed = target_arrays(batch, targets)
+        errors = np.where(observed, repeat_season(context, season, future.shape[1]) - future, 0)
+        squares, count = squares + float(np.square(errors, dtype=np.float64).sum()), count + observed.sum()
+    return squares / max(count, 1)
+
+
+def ridge_baseline(train: Any, test: Any, split: Callable, targets: list[int]) -> tuple[Baseline, float]:
     """One ridge regression for all channels from a channel's past to its future, both less the last value (a linear
-    model in the manner of Zeng et al. 2022, arXiv:2205.13504), and its squared error on the last fifth of the training
-    windows, by which the penalty is chosen."""
+    model in the manner of Zeng et al. 2022, arXiv:2205.13504), its penalty chosen on the last fifth of the training
+    windows; and the squared error there. Windows with a missing value ahead are left out of the fit.
+
+    Raises ValueError when no window is left."""
     import torch
     from sklearn.linear_model import Ridge
 
     started = time.perf_counter()
+    held = held_windows(train)
+    length = split(train.batch(held[:1]))["past_values"].shape[1]
+    limit = max(2, RIDGE_NUMBERS // (length * len(targets)))
+    fitted = torch.arange(max(1, int(held[0])))
+    fitted = fitted[torch.linspace(0, len(fitted) - 1, min(limit, len(fitted))).round().long()]
 
-    def examples(batch: dict, only_complete: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        context, future, observed = _target_arrays(batch, targets)
-        last = context[:, -1:]
-        inputs, outputs = (np.moveaxis(item - last, 1, 2) for item in (context, future))  # (B, C, T), (B, C, H)
-        if only_complete:
-            complete = observed.all(axis=1)
-            return inputs[complete], outputs[complete]
-        return inputs, last, future, observed
+    def examples(rows: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        pairs = []
+        for batch in window_batches(train, rows, split):
+            context, future, observed = target_arrays(batch, targets)
+            complete = observed.all(axis=1)  # (B, C)
+            pairs.append([np.moveaxis(part - context[:, -1:], 1, 2)[complete] for part in (context, future)])
+        inputs, outputs = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+        if len(inputs) == 0:
+            raise ValueError("no window without a missing value ahead")
+        return inputs, outputs
 
-    length = next(iter(window_batches(train, split)))["past_values"].shape[1]
-    wanted = max(2, RIDGE_NUMBERS // (length * len(targets)))
-    numbers = torch.linspace(0, len(train) - 1, min(wanted, len(train))).round().long()
-    pairs = [examples(split(train.batch(rows)), True) for rows in numbers.split(CHUNK)]
-    inputs, outputs = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    thinned = f", {len(numbers):,} of {len(train):,} windows" if len(numbers) < len(train) else ""
-    if len(inputs) < 2:
-        raise ValueError("no training window is complete")
-    count = max(1, len(inputs) * 4 // 5)
-    scores = []
-    for penalty in RIDGE_PENALTIES:
-        model = Ridge(alpha=penalty, solver="cholesky").fit(inputs[:count], outputs[:count])
-        scores.append(float(np.square(model.predict(inputs[count:]) - outputs[count:]).mean()))
-    best = int(np.argmin(scores))
-    model = Ridge(alpha=RIDGE_PENALTIES[best], solver="cholesky").fit(inputs, outputs)
-    del inputs, outputs, pairs
+    inputs, outputs = examples(fitted)
+    held_inputs, held_outputs = examples(held)
+    models = [Ridge(alpha=penalty, solver="cholesky").fit(inputs, outputs) for penalty in RIDGE_PENALTIES]
+    scores = [float(np.square(model.predict(held_inputs) - held_outputs).mean()) for model in models]
+    model = models[int(np.argmin(scores))]
+    del inputs, outputs, held_inputs, held_outputs
     parts = []
-    for batch in window_batches(test, split):
-        past, last, future, observed = examples(batch)
+    for batch in window_batches(test, torch.arange(len(test)), split):
+        context, future, observed = target_arrays(batch, targets)
+        last = context[:, -1:]
+        past = np.moveaxis(context - last, 1, 2)  # (B, C, T)
         forecast = model.predict(past.reshape(-1, length)).reshape(*past.shape[:2], -1)
         forecast = (np.moveaxis(forecast, 2, 1) + last).astype(np.float32)
         parts.append(forecast_rows(*map(torch.from_numpy, (forecast, future, observed))))
+    thinned = f", from {len(fitted):,} of {len(train):,} windows"
     name = f"ridge regression shared by the channels{thinned}"
-    return Baseline(name, _join(parts), time.perf_counter() - started), scores[best]
+    return Baseline(name, join_rows(parts), time.perf_counter() - started), min(scores)
 
 
-def _target_arrays(batch: dict, targets: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The target channels' past, its missing values filled, their future and where that was observed."""
-    arrays = {name: batch[name][..., targets].numpy() for name in batch if name.endswith(("values", "mask"))}
-    context = fill_forward(arrays["past_values"], arrays["past_observed_mask"])
-    return context, arrays["future_values"], arrays["future_observed_mask"]
+def held_windows(train: Any) -> Any:
+    """The last fifth of the training windows, thinned out evenly."""
+    import torch
+
+    first = len(train) * 4 // 5
+    return torch.linspace(first, len(train) - 1, min(HELD_WINDOWS, len(train) - first)).round().long()
 
 
-def _join(parts: list[dict]) -> Rows:
+def window_batches(columns: Any, rows: Any, split: Callable) -> Iterator[dict]:
+    """Model inputs of the windows with these numbers, some at a time."""
+    for part in rows.split(CHUNK):
+        yield split(columns.batch(part))
+
+
+def target_arrays(batch: dict, targets: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The target channels' past with its missing values filled, their future and where that was observed."""
+    past, observed = (batch[name][..., targets].numpy() for name in ("past_values", "past_observed_mask"))
+    return fill_forward(past, observed), batch["future_values"].numpy(), batch["future_observed_mask"].numpy()
+
+
+def join_rows(parts: list[dict]) -> Rows:
     return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
 
 
@@ -226,7 +249,9 @@ def forecast_figure(panels: list[dict[str, Any]]) -> Any:
         axes.plot(np.arange(1 - len(panel["past"]), 1), panel["past"], color=GREY, linewidth=1.1, label="past")
         axes.plot(ahead, panel["truth"], color=BLUE, linewidth=1.2, label="truth")
         if "low" in panel:
-            axes.fill_between(ahead, panel["low"], panel["high"], color=SKY, alpha=0.35, linewidth=0, label=panel["band"])
+            axes.fill_between(
+                ahead, panel["low"], panel["high"], color=SKY, alpha=0.35, linewidth=0, label=panel["band"]
+            )
         axes.plot(ahead, panel["forecast"], color=ORANGE, linewidth=1.4, label="forecast")
         axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
         axes.set_title(panel["title"], size=8, loc="left")
@@ -246,7 +271,9 @@ def horizon_figure(rows: Rows) -> Any:
     steps = np.arange(1, errors.shape[1] + 1)
     axes.plot(steps, np.square(errors).sum(axis=(0, 2)) / counts, color=BLUE, label="MSE")
     axes.plot(steps, np.abs(errors).sum(axis=(0, 2)) / counts, color=GREEN, label="MAE")
-    axes.set(xlabel="steps ahead", ylabel="error in z-scores", ylim=(0, None), xlim=(1, None) if len(steps) > 1 else None)
+    axes.set(
+        xlabel="steps ahead", ylabel="error in z-scores", ylim=(0, None), xlim=(1, None) if len(steps) > 1 else None
+    )
     axes.grid(axis="y")
     axes.legend(loc="lower right")
     return figure

@@ -5,7 +5,6 @@ other or interleaved (an id column too). Encoded, the steps of all series stand 
 `context_length` steps that are seen and `prediction_length` steps that are told, always of one series and one split.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from . import Batch, Rows
 
-USUAL_SEASONS = {"M": 12, "D": 7, "h": 24, "min": 1_440, "s": 3_600}  # steps of one unit after which things recur
 NUM_PANELS, MAX_CHANNELS = 6, 3  # of the figure of forecasts
 
 
@@ -284,7 +282,11 @@ class TimeSeriesForecasting(Task):
                 for first, last in runs(codes):
                     step_numbers(times[first:last], processor.frequency, f"column {time_name!r}")
             if processor.num_time_features:
-                known = np.stack([to_numbers(rows[name], name) for name in processor.known], axis=1) if processor.known else None
+                known = (
+                    np.stack([to_numbers(rows[name], name) for name in processor.known], axis=1)
+                    if processor.known
+                    else None
+                )
                 encoded["time_features"] = processor.time_features(times, known)
             if processor.static:
                 static = np.stack([to_numbers(rows[name], name) for name in processor.static], axis=1)
@@ -327,15 +329,15 @@ class TimeSeriesForecasting(Task):
         self, processor: Any, config_values: dict[str, Any], *, training: bool
     ) -> "Callable[[Batch, torch.Generator | None], Batch]":
         """A batch of windows as the model's inputs: what is seen and what is told."""
-        context = config_values["context_length"]
+        context, targets = config_values["context_length"], processor.target_indices
 
         def split(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
             values, observed = batch["values"], batch["observed"].bool()
             inputs = {
                 "past_values": values[:, :context],
                 "past_observed_mask": observed[:, :context],
-                "future_values": values[:, context:],
-                "future_observed_mask": observed[:, context:],
+                "future_values": values[:, context:, targets],  # of the forecast channels alone
+                "future_observed_mask": observed[:, context:, targets],
             }
             if "time_features" in batch:
                 inputs["past_time_features"] = batch["time_features"][:, :context]
@@ -354,9 +356,6 @@ class TimeSeriesForecasting(Task):
 
         quantile_values = getattr(outputs, "quantile_values", None)
         targets, observed = batch["future_values"], batch["future_observed_mask"]
-        if targets.shape[-1] != outputs.prediction_outputs.shape[-1]:  # some channels are only seen
-            places = outputs.prediction_channel_indices
-            targets, observed = targets[..., places], observed[..., places]
         return forecast_rows(outputs.prediction_outputs, targets, observed, quantile_values, self.quantiles)
 
     def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
@@ -382,16 +381,17 @@ class TimeSeriesForecasting(Task):
     def baseline(self, train: Any, test: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Baseline:
         """The seasonal naive forecast or a ridge regression, whichever errs less on the last training windows; the
         other stands beside it."""
-        from ._forecasts import naive_baseline, repeat_last_error, ridge_baseline
+        from ._forecasts import naive_baseline, naive_error, ridge_baseline
 
         split = self.transform(processor, config_values, training=False)
         targets, season = processor.target_indices, config_values["season_length"]
         naive = naive_baseline(test, split, targets, season)
         try:
-            ridge, error = ridge_baseline(train, test, split, targets, seed)
+            ridge, error = ridge_baseline(train, test, split, targets)
         except ValueError:  # no training window without a missing value
             return naive
-        first, second = (ridge, naive) if error <= repeat_last_error(train, split, targets, season) else (naive, ridge)
+        better = error <= naive_error(train, split, targets, season)
+        first, second = (ridge, naive) if better else (naive, ridge)
         first.others = [second]
         return first
 
@@ -414,9 +414,7 @@ class TimeSeriesForecasting(Task):
                 figure=horizon_figure(rows),
             )
 
-    def panels(
-        self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]
-    ) -> list[dict[str, Any]]:
+    def panels(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> list[dict[str, Any]]:
         """What the figure of forecasts shows: windows at even distances, of the first channels in turn."""
         import numpy as np
         import torch
@@ -470,7 +468,10 @@ class TimeSeriesForecasting(Task):
         values[0, 0], observed[0, 0] = 0, context == 1
         inputs = {"past_values": values, "past_observed_mask": observed}
         if count := processor.num_time_features:
-            inputs |= {"past_time_features": waves(context, count), "future_time_features": waves(horizon, count, context)}
+            inputs |= {
+                "past_time_features": waves(context, count),
+                "future_time_features": waves(horizon, count, context),
+            }
         if processor.static:
             inputs["static_real_features"] = torch.linspace(-1, 1, 2 * len(processor.static)).view(2, -1)
         return inputs
