@@ -130,7 +130,9 @@ def _cut(raw: dict[str, datasets.Dataset], spec: str, arguments: DataArguments) 
         raise HubmodelsError(
             f"cannot cut {spec!r} from data set {arguments.dataset}: {reason}; give a split such as train[:80%]"
         ) from None
-    rows = [raw[part.splitname].select(range(part.from_ or 0, part.to)) for part in parts]
+    # `select` refuses an empty range behind the last row, which is one more split without rows.
+    ranges = [range(part.from_ or 0, part.to) or range(0) for part in parts]
+    rows = [raw[part.splitname].select(numbers) for part, numbers in zip(parts, ranges, strict=True)]
     return rows[0] if len(rows) == 1 else datasets.concatenate_datasets(rows)
 
 

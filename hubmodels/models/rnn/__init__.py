@@ -1,0 +1,1 @@
+"""Recurrent networks: Elman, LSTM and GRU for text, sequences and time series, as configs of one model."""
