@@ -2,8 +2,8 @@
 
 Intervals are percentile intervals of the bootstrap over the test rows (Efron and Tibshirani 1993, chapter 13); the
 difference is bootstrapped in pairs: both methods are measured on the same resampled rows. They speak of the choice of
-test rows, not of the choice of seed or training rows. Rows that overlap (windows of one series) are drawn as stretches of
-neighbours (the circular block bootstrap of Politis and Romano 1992), since alone they would pretend to be independent.
+test rows, not of the choice of seed or training rows. Rows that overlap (windows of one series) are drawn as stretches
+of neighbours (the circular block bootstrap of Politis and Romano 1992): alone they would pretend to be independent.
 """
 
 import math

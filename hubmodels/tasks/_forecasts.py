@@ -175,8 +175,9 @@ def ridge_baseline(train: Any, test: Any, split: Callable, targets: list[int]) -
     held = held_windows(train)
     length = split(train.batch(held[:1]))["past_values"].shape[1]
     limit = max(2, RIDGE_NUMBERS // (length * len(targets)))
-    fitted = torch.arange(max(1, int(held[0])))
-    fitted = fitted[torch.linspace(0, len(fitted) - 1, min(limit, len(fitted))).round().long()]
+
+    def thinned(count: int) -> torch.Tensor:
+        return torch.linspace(0, count - 1, min(limit, count)).round().long()
 
     def examples(rows: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         pairs = []
@@ -189,12 +190,15 @@ def ridge_baseline(train: Any, test: Any, split: Callable, targets: list[int]) -
             raise ValueError("no window without a missing value ahead")
         return inputs, outputs
 
-    inputs, outputs = examples(fitted)
+    def fitted(penalty: float, inputs: np.ndarray, outputs: np.ndarray) -> Ridge:
+        return Ridge(alpha=penalty, solver="cholesky").fit(inputs, outputs)
+
     held_inputs, held_outputs = examples(held)
-    models = [Ridge(alpha=penalty, solver="cholesky").fit(inputs, outputs) for penalty in RIDGE_PENALTIES]
+    pair = examples(thinned(max(1, int(held[0]))))
+    models = [fitted(penalty, *pair) for penalty in RIDGE_PENALTIES]
     scores = [float(np.square(model.predict(held_inputs) - held_outputs).mean()) for model in models]
-    model = models[int(np.argmin(scores))]
-    del inputs, outputs, held_inputs, held_outputs
+    used = thinned(len(train))
+    model = fitted(RIDGE_PENALTIES[int(np.argmin(scores))], *examples(used))
     parts = []
     for batch in window_batches(test, torch.arange(len(test)), split):
         context, future, observed = target_arrays(batch, targets)
@@ -203,8 +207,9 @@ def ridge_baseline(train: Any, test: Any, split: Callable, targets: list[int]) -
         forecast = model.predict(past.reshape(-1, length)).reshape(*past.shape[:2], -1)
         forecast = (np.moveaxis(forecast, 2, 1) + last).astype(np.float32)
         parts.append(forecast_rows(*map(torch.from_numpy, (forecast, future, observed))))
-    thinned = f", from {len(fitted):,} of {len(train):,} windows"
-    name = f"ridge regression shared by the channels{thinned}"
+    name = "ridge regression shared by the channels"
+    if len(used) < len(train):
+        name += f" ({len(used):,} of {len(train):,} training windows)"
     return Baseline(name, join_rows(parts), time.perf_counter() - started), min(scores)
 
 

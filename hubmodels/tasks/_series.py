@@ -83,7 +83,8 @@ def order_rows(
     import datasets
     import numpy as np
 
-    from ..processors.processing_series import find_frequency, group_rows, move_times, step_numbers, to_times
+    from ..processors.processing_series import group_rows
+    from ..processors.processing_series_times import find_frequency, move_times, step_numbers, to_times
 
     names = [name for name in (id_name, time_name) if name is not None]
     if not names or len(dataset) == 0:

@@ -4,6 +4,7 @@ A row holds a whole series (a nested list, steps x channels), or, in a long tabl
 column names; all steps of a series then have its class.
 """
 
+import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -88,7 +89,7 @@ class TimeSeriesClassification(Task):
             named = [name for name in found if name.lower() in SERIES_NAMES]
             if len(named) != 1:
                 raise HubmodelsError(
-                    f"the data set has several columns of lists: {', '.join(found)}; choose one with --series_column_name"
+                    f"the data set has several columns of lists: {', '.join(found)}; choose with --series_column_name"
                 )
             found = named
         return found[0] if found else None
@@ -109,17 +110,15 @@ class TimeSeriesClassification(Task):
         import datasets
         import numpy as np
 
-        from ..processors.processing_series import to_numbers
+        from ..processors.processing_series_times import to_numbers
 
         features = dataset.features
-        id_name, time_name = (
-            id_column(features, self.series_id_column_name),
-            time_column(features, self.time_column_name),
-        )
+        id_name = id_column(features, self.series_id_column_name)
+        time_name = time_column(features, self.time_column_name)
         if id_name is None:
             raise HubmodelsError(
-                f"the data set has neither a column of lists (whole series) nor one that names a row's series; its "
-                f"columns are {describe_columns(features)} (name it with --series_column_name or --series_id_column_name)"
+                f"the data set has neither a column of lists (whole series) nor one that names a row's series; "
+                f"its columns are {describe_columns(features)} (--series_column_name, --series_id_column_name)"
             )
         label = label_column(features, self.label_column_name, others=(id_name, time_name))
         channels = number_columns(
@@ -136,7 +135,7 @@ class TimeSeriesClassification(Task):
         except ValueError as error:
             raise HubmodelsError(f"the series cannot be used: {error}") from None
         classes = []
-        for first, last in zip(edges, edges[1:], strict=False):
+        for first, last in itertools.pairwise(edges):
             found = columns[label].iloc[first:last].dropna().unique().tolist()
             if len(found) > 1:
                 raise HubmodelsError(f"series {ids[first]!r} has several classes in column {label!r}: {found[:5]}")
@@ -144,15 +143,15 @@ class TimeSeriesClassification(Task):
         kind = features[label]
         if isinstance(kind, datasets.ClassLabel):
             classes = [None if value is None else int(value) for value in classes]
-        rows = {"series": [values[a:b].tolist() for a, b in zip(edges, edges[1:], strict=False)], label: classes}
+        rows = {"series": [values[a:b].tolist() for a, b in itertools.pairwise(edges)], label: classes}
         types = datasets.Features({"series": datasets.List(datasets.List(datasets.Value("float32"))), label: kind})
         return datasets.Dataset.from_dict(rows, features=types)
 
     # ---------------------------------------------------------------- what the data decide
 
     def fit_processor(self, train: "datasets.Dataset") -> Any:
-        """A `TimeSeriesProcessor` with each channel's mean and standard deviation over all steps of the training series,
-        and the length of the longest."""
+        """A `TimeSeriesProcessor` with each channel's mean and standard deviation over all steps of the training
+        series, and the length of the longest."""
         from ..processors.processing_series import TimeSeriesProcessor
 
         (column, _) = train.features
@@ -187,14 +186,14 @@ class TimeSeriesClassification(Task):
         """One series (T, C) float64, NaN where missing. Raises HubmodelsError naming the row."""
         import numpy as np
 
-        from ..processors.processing_series import _arrays
+        from ..processors.processing_series import read_arrays
 
         try:
             if values is None or len(values) == 0:
                 raise ValueError("it is empty")
             nested = isinstance(values[0], list | tuple | np.ndarray)
             series = [values] if nested else [np.array([np.nan if value is None else value for value in values], float)]
-            (found,) = _arrays([np.asarray(one) if not isinstance(one, list) else one for one in series], None)
+            (found,) = read_arrays([np.asarray(one) if not isinstance(one, list) else one for one in series], None)
         except (ValueError, TypeError) as error:
             reason = str(error).removeprefix("series 0 ").removeprefix("series 0: ")
             raise HubmodelsError(f"row {row}, column {column!r} holds no series: {reason}") from None
@@ -225,8 +224,8 @@ class TimeSeriesClassification(Task):
         return {**self.encode_series(rows[column], row_numbers, column, processor), "labels": labels}
 
     def encode_series(self, series: list, row_numbers: list[int], column: str, processor: Any) -> "Rows":
-        """`values` (B, T, C) float32 in z-scores and `observed` (B, T, C) uint8, T being the longest series of training,
-        with zeros behind each series' `length` (B,) int64. Raises HubmodelsError naming a bad row."""
+        """`values` (B, T, C) float32 in z-scores and `observed` (B, T, C) uint8, T being the longest series of
+        training, with zeros behind each series' `length` (B,) int64. Raises HubmodelsError naming a bad row."""
         import numpy as np
 
         from ..processors.processing_series import Series
@@ -263,8 +262,8 @@ class TimeSeriesClassification(Task):
             name = found[0] if len(found) == 1 else None
         if name is None or name not in rows.column_names:
             raise HubmodelsError(
-                f"no column of whole series{f' {name!r}' if name else ''} among {', '.join(rows.column_names)}: give JSON "
-                f"lines or Parquet with lists (steps x channels)"
+                f"no column of whole series{f' {name!r}' if name else ''} among {', '.join(rows.column_names)}: give "
+                f"JSON lines or Parquet with lists (steps x channels)"
             )
         return self.encode_series(rows.column(name).to_pylist(), list(row_numbers), name, processor)
 

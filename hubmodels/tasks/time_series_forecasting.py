@@ -5,6 +5,7 @@ other or interleaved (an id column too). Encoded, the steps of all series stand 
 `context_length` steps that are seen and `prediction_length` steps that are told, always of one series and one split.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -133,7 +134,8 @@ class TimeSeriesForecasting(Task):
 
     def fit_processor(self, train: "datasets.Dataset") -> Any:
         """A `TimeSeriesProcessor` with the channels' means and standard deviations and the times' frequency."""
-        from ..processors.processing_series import TimeSeriesProcessor, channel_statistics, find_frequency, to_times
+        from ..processors.processing_series import TimeSeriesProcessor
+        from ..processors.processing_series_times import channel_statistics, find_frequency, to_times
 
         roles = self.columns(train.features)
         frequency = self.frequency
@@ -217,7 +219,7 @@ class TimeSeriesForecasting(Task):
         """Columns as float64 (columns, N), NaN where missing."""
         import numpy as np
 
-        from ..processors.processing_series import to_numbers
+        from ..processors.processing_series_times import to_numbers
 
         columns = read_columns(dataset, names)
         try:
@@ -264,7 +266,7 @@ class TimeSeriesForecasting(Task):
         covariates that the model has."""
         import numpy as np
 
-        from ..processors.processing_series import step_numbers, to_numbers, to_times
+        from ..processors.processing_series_times import step_numbers, to_numbers, to_times
 
         lacking = [name for name in (*processor.channels, *processor.known, *processor.static) if name not in rows]
         if lacking:
@@ -491,7 +493,7 @@ def usual_seasons(frequency: str | None) -> tuple[int, ...]:
     """Seasons that series of a frequency often have: a day and a week of hours, a week and a year of days, ..."""
     if frequency is None or frequency.isdigit():
         return ()
-    from ..processors.processing_series import UNITS, parse_frequency
+    from ..processors.processing_series_times import UNITS, parse_frequency
 
     number, unit = parse_frequency(frequency)
     if unit == "M":
@@ -520,7 +522,7 @@ def series_codes(ids: Any) -> "np.ndarray":
 def runs(codes: "np.ndarray") -> list[tuple[int, int]]:
     """The stretches (first, last + 1) of equal numbers that follow each other."""
     edges = [0, *((codes[1:] != codes[:-1]).nonzero()[0] + 1).tolist(), len(codes)]
-    return [(int(first), int(last)) for first, last in zip(edges, edges[1:], strict=False) if last > first]
+    return [(int(first), int(last)) for first, last in itertools.pairwise(edges) if last > first]
 
 
 def kind_slice(roles: dict[str, Any], kind: str) -> slice:
