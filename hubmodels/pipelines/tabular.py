@@ -6,14 +6,14 @@ of a CSV, JSON-lines or Parquet file. All rows go through the processor at once 
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers.pipelines.base import Pipeline
 
+from ._files import read_file
+
 DEFAULT_BATCH_SIZE = 2_048  # larger ones leave the processor's caches: 8,192 rows are half as fast
-READERS = {".csv": "read_csv", ".tsv": "read_table", ".parquet": "read_parquet", ".jsonl": "read_json"}
 
 
 class TabularPipeline(Pipeline):
@@ -96,18 +96,6 @@ class TabularRegressionPipeline(TabularPipeline):
 
 def is_column(values: Any) -> bool:
     return hasattr(values, "__len__") and not isinstance(values, str | bytes) and getattr(values, "ndim", 1) > 0
-
-
-def read_file(path: str | os.PathLike) -> Any:
-    """A table's file as a DataFrame. Raises ValueError when there is none or its kind is unknown."""
-    import pandas
-
-    suffix = Path(path).suffix.lower()
-    if suffix not in READERS:
-        raise ValueError(f"cannot read {os.fspath(path)}: the kinds of files are {', '.join(READERS)}")
-    if not Path(path).is_file():
-        raise ValueError(f"there is no file {os.fspath(path)}")
-    return getattr(pandas, READERS[suffix])(path, **({"lines": True} if suffix == ".jsonl" else {}))
 
 
 PIPELINES = {

@@ -139,6 +139,10 @@ class Task:
         """Every metric over these rows, NaN where it is undefined. Fast: the bootstrap calls it a thousand times."""
         raise NotImplementedError
 
+    def resample_block(self, config_values: dict[str, Any]) -> int:
+        """How many neighbouring rows the bootstrap draws together, since they overlap; 1 where rows are independent."""
+        return 1
+
     def class_names(self, config_values: dict[str, Any]) -> list[str]:
         """The classes that `class_metrics` speaks of, in its order; none for tasks without classes."""
         return []

@@ -31,15 +31,40 @@ TINY = {
         "cell": "rnn", "vocab_size": 11, "embedding_size": 16, "hidden_size": 16, "num_hidden_layers": 1,
         "hidden_act": "relu", "pooling": "mean", "tie_word_embeddings": True, "num_labels": 3,
     },
+    "series": {
+        "cell": "gru", "num_input_channels": 2, "embedding_size": 8, "hidden_size": 16, "num_hidden_layers": 1,
+        "reads_observed_mask": True, "num_labels": 3, "context_length": 8, "prediction_length": 4, "segment_length": 2,
+        "channel_mixing": "independent", "forecast_decoder": "segments", "num_static_real_features": 3,
+        "num_time_features": 1, "distribution_output": "quantile",
+    },
+    "series_joint": {
+        "cell": "lstm", "num_input_channels": 3, "embedding_size": 8, "hidden_size": 16, "num_hidden_layers": 1,
+        "pooling": "mean", "bidirectional": True, "num_labels": 3, "context_length": 8, "prediction_length": 4,
+        "prediction_channel_indices": [2, 0], "instance_normalization": "standard", "distribution_output": "student_t",
+        "num_time_features": 1,
+    },
+    "series_point": {
+        "cell": "rnn", "num_input_channels": 1, "embedding_size": 16, "hidden_size": 16, "num_hidden_layers": 1,
+        "num_labels": 3, "context_length": 6, "prediction_length": 4, "segment_length": 2, "output_dropout_prob": 0.05,
+        "forecast_decoder": "segments", "instance_normalization": "none",
+    },
 }  # fmt: skip
 TEXT_HEADS = ["Model", "ForSequenceClassification", "ForTokenClassification"]
+SERIES_HEADS = ["Model", "ForTimeSeriesClassification", "ForTimeSeriesPrediction"]
 HEADS = {
-    name: TEXT_HEADS if tiny.get("bidirectional") else [*TEXT_HEADS, "ForCausalLM"] for name, tiny in TINY.items()
+    name: SERIES_HEADS
+    if "num_input_channels" in tiny
+    else TEXT_HEADS
+    if tiny.get("bidirectional")
+    else [*TEXT_HEADS, "ForCausalLM"]
+    for name, tiny in TINY.items()
 }
 
 
 def tiny_inputs(config: RnnConfig, head: str, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
     """Inputs of `forward`, with targets where the head has them: sequences of different lengths."""
+    if config.num_input_channels:
+        return series_inputs(config, head, rows, generator)
     ids = torch.randint(config.vocab_size, (rows, 5), generator=generator)
     ids[:, 0] = torch.arange(rows)  # by which a language model can tell the rows apart
     mask = (torch.arange(5) < (torch.arange(rows) % 3 + 3)[:, None]).long()
@@ -50,6 +75,26 @@ def tiny_inputs(config: RnnConfig, head: str, rows: int, generator: torch.Genera
         inputs["labels"] = (ids % config.num_labels).where(mask == 1, -100)
     elif head == "ForSequenceClassification":
         inputs["labels"] = torch.arange(rows) % config.num_labels
+    return inputs
+
+
+def series_inputs(config: RnnConfig, head: str, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Series with a missing value, the classifier's of different lengths."""
+    if head == "Model":
+        return {"inputs_embeds": torch.randn(rows, 5, config.embedding_size, generator=generator)}
+    T, H, C = config.context_length, config.prediction_length, config.num_input_channels
+    inputs = {"past_values": torch.randn(rows, T, C, generator=generator)}
+    inputs["past_observed_mask"] = torch.ones(rows, T, C, dtype=torch.bool)
+    inputs["past_observed_mask"][0, 2, 0] = False
+    if head == "ForTimeSeriesClassification":
+        inputs["attention_mask"] = (torch.arange(T) < (torch.arange(rows) % 3 + 4)[:, None]).long()
+        return inputs | {"labels": torch.arange(rows) % config.num_labels}
+    if K := config.num_time_features:
+        inputs["past_time_features"] = torch.randn(rows, T, K, generator=generator)
+        inputs["future_time_features"] = torch.randn(rows, H, K, generator=generator)
+    if S := config.num_static_real_features:
+        inputs["static_real_features"] = torch.randn(rows, S, generator=generator)
+    inputs["future_values"] = torch.randn(rows, H, len(config.forecast_channels), generator=generator)
     return inputs
 
 
