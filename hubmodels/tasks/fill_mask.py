@@ -1,7 +1,7 @@
 """Filling masks: predicting tokens that were hidden in a text, from both sides (Devlin et al. 2019, arXiv:1810.04805).
 
 The texts of all rows become one stream of tokens, cut into windows of `context_length` tokens. 15 % of the tokens of a
-window are chosen, of which 80 % are masked, 10 % replaced by any token and 10 % left: in training in each epoch anew, in
+window are chosen, of which 80 % are masked, 10 % replaced by any token and 10 % left: in training each epoch anew, in
 an evaluation by a function of the window's tokens alone, so that numbers repeat, whatever the batch.
 """
 
