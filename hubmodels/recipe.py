@@ -52,11 +52,14 @@ class DataArguments:
     dataset_path: str | None = run_only(None, "a local copy of the data set, read in its place")
     dataset_config_name: str | None = option(None, "configuration of a Hub data set that has several")
     dataset_revision: str | None = option(None, "commit, tag or branch of the Hub data set")
-    train_split: str = option("train", "name of the split to train on")
-    validation_split: str = option("validation", "name of the split that chooses; carved from train when absent")
-    test_split: str = option("test", "name of the split that is measured once; carved when absent")
+    train_split: str = option("train", "the split to train on: a name, or rows of it such as train[:8640]")
+    validation_split: str = option("validation", "the split that chooses, name or slice; carved from train when absent")
+    test_split: str = option("test", "the split that is measured once, by name or slice; carved when absent")
     validation_fraction: float = option(0.1, "share of the training rows carved for validation, in (0, 1)")
     test_fraction: float = option(0.2, "share of all rows carved for the test when there is no test split, in (0, 1)")
+    carve: Literal["random", "last"] | None = option(
+        None, "carve rows drawn at random, or the last ones (time series); the task knows when absent"
+    )
     split_seed: int = option(0, "seed of the carving")
     max_train_samples: int | None = option(None, "use this many training rows at most, >= 1")
     max_eval_samples: int | None = option(None, "use this many validation and test rows at most, >= 1")
@@ -111,6 +114,11 @@ class TrainingArguments:
     greater_is_better: bool | None = option(None, "whether a larger metric is better; the task knows when absent")
     early_stopping_patience: int | None = option(None, "stop after this many evaluations without a better one, >= 1")
     early_stopping_threshold: float = option(0.0, "how much better counts as better, >= 0")
+    carry_state: bool = option(
+        False,
+        "truncated back-propagation: a row goes on where it ended in the step before and takes the model's state along "
+        "(recurrent models); an evaluation begins with per_device_eval_batch_size rows without a state",
+    )
     logging_steps: int = option(50, "optimizer steps between log lines, >= 1")
     seed: int = option(42, "seed of weights, row order, dropout and augmentation")
     # One run's own: not part of a released recipe.

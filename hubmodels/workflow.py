@@ -23,15 +23,16 @@ from .data import (
     LoadedData,
     StreamedBatches,
     TableWriter,
+    WindowedColumns,
     encode_dataset,
     load_data,
     read_tables,
     stream_head,
 )
-from .evaluation import Results, answer, evaluate, predict
+from .evaluation import Results, answer, evaluate, evaluation_mode, predict, transformed_batches
 from .publishing import release
 from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, check_names, nearest, parse_section
-from .tasks import Task, get_task
+from .tasks import Examination, Plot, Task, get_task
 from .training import Run, train
 
 logger = logging.getLogger("hubmodels")
@@ -80,8 +81,9 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     transform = task.transform(processor, values, training=False)
 
     def validate(model: torch.nn.Module) -> dict[str, float]:
-        batch_size = arguments.per_device_eval_batch_size
-        return task.metrics(predict(model, columns["validation"], task.predict, transform, batch_size), values)
+        batch_size, carry = arguments.per_device_eval_batch_size, arguments.carry_state
+        rows = predict(model, columns["validation"], task.predict, transform, batch_size, carry_state=carry)
+        return task.metrics(rows, values)
 
     def predict_alone(rows: Any) -> dict[str, Any]:
         batch_size = arguments.per_device_eval_batch_size
@@ -99,7 +101,10 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
         recipe={name: value for name, value in recipe.to_dict().items() if name != "training"}
         | {"fingerprint": loaded.fingerprint},
     )
-    results, test_rows = measure(model, task, columns, processor, values, arguments, baseline)
+    if hasattr(model, "fit_after_training") and "train" in columns:
+        batch_size = arguments.per_device_eval_batch_size
+        model.fit_after_training(transformed_batches(model, columns["train"], transform, batch_size))
+    results, test_rows, plots = measure(model, task, columns, processor, values, arguments, baseline)
     folder = Path(arguments.output_dir) / "release"
     if PartialState().is_main_process:
         release(
@@ -114,6 +119,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
                 *run.plots(),
                 *task.plots(test_rows, columns["test"], processor, values),
                 *task.explain(predict_alone, columns["test"], processor, values),
+                *plots,
             ],
             data=describe_data(loaded),
             model_id=model_id,
@@ -245,6 +251,7 @@ def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments
     auto.check_family(recipe.family)
     check_names(recipe.model, auto.config_fields(recipe.family), "model")  # before the data are read
     data_arguments, task = parse_section(recipe.data, "data", DataArguments, task_class)
+    data_arguments.carve = data_arguments.carve or task.carve
     (arguments,) = parse_section(recipe.training, "training", TrainingArguments)
     arguments.metric_for_best_model = arguments.metric_for_best_model or task.main_metric
     if arguments.greater_is_better is None:  # the task says it of its main metric only
@@ -287,9 +294,11 @@ def encode_splits(task: Task, rows: dict[str, Dataset], processor: Any, values: 
                     batch, numbers, features, processor, values
                 ),
                 features=task.encoded_features(processor, values),
-                key=[processor.to_dict(), repr(task), values],
+                key=[task.processor_key(processor), repr(task), values],
                 description=f"Encoding {name}",
             )
+        if (windows := task.windows(columns[name], processor, values)) is not None:
+            columns[name] = WindowedColumns(columns[name], *windows)
     return columns
 
 
@@ -297,13 +306,16 @@ def make_batches(
     columns: Columns | None, rows: Any, task: Task, processor: Any, values: dict[str, Any], arguments: TrainingArguments
 ) -> Batches:
     """The training batches: from encoded columns, or, streaming, encoded as the rows come."""
+    seed, num_workers = arguments.seed, arguments.dataloader_num_workers
     if columns is not None:
-        return Batches(columns, seed=arguments.seed, num_workers=arguments.dataloader_num_workers)
+        return Batches(columns, seed=seed, num_workers=num_workers, in_lanes=arguments.carry_state)
+    if type(task).windows is not Task.windows or arguments.carry_state:
+        raise HubmodelsError(f"{task.tag} cuts windows from all its training rows: leave out --streaming")
 
     def encode(batch: dict[str, list], numbers: list[int]) -> dict[str, Any]:
         return task.encode(batch, numbers, rows.features, processor, values)
 
-    return StreamedBatches(rows, encode, seed=arguments.seed, num_workers=arguments.dataloader_num_workers)
+    return StreamedBatches(rows, encode, seed=seed, num_workers=num_workers)
 
 
 def measure(
@@ -315,11 +327,18 @@ def measure(
     arguments: TrainingArguments,
     baseline: bool,
     split: str = "test",
-) -> tuple[Results, dict]:
-    """The metrics of a model on a split, beside the classical baseline where asked, and the rows they came from."""
+) -> tuple[Results, dict, list[Plot]]:
+    """The metrics of a model on a split, beside the classical baseline where asked, the rows they came from, and
+    figures of the model."""
     transform = task.transform(processor, values, training=False)
     rows = predict(
-        model, columns[split], task.predict, transform, arguments.per_device_eval_batch_size, description="Evaluating"
+        model,
+        columns[split],
+        task.predict,
+        transform,
+        arguments.per_device_eval_batch_size,
+        description="Evaluating",
+        carry_state=arguments.carry_state,
     )
     classical = None
     if baseline and "train" not in columns:
@@ -327,7 +346,12 @@ def measure(
     elif baseline and PartialState().is_main_process:
         logger.info("Fitting the classical baseline on the same split ...")
         classical = task.baseline(columns["train"], columns[split], processor, values, arguments.seed)
-    return evaluate(rows, task, values, classical), rows
+    examination = Examination()
+    if PartialState().is_main_process:
+        examined = {name: columns[name] for name in ("train",) if name in columns} | {"test": columns[split]}
+        with evaluation_mode(model), torch.no_grad():
+            examination = task.examine(model, examined, transform, processor, values, arguments.seed)
+    return evaluate(rows, task, values, classical, examination), rows, examination.plots
 
 
 def describe_data(loaded: LoadedData) -> dict[str, Any]:

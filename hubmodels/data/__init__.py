@@ -1,7 +1,7 @@
 """The data stage: loading and splits, encoded columns in Arrow, batches of tensors."""
 
 from .batches import Batches, StreamedBatches
-from .columns import Columns, encode_dataset
+from .columns import Columns, WindowedColumns, encode_dataset
 from .loading import LoadedData, load_data, stream_head
 from .tables import TableWriter, read_tables
 
@@ -11,6 +11,7 @@ __all__ = [
     "LoadedData",
     "StreamedBatches",
     "TableWriter",
+    "WindowedColumns",
     "encode_dataset",
     "load_data",
     "read_tables",

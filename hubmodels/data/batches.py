@@ -6,6 +6,7 @@ same rows however many processes and micro-batches share it.
 """
 
 import itertools
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,15 @@ def epoch_order(num_rows: int, seed: int, epoch: int) -> torch.Tensor:
     """The row numbers 0..num_rows-1 in the order of one epoch, int64 (num_rows,)."""
     generator = torch.Generator().manual_seed(mix_seed(seed, epoch))
     return torch.randperm(num_rows, generator=generator)
+
+
+def lane_order(num_rows: int, num_lanes: int, seed: int, epoch: int) -> torch.Tensor:
+    """The row numbers of one epoch in lanes, int64: each step has a row of every lane, and a lane's row is the one
+    behind its row in the step before. Rows that do not fill a step are left out, others in each epoch."""
+    num_steps, left = divmod(num_rows, num_lanes)
+    generator = torch.Generator().manual_seed(mix_seed(seed, epoch))
+    first = torch.randint(left + 1, (), generator=generator)
+    return first + torch.arange(num_lanes * num_steps).view(num_lanes, num_steps).T.flatten()
 
 
 def mix_seed(*parts: int) -> int:
@@ -62,15 +72,34 @@ class Batches:
         columns: has `len()`, `batch(rows) -> dict of tensors` and `tensor(name)`.
         seed: with the epoch it decides the order of rows.
         num_workers: 0 gathers each step when it is asked for; more keeps that many steps ready, gathered by a thread.
+        in_lanes: each row of a step goes on where the same row of the step before ended, see `lane_order`.
     """
 
-    def __init__(self, columns: Any, *, seed: int, num_workers: int = 0) -> None:
+    def __init__(self, columns: Any, *, seed: int, num_workers: int = 0, in_lanes: bool = False) -> None:
         if len(columns) == 0:
             raise HubmodelsError("there are no rows to train on")
         self.columns = columns
         self.seed = seed
         self.num_workers = num_workers
+        self.in_lanes = in_lanes
         self.num_rows: int | None = len(columns)
+
+    def steps_per_epoch(self, rows_per_step: int) -> int:
+        """Raises HubmodelsError when lanes are asked for and there are fewer rows than lanes."""
+        if not self.in_lanes:
+            return math.ceil(self.num_rows / rows_per_step)
+        if self.num_rows < rows_per_step:
+            raise HubmodelsError(
+                f"{self.num_rows} rows cannot go on in {rows_per_step} lanes: lower per_device_train_batch_size, or "
+                "leave out carry_state"
+            )
+        return self.num_rows // rows_per_step
+
+    def order(self, epoch: int, rows_per_step: int) -> torch.Tensor:
+        """The row numbers of an epoch in the order of its steps."""
+        if self.in_lanes:
+            return lane_order(self.num_rows, rows_per_step, self.seed, epoch)
+        return epoch_order(self.num_rows, self.seed, epoch)
 
     def steps(
         self,
@@ -84,12 +113,12 @@ class Batches:
         device: torch.device | str = "cpu",
     ) -> Iterator[Step]:
         """The steps of one epoch for one process, from `first_step` on, on `device`."""
-        order = epoch_order(self.num_rows, self.seed, epoch)
         rows_per_step = batch_size * accumulation * num_processes
+        order = self.order(epoch, rows_per_step)
         device = torch.device(device)
 
         def gather() -> Iterator[Step]:
-            for begin in range(first_step * rows_per_step, self.num_rows, rows_per_step):
+            for begin in range(first_step * rows_per_step, len(order), rows_per_step):
                 rows = order[begin : begin + rows_per_step]
                 parts = split_step(len(rows), batch_size, accumulation, num_processes, process_index)
                 yield [(weight, to_device(self.columns.batch(rows[i:j]), device)) for i, j, weight in parts]
@@ -98,7 +127,7 @@ class Batches:
 
     def row_numbers(self, epoch: int, step: int, rows_per_step: int) -> list[int]:
         """The numbers of the rows of one step, over all processes."""
-        order = epoch_order(self.num_rows, self.seed, epoch)
+        order = self.order(epoch, rows_per_step)
         return order[step * rows_per_step : (step + 1) * rows_per_step].tolist()
 
     def tensor(self, name: str) -> torch.Tensor:
@@ -139,6 +168,12 @@ class StreamedBatches:
         self.buffer_size = buffer_size
         self.num_workers = num_workers
         self.num_rows = num_rows
+
+    def steps_per_epoch(self, rows_per_step: int) -> int:
+        """Raises HubmodelsError for a stream of unknown length."""
+        if self.num_rows is None:
+            raise HubmodelsError("the stream does not tell how many rows it has: give --max_steps")
+        return math.ceil(self.num_rows / rows_per_step)
 
     def steps(
         self,

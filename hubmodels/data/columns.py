@@ -49,6 +49,50 @@ class Columns:
         return self._columns[name].whole()
 
 
+class WindowedColumns:
+    """Windows of a stream of steps (tokens, hours): each window is a row, its steps the second dimension.
+
+    A batch gathers its windows from the stream, which is stored once, however far the windows overlap.
+
+    Args:
+        columns: the stream, one step a row.
+        starts: the first step of each window, int64 (W,).
+        length: steps in a window, >= 1.
+
+    Raises:
+        HubmodelsError: there is no window.
+    """
+
+    def __init__(self, columns: Columns, starts: torch.Tensor, length: int) -> None:
+        if len(starts) == 0:
+            raise HubmodelsError(
+                f"a split of {len(columns):,} steps holds no window of {length:,}: give more data or shorter windows"
+            )
+        assert int(starts.min()) >= 0, "a window begins before its split"
+        assert int(starts.max()) + length <= len(columns), "a window ends behind its split"
+        self.columns, self.starts, self.length = columns, starts, length
+        self._steps = torch.arange(length)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def names(self) -> list[str]:
+        return self.columns.names
+
+    def batch(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The windows with these numbers (int64, shape (B,)): one new tensor (B, length, ...) a column."""
+        steps = (self.starts[rows, None] + self._steps).flatten()  # (B * length,)
+        return {
+            name: value.view(len(rows), self.length, *value.shape[1:])
+            for name, value in self.columns.batch(steps).items()
+        }
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """A whole column of the stream, (steps, ...)."""
+        return self.columns.tensor(name)
+
+
 class _Column:
     """One Arrow column as a list of tensors that share its memory: one block, or one a chunk of the mapped file."""
 
@@ -114,7 +158,8 @@ def encode_dataset(
 
     Args:
         dataset: the selected rows.
-        encode: a batch of rows and their row numbers -> one array a column.
+        encode: a batch of rows and their row numbers -> one array a column, all of one length, which may be another
+            than the number of rows.
         features: the Arrow types of the result.
         key: whatever decides what `encode` gives (plain values); with the rows' fingerprint it names the cache.
         description: the progress bar's words.

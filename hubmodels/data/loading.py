@@ -32,16 +32,18 @@ class LoadedData:
 def load_data(arguments: DataArguments) -> LoadedData:
     """Load a data set as train, validation and test splits.
 
-    Splits that the data set lacks are carved from its training rows, in an order that `split_seed` alone decides: the
-    test rows first, then the validation rows.
+    A split is a name or rows of one in the syntax of datasets (`train[:80%]`, `train[100:200]`). Splits that the data
+    set lacks are carved from its training rows, the test rows first, then the validation rows: in an order that
+    `split_seed` alone decides, or with `carve` "last" from the end.
 
     Raises:
-        HubmodelsError: no such data set, no training split, or an empty split.
+        HubmodelsError: no such data set, no training split, a slice that cannot be cut, or an empty split.
     """
     if not arguments.dataset:
         raise HubmodelsError("no data set: give --dataset a Hub id, a folder, a file or sklearn:NAME")
     raw = _load_raw(arguments, streaming=arguments.streaming)
     names = {"train": arguments.train_split, "validation": arguments.validation_split, "test": arguments.test_split}
+    raw |= {name: _cut(raw, name, arguments) for name in set(names.values()) if "[" in name}
     if names["train"] not in raw:
         hint = nearest(names["train"], raw) or f"; its splits are {', '.join(raw)}"
         raise HubmodelsError(f"data set {arguments.dataset} has no split {names['train']!r}{hint} (--train_split)")
@@ -59,7 +61,8 @@ def load_data(arguments: DataArguments) -> LoadedData:
     carved = []
     for role, fraction in (("test", arguments.test_fraction), ("validation", arguments.validation_fraction)):
         if role not in splits:
-            splits["train"], splits[role] = _carve(splits["train"], fraction, arguments.split_seed, role)
+            seed = None if arguments.carve == "last" else arguments.split_seed
+            splits["train"], splits[role] = _carve(splits["train"], fraction, seed, role)
             carved.append(role)
     limits = {
         "train": arguments.max_train_samples,
@@ -87,6 +90,8 @@ def _stream_splits(splits: dict[str, datasets.IterableDataset], arguments: DataA
     for role in ("test", "validation"):
         if role in splits:
             splits[role] = stream_head(splits[role], limit)
+        elif arguments.carve == "last":
+            raise HubmodelsError(f"the last rows of a stream cannot be carved as {role} split: leave out --streaming")
         else:
             count = limit or STREAM_HEAD
             shuffled = splits["train"].shuffle(seed=arguments.split_seed, buffer_size=STREAM_BUFFER)
@@ -114,14 +119,35 @@ def stream_head(stream: datasets.IterableDataset, count: int | None = STREAM_SAM
     return datasets.Dataset.from_list(rows, features=stream.features)
 
 
-def _carve(rows: datasets.Dataset, fraction: float, seed: int, role: str) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """The rows that remain and the rows carved, both in their old order."""
+def _cut(raw: dict[str, datasets.Dataset], spec: str, arguments: DataArguments) -> datasets.Dataset:
+    """The rows of a split that a slice names."""
+    if arguments.streaming:
+        raise HubmodelsError(f"the rows {spec!r} of a stream cannot be counted off: leave out --streaming")
+    try:
+        parts = datasets.ReadInstruction.from_spec(spec).to_absolute({name: len(split) for name, split in raw.items()})
+    except (ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise HubmodelsError(
+            f"cannot cut {spec!r} from data set {arguments.dataset}: {reason}; give a split such as train[:80%]"
+        ) from None
+    # `select` refuses an empty range behind the last row, which is one more split without rows.
+    ranges = [range(part.from_ or 0, part.to) or range(0) for part in parts]
+    rows = [raw[part.splitname].select(numbers) for part, numbers in zip(parts, ranges, strict=True)]
+    return rows[0] if len(rows) == 1 else datasets.concatenate_datasets(rows)
+
+
+def _carve(
+    rows: datasets.Dataset, fraction: float, seed: int | None, role: str
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """The rows that remain and the rows carved, both in their old order: drawn by the seed, or without one the last."""
     count = round(len(rows) * fraction)
     if not 0 < count < len(rows):
         raise HubmodelsError(
             f"cannot carve a {role} split of {fraction:g} from {len(rows)} rows: it would take {count}; "
             f"change --{role}_fraction or give the data set a {role} split"
         )
+    if seed is None:
+        return rows.select(range(len(rows) - count)), rows.select(range(len(rows) - count, len(rows)))
     order = np.random.default_rng(seed).permutation(len(rows))
     return rows.select(np.sort(order[count:])), rows.select(np.sort(order[:count]))
 

@@ -30,6 +30,7 @@ def predict(
     autocast_dtype: torch.dtype | None = None,
     description: str | None = None,
     distributed: bool = True,
+    carry_state: bool = False,
 ) -> dict[str, np.ndarray]:
     """Run the model over all rows, in eval mode and without gradients; every process gets all predictions.
 
@@ -44,6 +45,8 @@ def predict(
         autocast_dtype: run the forward passes under autocast of this type; None in the weights' own type.
         description: words of a progress bar on the main process; None for no bar.
         distributed: split the rows over the processes; False when this process alone predicts.
+        carry_state: the rows are consecutive: a process's stretch is cut into `batch_size` lanes, and the model's
+            `state` goes along each lane.
 
     Returns:
         One array an entry that `task_predict` gives, in the order of the rows.
@@ -65,6 +68,13 @@ def predict(
     share = -(-len(columns) // num_processes)
     rows = torch.arange(process_index * share, (process_index + 1) * share).clamp_(max=len(columns) - 1)
     parts: dict[str, list[torch.Tensor]] = {}
+    state_of_lanes: dict[str, torch.Tensor] = {}
+    places = None
+    if carry_state:
+        num_lanes = min(batch_size, share)
+        num_steps = -(-share // num_lanes)
+        places = torch.arange(num_lanes * num_steps).view(num_lanes, num_steps).T.flatten()
+        rows, batch_size = rows[places.clamp(max=share - 1)], num_lanes
     hidden = description is None or not state.is_main_process
     autocast = torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
     with evaluation_mode(model), torch.no_grad(), autocast, tqdm(total=share, desc=description, disable=hidden) as bar:
@@ -76,12 +86,17 @@ def predict(
                     name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
                     for name, value in batch.items()
                 }
-            for name, value in task_predict(model(**batch), batch).items():
+            outputs = model(**batch, **state_of_lanes)
+            if carry_state:
+                state_of_lanes = {"state": outputs.state}
+            for name, value in task_predict(outputs, batch).items():
                 parts.setdefault(name, []).append(value.detach() if num_processes > 1 else value.detach().cpu())
             bar.update(len(numbers))
     result = {}
     for name, values in parts.items():
         whole = torch.cat(values)
+        if places is not None:  # from the order of lanes into that of the rows
+            whole = whole[places.argsort().to(whole.device)][:share]
         whole = gather(whole.contiguous())[: len(columns)].cpu() if num_processes > 1 else whole
         result[name] = (whole.float() if whole.dtype in (torch.bfloat16, torch.float16) else whole).numpy()
     return result
@@ -119,6 +134,19 @@ def answer(
             for name, values in task_answers(model(**batch)).items():
                 parts.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def transformed_batches(
+    model: torch.nn.Module,
+    columns: EncodedColumns,
+    transform: Callable[[Batch, torch.Generator | None], Batch] | None,
+    batch_size: int,
+) -> Iterator[Batch]:
+    """All rows in order as the model's forward takes them, on its device, whole on every process."""
+    device = next(model.parameters()).device
+    for numbers in torch.arange(len(columns)).split(batch_size):
+        batch = {name: value.to(device, non_blocking=True) for name, value in columns.batch(numbers).items()}
+        yield transform(batch, None) if transform is not None else batch
 
 
 @contextlib.contextmanager

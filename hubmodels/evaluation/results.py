@@ -30,6 +30,8 @@ class Estimate:
     def __str__(self) -> str:
         if self.value is None:
             return "undefined"
+        if self.low is None or self.high is None:
+            return format_number(self.value)
         return f"{format_number(self.value)} ({format_number(self.low)} to {format_number(self.high)})"
 
 
@@ -106,6 +108,7 @@ def evaluate(
     task: Any,
     config_values: dict[str, Any],
     baseline: Any = None,
+    examination: Any = None,
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> Results:
@@ -116,6 +119,8 @@ def evaluate(
         task: gives `metrics`, `class_metrics`, `class_names`, `main_metric`, `greater_is_better`, `metric_names`.
         config_values: the model's, for the task.
         baseline: `name`, `seconds` and `rows` of a classical method on the same rows in the same order; None for none.
+        examination: `metrics` and `baseline_metrics` that were measured of the model as a whole, each with value, low
+            and high; they join those of the rows. None for none.
         num_resamples: bootstrap resamples, >= 1.
         seed: of the resampling.
 
@@ -150,6 +155,8 @@ def evaluate(
         greater_is_better=task.greater_is_better,
         metric_names=dict(task.metric_names),
     )
+    if examination is not None:
+        results.metrics |= _examined(examination.metrics)
     if baseline is None:
         return results
     if len(next(iter(baseline.rows.values()))) != num_rows:
@@ -160,6 +167,8 @@ def evaluate(
     results.baseline_name = baseline.name
     results.baseline_seconds = baseline.seconds
     results.baseline_metrics = dict(zip(names, baseline_estimates, strict=False))
+    if examination is not None:
+        results.baseline_metrics |= _examined(examination.baseline_metrics)
     for other in getattr(baseline, "others", []):
         other_estimates, _ = _bootstrap(measure, other.rows, num_resamples, seed)
         results.other_baselines.append(
@@ -195,6 +204,13 @@ def _estimate(value: float | None, samples: np.ndarray) -> Estimate:
         return Estimate(None, None, None)
     low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(value), float(low), float(high))
+
+
+def _examined(metrics: dict[str, Any]) -> dict[str, Estimate]:
+    def finite(value: float | None) -> float | None:
+        return float(value) if value is not None and math.isfinite(value) else None
+
+    return {name: Estimate(*map(finite, (item.value, item.low, item.high))) for name, item in metrics.items()}
 
 
 def _difference(first: float | None, second: float | None) -> float | None:

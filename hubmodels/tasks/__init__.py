@@ -41,6 +41,24 @@ class Plot:
     figure: "Figure"
 
 
+@dataclass
+class Measured:
+    """A value and the ends of its 95 % interval, None where there is no interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass
+class Examination:
+    """What was measured of a model as a whole, beside what the rows say: metrics, the classical method's, figures."""
+
+    metrics: dict[str, Measured] = field(default_factory=dict)
+    baseline_metrics: dict[str, Measured] = field(default_factory=dict)
+    plots: list[Plot] = field(default_factory=list)
+
+
 @dataclass(kw_only=True)
 class Task:
     """The contract of a task. In the order in which the straight line calls it."""
@@ -51,6 +69,7 @@ class Task:
     main_metric: ClassVar[str]  # decides about checkpoints and about network against baseline
     greater_is_better: ClassVar[bool]
     metric_names: ClassVar[dict[str, str]]  # metric -> its name in a table: {"accuracy": "accuracy"}
+    carve: ClassVar[str] = "random"  # which rows become a missing split: `random` ones, or the `last` (time)
 
     def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
         """Only the columns that the task reads, files and images left undecoded. Raises HubmodelsError when a column
@@ -69,6 +88,10 @@ class Task:
         """The values of `config_fields` that fit the selected training rows and the processor."""
         raise NotImplementedError
 
+    def processor_key(self, processor: Any) -> Any:
+        """Plain values that tell two processors apart, for the cache of encoded rows."""
+        return processor.to_dict()
+
     def encoded_features(self, processor: Any, config_values: dict[str, Any]) -> "datasets.Features":
         """The Arrow types of what `encode` gives, all of fixed size: `Array2D...5D`, `List(..., length=n)`, `Value`."""
         raise NotImplementedError
@@ -84,6 +107,12 @@ class Task:
         """A batch of selected rows as arrays, once and for all epochs. `features` are the selected data set's own (they
         hold the names of its classes). Raises HubmodelsError naming a bad row."""
         raise NotImplementedError
+
+    def windows(self, columns: Any, processor: Any, config_values: dict[str, Any]) -> "tuple[torch.Tensor, int] | None":
+        """Where the encoded rows of a split are steps of a stream (tokens, hours; `encode` may then give more or fewer
+        than it got): the first step of each window, int64, and the number of steps in a window, which is what a batch
+        holds: (B, length, ...). None where each row stands for itself."""
+        return None
 
     def transform(
         self, processor: Any, config_values: dict[str, Any], *, training: bool
@@ -123,6 +152,20 @@ class Task:
         """Figures of what the model makes of its inputs; none by default. `predict` gives the rows of anything that has
         `len()` and `batch(rows)` as the encoded test `columns` do."""
         return iter(())
+
+    def examine(
+        self,
+        model: Any,
+        columns: dict[str, Any],
+        transform: Callable[["Batch", "torch.Generator | None"], "Batch"],
+        processor: Any,
+        config_values: dict[str, Any],
+        seed: int,
+    ) -> Examination:
+        """What cannot be measured row by row (samples, probes on latents), and figures that need the model; nothing by
+        default. Called on the main process, the model in eval mode. `columns` holds the measured split as "test" and,
+        where they are at hand, the training rows as "train"; its metrics' names stand in `metric_names`."""
+        return Examination()
 
     def input_columns(self, processor: Any) -> list[str] | None:
         """The columns that `encode_inputs` reads, which a file of predictions does not repeat; None where only the

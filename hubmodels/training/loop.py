@@ -7,12 +7,14 @@ gives that player's), and batches, an object with
     steps(epoch, first_step, *, batch_size, accumulation, num_processes, process_index, device)
                                 the optimizer steps of an epoch for one process, from first_step on: each a list of
                                 (weight, batch), where losses times weights sum to the mean over the step's rows
+    steps_per_epoch(rows_per_step)             the number of those steps
     row_numbers(epoch, step, rows_per_step)    the rows of a step, for a message
     tensor(name)                               a whole column, for class weights
 """
 
 import contextlib
 import dataclasses
+import inspect
 import math
 import os
 import random
@@ -142,6 +144,11 @@ class Loop:
         self.model, self.batches, self.arguments, self.folder = model, batches, arguments, folder
         self.transform, self.evaluate, self.recipe = transform, evaluate, recipe
         self.metric, self.sign = metric, 1 if greater_is_better else -1
+        if arguments.carry_state and not takes_state(model):
+            raise HubmodelsError(
+                f"carry_state needs a model whose forward takes and gives a state; {type(model).__name__} does not: "
+                "leave it out"
+            )
         needs_metric = arguments.load_best_model_at_end or arguments.early_stopping_patience
         if needs_metric and (evaluate is None or metric is None):
             raise HubmodelsError("load_best_model_at_end and early_stopping_patience need validation rows and a metric")
@@ -213,9 +220,13 @@ class Loop:
         for player in self.state.players:
             total = None
             for index, (weight, batch) in enumerate(prepared, start=1):
+                if self.arguments.carry_state and index in self.state.carried:
+                    batch["state"] = self.state.carried[index]
                 with NOTHING if index == len(step) else self.no_sync():
                     with self.autocast():
-                        loss = self.loss(self.forward_model, batch, player.name)
+                        loss, outputs = self.loss(self.forward_model, batch, player.name)
+                    if self.arguments.carry_state:
+                        self.state.carried[index] = outputs.state.detach()
                     if weight != 1:
                         loss = loss * weight
                     (self.state.scaler.scale(loss) if self.state.scaler else loss).backward()
@@ -262,6 +273,7 @@ class Loop:
         position.rows += self.num_processes * sum(len(next(iter(batch.values()))) for _, batch in step)
         if last_of_epoch:
             position.epoch, position.step_in_epoch = position.epoch + 1, 0
+            self.state.carried.clear()
 
     def log(self) -> None:
         """Read the losses since the last time, refuse what is not finite, write a line."""
@@ -478,9 +490,7 @@ class Loop:
     def count_steps(self) -> int:
         if self.arguments.max_steps > 0:
             return self.arguments.max_steps
-        if self.batches.num_rows is None:
-            raise HubmodelsError("the stream does not tell how many rows it has: give --max_steps")
-        return math.ceil(self.arguments.num_train_epochs * math.ceil(self.batches.num_rows / self.rows_per_step))
+        return math.ceil(self.arguments.num_train_epochs * self.batches.steps_per_epoch(self.rows_per_step))
 
     def fit_memory(self) -> list[str]:
         """Choose the largest micro-batch that fits into memory, by taking a step that is undone afterwards."""
@@ -496,7 +506,7 @@ class Loop:
                 _, batch = self.prepare_batch(next(steps)[0])
             for player in self.state.players:
                 with self.autocast():
-                    loss = self.loss(self.model, batch, player.name)
+                    loss, _ = self.loss(self.model, batch, player.name)
                 loss.backward()
                 player.optimizer.step()
 
@@ -518,6 +528,11 @@ class Loop:
 def lock_folder(folder: Path, stack: contextlib.ExitStack) -> None:
     """Hold the folder until the stack closes."""
     stack.enter_context(folder_lock(folder))
+
+
+def takes_state(model: nn.Module) -> bool:
+    """Whether a model's state can be carried from one batch to the next: it has one player, and a state to give."""
+    return "state" in inspect.signature(model.forward).parameters and not getattr(model, "players", None)
 
 
 def mix(use: str, seed: int, process_index: int) -> int:

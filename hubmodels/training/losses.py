@@ -14,8 +14,8 @@ Batch = dict[str, torch.Tensor]
 
 def make_loss(
     arguments: TrainingArguments, model: nn.Module, batches: Any, device: torch.device
-) -> Callable[[nn.Module, Batch, str | None], torch.Tensor]:
-    """A function (model, batch, player) -> scalar loss, a mean over the rows of the batch.
+) -> Callable[[nn.Module, Batch, str | None], tuple[torch.Tensor, Any]]:
+    """A function (model, batch, player) -> (scalar loss, a mean over the rows of the batch; the model's outputs).
 
     Without label smoothing and class weights it is the model's own `loss`.
 
@@ -32,8 +32,9 @@ def make_loss(
         )
     weights = balanced_weights(batches.tensor("labels"), num_classes).to(device) if balanced else None
 
-    def loss(model: nn.Module, batch: Batch, player: str | None) -> torch.Tensor:
-        return class_loss(call(model, batch, player), batch.get("labels"), weights, smoothing)
+    def loss(model: nn.Module, batch: Batch, player: str | None) -> tuple[torch.Tensor, Any]:
+        outputs = call(model, batch, player)
+        return class_loss(outputs, batch.get("labels"), weights, smoothing), outputs
 
     return loss
 
@@ -42,13 +43,13 @@ def call(model: nn.Module, batch: Batch, player: str | None) -> Any:
     return model(**batch) if player is None else model(**batch, player=player)
 
 
-def model_loss(model: nn.Module, batch: Batch, player: str | None) -> torch.Tensor:
-    """The loss that the model computes. Raises HubmodelsError when it gives none."""
+def model_loss(model: nn.Module, batch: Batch, player: str | None) -> tuple[torch.Tensor, Any]:
+    """The loss that the model computes, and its outputs. Raises HubmodelsError when it gives none."""
     outputs = call(model, batch, player)
     loss = outputs.loss
     if loss is None:
         raise HubmodelsError(f"{type(model).__name__} gave no loss for {', '.join(batch)}: are the targets there?")
-    return loss
+    return loss, outputs
 
 
 def class_loss(

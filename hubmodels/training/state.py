@@ -1,7 +1,7 @@
 """Everything that training changes, as one object that a checkpoint can hold and put back, bit for bit."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +57,14 @@ class TrainingState:
     generator: torch.Generator  # of the augmentation, on the device
     position: Position
     accelerator: Accelerator
+    carried: dict[int, torch.Tensor] = field(default_factory=dict)  # by micro-batch, with carry_state
 
     def process_tensors(self) -> list[checkpoints.Tensors]:
         """Each process's random states, and its buffers where every process has its own. Every process calls this."""
         own = {"random.cpu": torch.get_rng_state(), "random.transform": self.generator.get_state()}
         if self.accelerator.device.type == "cuda":
             own["random.cuda"] = torch.cuda.get_rng_state(self.accelerator.device)
+        own |= {f"carried.{index}": value.cpu() for index, value in self.carried.items()}
         if self.accelerator.num_processes == 1:
             return [own]
         own |= {f"buffer.{name}": value.cpu() for name, value in self.model.named_buffers()}
@@ -116,7 +118,7 @@ class TrainingState:
         if saved["num_processes"] != self.accelerator.num_processes:
             return [
                 f"going on with {self.accelerator.num_processes} process(es) instead of {saved['num_processes']}: each "
-                "step has the same rows, dropout and augmentation draw other numbers"
+                "step has the same rows, dropout and augmentation draw other numbers, and a carried state begins anew"
             ]
         self._restore_process(part_of(training, f"process.{self.accelerator.process_index}."))
         return []
@@ -128,6 +130,8 @@ class TrainingState:
             torch.cuda.set_rng_state(own["random.cuda"], self.accelerator.device)
         if own["random.transform"].shape == self.generator.get_state().shape:  # else it was another kind of device
             self.generator.set_state(own["random.transform"])
+        carried = part_of(own, "carried.")
+        self.carried = {int(index): value.to(self.accelerator.device) for index, value in carried.items()}
         for name, buffer in self.model.named_buffers():
             if f"buffer.{name}" in own:
                 buffer.copy_(own[f"buffer.{name}"])

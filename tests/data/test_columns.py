@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from hubmodels.data.columns import Columns, encode_dataset
+from hubmodels.data.columns import Columns, WindowedColumns, encode_dataset
 from hubmodels.recipe import HubmodelsError
 
 FEATURES = datasets.Features(
@@ -84,3 +84,27 @@ def test_missing_values_and_ragged_rows_are_refused():
     ragged = datasets.Dataset.from_dict({"x": [[1], [1, 2]]})
     with pytest.raises(HubmodelsError, match="no fixed shape"):
         Columns(ragged)
+
+
+def test_windows_are_slices_of_the_stream(tmp_path):
+    values = np.arange(40, dtype=np.float32).reshape(20, 2)
+    columns = Columns(
+        datasets.Dataset.from_dict(
+            {"values": values.tolist(), "hour": list(range(20))},
+            features=datasets.Features(
+                values=datasets.List(datasets.Value("float32"), length=2), hour=datasets.Value("int32")
+            ),
+        )
+    )
+    windows = WindowedColumns(columns, torch.tensor([0, 3, 14]), 6)
+    assert len(windows) == 3
+    batch = windows.batch(torch.tensor([2, 0]))
+    assert torch.equal(batch["values"], torch.tensor(np.stack([values[14:20], values[0:6]])))
+    assert batch["hour"].tolist() == [list(range(14, 20)), list(range(6))]
+    assert windows.tensor("hour").tolist() == list(range(20))
+
+
+def test_a_split_without_a_window_is_refused():
+    columns = Columns(datasets.Dataset.from_dict({"hour": [1, 2]}))
+    with pytest.raises(HubmodelsError, match="2 steps holds no window of 6"):
+        WindowedColumns(columns, torch.tensor([], dtype=torch.int64), 6)

@@ -97,3 +97,39 @@ def test_a_stream_gives_every_row_once_and_carves_its_head(tmp_path):
     held = loaded.splits["validation"]["x"][:] + loaded.splits["test"]["x"][:]
     assert (len(train), len(held)) == (260, 40)
     assert sorted(train + held) == list(range(300))
+
+
+def test_slices_of_a_split_become_splits_and_may_overlap(tmp_path):
+    (tmp_path / "a.csv").write_text("x\n" + "\n".join(map(str, range(20))) + "\n")
+    loaded = load_data(
+        DataArguments(
+            dataset=str(tmp_path / "a.csv"),
+            train_split="train[:10]",
+            validation_split="train[8:14]",
+            test_split="train[70%:]",
+        )
+    )
+    assert {name: split["x"][:] for name, split in loaded.splits.items()} == {
+        "train": list(range(10)),
+        "validation": list(range(8, 14)),
+        "test": list(range(14, 20)),
+    }
+    assert loaded.carved == ()
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [("train[:30", "cannot cut"), ("trian[:10]", "cannot cut"), ("train[30:40]", "cannot cut|has no rows")],
+)
+def test_a_slice_that_cannot_be_cut_is_refused(tmp_path, split, message):
+    (tmp_path / "a.csv").write_text("x\n" + "\n".join(map(str, range(20))) + "\n")
+    with pytest.raises(HubmodelsError, match=message):
+        load_data(DataArguments(dataset=str(tmp_path / "a.csv"), train_split=split))
+
+
+def test_the_last_rows_are_carved_where_rows_follow_in_time(tmp_path):
+    (tmp_path / "a.csv").write_text("x\n" + "\n".join(map(str, range(20))) + "\n")
+    loaded = load_data(DataArguments(dataset=str(tmp_path / "a.csv"), carve="last"))
+    assert loaded.splits["test"]["x"][:] == [16, 17, 18, 19]
+    assert loaded.splits["validation"]["x"][:] == [14, 15]
+    assert loaded.splits["train"]["x"][:] == list(range(14))

@@ -25,6 +25,10 @@ BOTH = {
     },
     "accumulated": {**STILL, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 2},
     "one-row-left": {**STILL, "per_device_train_batch_size": 32, "num_rows": 65},
+    "carried": {
+        "kind": "recurrence", "per_device_train_batch_size": 4, "carry_state": True, "num_train_epochs": 3,
+        "save_strategy": "no",
+    },
     "gan": {"kind": "gan", "per_device_train_batch_size": 32, "num_train_epochs": 6, "save_strategy": "no"},
 }  # fmt: skip
 # With everything random, stopped in the second epoch: two processes, compared with two that were never stopped.

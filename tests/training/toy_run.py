@@ -22,6 +22,8 @@ from hubmodels.data import Batches
 from hubmodels.recipe import TrainingArguments
 from hubmodels.training import Run, train
 
+WIDTH = 5  # values in a window
+
 torch.set_num_threads(1)
 os.environ["ACCELERATE_USE_CPU"] = "true"  # what is proved here is proved on the CPU
 
@@ -92,6 +94,36 @@ class ToyGan(nn.Module):
         return ToyOutput(loss=loss + 0.5 * slope.flatten(1).square().sum(1).mean())
 
 
+class ToyRecurrence(nn.Module):
+    """A GRU that says the next value of a series; its state has one row a lane."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.cell, self.out = nn.GRU(1, 8, batch_first=True), nn.Linear(8, 1)
+        self.given: list[torch.Tensor | None] = []
+
+    def forward(self, values: torch.Tensor, state: torch.Tensor | None = None) -> SimpleNamespace:
+        self.given.append(state)
+        hidden, last = self.cell(values[:, :-1, None], None if state is None else state.transpose(0, 1).contiguous())
+        said = self.out(hidden)[..., 0]
+        return SimpleNamespace(loss=functional.mse_loss(said, values[:, 1:]), said=said, state=last.transpose(0, 1))
+
+
+class ToyWindows:
+    """Consecutive windows of one series, each with the first value of the next."""
+
+    def __init__(self, num_rows: int = 27) -> None:
+        self.series = torch.sin(torch.arange(num_rows * WIDTH + 1) * 0.7)
+        self.num_rows = num_rows
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def batch(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"values": self.series[rows[:, None] * WIDTH + torch.arange(WIDTH + 1)]}
+
+
 def plain(batch: dict[str, torch.Tensor], generator: torch.Generator | None) -> dict[str, torch.Tensor]:
     """Pixels as numbers around 0, and the labels."""
     return {"pixel_values": batch["pixel_values"].float() / 128 - 1, "labels": batch["labels"]}
@@ -106,20 +138,26 @@ def augmented(batch: dict[str, torch.Tensor], generator: torch.Generator | None)
     return {**result, "pixel_values": torch.where(flip, pixels.flip(-1), pixels) + noise}
 
 
+def unchanged(batch: dict[str, torch.Tensor], generator: torch.Generator | None) -> dict[str, torch.Tensor]:
+    return batch
+
+
 def for_gan(batch: dict[str, torch.Tensor], generator: torch.Generator | None) -> dict[str, torch.Tensor]:
     return {"pixel_values": plain(batch, generator)["pixel_values"], "latents": batch["latents"]}
 
 
 def make_model(kind: str, **options: object) -> nn.Module:
     torch.manual_seed(7)
-    return ToyGan() if kind == "gan" else ToyClassifier(**options)
+    kinds = {"gan": ToyGan, "classifier": ToyClassifier, "recurrence": ToyRecurrence}
+    return kinds[kind](**options)
 
 
 def run_toy(output_dir: str | Path, kind: str = "classifier", **options: object) -> tuple[nn.Module, Run]:
     """Train a toy; `options` are training arguments or what is popped below: `pause` is seconds a micro-batch, `wrap`
     makes a transform of the transform."""
     model = options.pop("network", None) or make_model(kind, **options.pop("model", {}))
-    transform = for_gan if kind == "gan" else augmented if options.pop("augment", False) else plain
+    transform = {"gan": for_gan, "recurrence": unchanged}.get(kind, plain)
+    transform = augmented if options.pop("augment", False) else transform
     pause, wrap = options.pop("pause", 0), options.pop("wrap", None)
     batches = options.pop("batches", None)
     num_rows, workers = options.pop("num_rows", 150), options.pop("num_workers", 0)
@@ -131,7 +169,9 @@ def run_toy(output_dir: str | Path, kind: str = "classifier", **options: object)
 
     defaults = {"per_device_train_batch_size": 32, "num_train_epochs": 2, "logging_steps": 1, "learning_rate": 0.01}
     arguments = TrainingArguments(**{**defaults, **options})
-    batches = batches or Batches(ToyColumns(num_rows), seed=arguments.seed, num_workers=workers)
+    columns = ToyWindows() if kind == "recurrence" else ToyColumns(num_rows)
+    lanes = arguments.carry_state
+    batches = batches or Batches(columns, seed=arguments.seed, num_workers=workers, in_lanes=lanes)
     wrapped = wrap(transform) if wrap else slow if pause else transform
     run = train(model, batches, arguments, transform=wrapped, output_dir=output_dir, **extra)
     return model, run
