@@ -4,8 +4,8 @@ The defaults are SimpleNet, the classic first network: 784-128-10 with ReLU. Res
 Gorishniy et al. 2021 (arXiv:2106.11959, section 3.2). Weights start as torch.nn.Linear's own, uniform in
 +-1/sqrt(fan_in) (LeCun et al. 1998, Efficient BackProp, section 4.6), so that SimpleNet is the one of the tutorials.
 `initialization: realmlp` is RealMLP's parametrisation (Holzmuller et al. 2024, arXiv:2407.04491, section 3) without its
-look at training rows: weights are not rescaled to outputs of variance 1, and a unit's bias puts its kink at a random
-point of the standard normal distribution, where "he+5" takes training rows.
+look at training rows: weights are not rescaled to outputs of variance 1, and a hidden unit's bias puts its kink at a
+random point of the standard normal distribution, where "he+5" takes training rows; output layers' biases start at 0.
 
 On tables an ensemble is TabM-mini (Gorishniy et al. 2024, arXiv:2410.24210, section 3.3): its members share all weights
 but a scale of the inputs and the output layer, each has its own loss, and their predictions are averaged.
@@ -44,17 +44,23 @@ class NtkLinear(nn.Linear):
     The factors act through Adam, whose steps do not know a parameter's scale: a bias learns at a tenth of the rate, as
     in RealMLP, and one rate fits layers of every width."""
 
+    def __init__(self, in_features: int, out_features: int, is_output: bool = False) -> None:
+        super().__init__(in_features, out_features)
+        self.is_output = is_output
+
     def init_weights(self) -> None:
         init.normal_(self.weight)
-        init.normal_(self.bias, std=10.0)
+        init.normal_(self.bias, std=0.0 if self.is_output else 10.0)
 
     def forward(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.weight * (1 / math.sqrt(self.in_features)), 0.1 * self.bias)
 
 
-def build_linear(num_features: int, width: int, config: MlpConfig) -> nn.Linear:
+def build_linear(num_features: int, width: int, config: MlpConfig, is_output: bool = False) -> nn.Linear:
     """A linear map in the configured parametrisation."""
-    return (NtkLinear if config.initialization == "realmlp" else nn.Linear)(num_features, width)
+    if config.initialization == "realmlp":
+        return NtkLinear(num_features, width, is_output)
+    return nn.Linear(num_features, width)
 
 
 class PlainLayer(nn.Module):
@@ -339,7 +345,7 @@ class MlpTabularPreTrainedModel(MlpPreTrainedModel):
             ntk = config.initialization == "realmlp"
             self.output_layer = EnsembleLinear(config.num_ensemble, width, num_outputs, ntk)
         else:
-            self.output_layer = build_linear(width, num_outputs, config)
+            self.output_layer = build_linear(width, num_outputs, config, is_output=True)
 
     def finish(self, output: MlpTabularOutput, return_dict: bool | None) -> MlpTabularOutput | tuple:
         return_dict = self.config.return_dict if return_dict is None else return_dict

@@ -224,7 +224,7 @@ class EnsembleLinear(nn.Module):
     def init_weights(self) -> None:
         if self.ntk:
             init.normal_(self.weight)
-            init.normal_(self.bias, std=10.0)
+            init.zeros_(self.bias)
             return
         bound = 1 / math.sqrt(self.weight.shape[2])
         init.uniform_(self.weight, -bound, bound)
