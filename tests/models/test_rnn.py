@@ -33,9 +33,7 @@ TINY = {
     },
 }  # fmt: skip
 TEXT_HEADS = ["Model", "ForSequenceClassification", "ForTokenClassification"]
-HEADS = {
-    name: TEXT_HEADS if tiny.get("bidirectional") else [*TEXT_HEADS, "ForCausalLM"] for name, tiny in TINY.items()
-}
+HEADS = {name: TEXT_HEADS if tiny.get("bidirectional") else [*TEXT_HEADS, "ForCausalLM"] for name, tiny in TINY.items()}
 
 
 def tiny_inputs(config: RnnConfig, head: str, rows: int, generator: torch.Generator) -> dict[str, Tensor]:

@@ -69,12 +69,13 @@ class RnnModel(RnnPreTrainedModel):
                 f"{tuple(input_ids.shape)}; use the checkpoint's tokenizer with return_tensors='pt'"
             )
         V = self.embeddings.num_embeddings
-        if input_ids.device.type != "cpu" and not self.training and input_ids.numel() > len(input_ids) > 0:
-            if input_ids.min() < 0 or input_ids.max() >= V:
-                raise unknown_id(input_ids, V)
+        # A CPU's embedding looks by itself; elsewhere looking waits for the device, and so is left out in training.
+        looks = input_ids.device.type != "cpu" and not self.training and input_ids.numel() > 0
+        if looks and (input_ids.min() < 0 or input_ids.max() >= V):
+            raise unknown_id(input_ids, V)
         try:
             hidden = self.embeddings(input_ids)
-        except IndexError:  # torch looks on a CPU
+        except IndexError:
             raise unknown_id(input_ids, V) from None
         share = self.config.embedding_dropout_prob
         if self.training and share > 0:
@@ -182,9 +183,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             if shift_labels is None:
                 shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
             loss = token_loss(logits, shift_labels)
-        output = RnnCausalLMOutput(
-            loss=loss, logits=logits, state=outputs.state, hidden_states=outputs.hidden_states
-        )
+        output = RnnCausalLMOutput(loss=loss, logits=logits, state=outputs.state, hidden_states=outputs.hidden_states)
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     # Generation
