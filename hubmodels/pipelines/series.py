@@ -111,8 +111,8 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
 
 
 class TimeSeriesForecastingPipeline(SeriesPipeline):
-    """The steps ahead as a list of mappings, which `pandas.DataFrame` takes. Of each series in turn and each step: its id
-    and time where there are any (under the columns' own names), else `series` and `step`; of each channel the point
+    """The steps ahead as a list of mappings, which `pandas.DataFrame` takes. Of each series in turn and each step: its
+    id and time where there are any (under the columns' own names), else `series` and `step`; of each channel the point
     forecast under its name and, of a model with quantiles, each under `<name>_<level>`. All in the channels' own units.
     """
 

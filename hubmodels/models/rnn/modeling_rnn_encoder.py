@@ -2,8 +2,8 @@
 
 Cells: Elman 1990; LSTM (Hochreiter and Schmidhuber 1997) with forget gates (Gers et al. 2000); GRU (Cho et al. 2014,
 arXiv:1406.1078) with the reset gate behind the recurrent map, as cuDNN has it. Dropout as in AWD-LSTM (Merity et al.
-2017, arXiv:1708.02182, section 4). Recurrent matrices start orthogonal gate by gate (Saxe et al. 2013, arXiv:1312.6120),
-input matrices as Glorot and Bengio 2010 say, forget gates open (Jozefowicz et al. 2015).
+2017, arXiv:1708.02182, section 4). Recurrent matrices start orthogonal gate by gate (Saxe et al. 2013,
+arXiv:1312.6120), input matrices as Glorot and Bengio 2010 say, forget gates open (Jozefowicz et al. 2015).
 """
 
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ class RnnEncoder(nn.Module):
     """Layers of recurrence over (B, T, E) with a state.
 
     The state is one tensor (B, L * R, P, H): for each layer and direction (forward first, as in torch) the hidden
-    vector and, for an LSTM, the cell. `config.state_shape` is that of a row. A state of zeros is where a sequence starts.
+    vector and, for an LSTM, the cell. `config.state_shape` is that of a row. A sequence starts from zeros.
     """
 
     def __init__(self, config: RnnConfig, input_size: int) -> None:
@@ -126,13 +126,13 @@ class RnnEncoder(nn.Module):
             attention_mask = attention_mask[:, -inputs.shape[1] :]
             if not attention_mask.all():  # with all ones nothing needs to move
                 steps = ValidSteps.find(attention_mask)
-        if steps is None and not output_hidden_states:
-            if inputs.shape[1] == 1 and self.num_directions == 1 and inputs.device.type == "cpu":
-                if not torch.is_grad_enabled() and not self.training:
-                    return *self.step(inputs, state), None
-            if self.num_layers == 1 or not self.training or self.hidden_dropout_prob == 0:
-                return *self.run(inputs, state, self.weights()), None
-        return self.run_by_layers(inputs, state, steps, output_hidden_states)
+        by_layers = self.training and self.hidden_dropout_prob > 0 and self.num_layers > 1
+        if steps is not None or output_hidden_states or by_layers:
+            return self.run_by_layers(inputs, state, steps, output_hidden_states)
+        learning = self.training or torch.is_grad_enabled()
+        if inputs.shape[1] == self.num_directions == 1 and inputs.device.type == "cpu" and not learning:
+            return *self.step(inputs, state), None
+        return *self.run(inputs, state, self.weights()), None
 
     def weights(self) -> list[list[Tensor]]:
         """For each layer and direction its input matrix, recurrent matrix and their biases, with weight dropout drawn:
@@ -158,8 +158,8 @@ class RnnEncoder(nn.Module):
         return outputs, torch.stack(parts, dim=2).transpose(0, 1)  # (B, layers * R, P, H)
 
     def step(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One step of all layers by torch's cells: on a CPU 215 us where the fused kernel, which orders its weights anew
-        in each call, takes 2,540 us (LSTM 2 x 304, one row, one thread of an EPYC with AVX-512)."""
+        """One step of all layers by torch's cells: 215 us where the fused kernel, which orders its weights anew in each
+        call, takes 2,540 us (LSTM 2 x 304, one row, one thread of an EPYC with AVX-512)."""
         if state is None:
             state = inputs.new_zeros(len(inputs), *self.state_shape)
         hidden, states = inputs[:, 0], []
@@ -313,12 +313,13 @@ class RnnModel(RnnPreTrainedModel):
                 f"{tuple(input_ids.shape)}; use the checkpoint's tokenizer with return_tensors='pt'"
             )
         V = self.embeddings.num_embeddings
-        if input_ids.device.type != "cpu" and not self.training and input_ids.numel() > len(input_ids) > 0:
-            if input_ids.min() < 0 or input_ids.max() >= V:
-                raise unknown_id(input_ids, V)
+        # A CPU's embedding looks by itself; elsewhere looking waits for the device, and so is left out in training.
+        looks = input_ids.device.type != "cpu" and not self.training and input_ids.numel() > 0
+        if looks and (input_ids.min() < 0 or input_ids.max() >= V):
+            raise unknown_id(input_ids, V)
         try:
             hidden = self.embeddings(input_ids)
-        except IndexError:  # torch looks on a CPU
+        except IndexError:
             raise unknown_id(input_ids, V) from None
         share = self.config.embedding_dropout_prob
         if self.training and share > 0:
