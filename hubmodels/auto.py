@@ -321,7 +321,9 @@ def load_model(
     """A model from a folder or the Hub, to evaluate it or to train it further.
 
     The weights must fit completely, with two exceptions, both logged: where `values` has other labels than the
-    checkpoint, what depends on them starts anew; where the checkpoint has no head, the whole head does.
+    checkpoint, what depends on them starts anew; where the checkpoint has no head or another one of the family, what
+    the head needs and the checkpoint does not have starts anew, and what it has beyond that is left out. The body must
+    be whole in any case.
 
     Args:
         path_or_id: a folder that `save_pretrained` wrote, or a Hub id.
@@ -334,8 +336,8 @@ def load_model(
         The model, in evaluation mode.
 
     Raises:
-        HubmodelsError: there is no such model, it is of another family or head, its files are damaged or differ from
-            the checksums in its metrics.json, or its weights do not fit `values`.
+        HubmodelsError: there is no such model, it is of another family or of a head that the family does not have, its
+            files are damaged or differ from the checksums in its metrics.json, or its weights do not fit `values`.
     """
     return load_model_and_news(path_or_id, family, head, values, revision)[0]
 
@@ -360,7 +362,7 @@ def load_model_and_news(
     prefix = config_class(found).__name__.removesuffix("Config")
     stored_head = next(iter(stored.get("architectures") or [""])).removeprefix(prefix)
     cls = family_head(found, head or stored_head)
-    if stored_head not in (cls.__name__.removeprefix(prefix), "Model", ""):
+    if stored_head not in ("", *family_classes(found)):
         raise HubmodelsError(
             f"{source} is a {prefix}{stored_head}, not a {cls.__name__}; give another checkpoint or task"
         )
@@ -368,14 +370,25 @@ def load_model_and_news(
     config = build_config(found, values or {}, base)
     check_hashes(source, revision)
     model, report = read_weights(cls, source, config, revision)
-    renewed = set()
-    if stored_head != cls.__name__.removeprefix(prefix):
-        renewed = {name for name in model.state_dict() if not name.startswith(f"{cls.base_model_prefix}.")}
-    elif config.id2label != base.id2label:
-        renewed = label_weights(model)
+    renewed, dropped, is_other = set(), set(), stored_head != cls.__name__.removeprefix(prefix)
+    if is_other:
+        missing = {*report["missing_keys"], *(name for name, _, _ in report["mismatched_keys"])}
+        renewed = {name for name in missing if not name.startswith(f"{cls.base_model_prefix}.")}
+        renewed = renewed if cls is not family_classes(found)["Model"] else set()  # a body has nothing but itself
+        # The stored head's own weights; without a head all names are the body's.
+        dropped = {name for name in report["unexpected_keys"] if not name.startswith(f"{cls.base_model_prefix}.")}
+        dropped = dropped if stored_head not in ("Model", "") else set()
+    if config.id2label != base.id2label:
+        renewed |= label_weights(model)
+    if not is_other or config.id2label != base.id2label:
         renew_weights(model, renewed)
-    check_fit(source, report, renewed)
-    if renewed:
+    check_fit(source, report, renewed | dropped)
+    if is_other and (renewed or dropped):
+        parts = [f"{', '.join(sorted(renewed))} start anew"] if renewed else []
+        parts += [f"{', '.join(sorted(dropped))} are left out"] if dropped else []
+        stored_class = f"{prefix}{stored_head or 'Model'}"
+        logger.warning("%s is a %s, wanted is a %s: %s", source, stored_class, cls.__name__, "; ".join(parts))
+    elif renewed:
         logger.warning(
             "%s has %s, the data have %s: %s start anew",
             source, describe_labels(base), describe_labels(config), ", ".join(sorted(renewed)),

@@ -253,7 +253,7 @@ def run_train(arguments: argparse.Namespace, rest: list[str]) -> None:
             if getattr(arguments, name):
                 setattr(recipe, name, getattr(arguments, name))
     elif arguments.model_name_or_path:
-        recipe = workflow.finetuning_recipe(arguments.model_name_or_path)
+        recipe = workflow.finetuning_recipe(arguments.model_name_or_path, arguments.task)
     else:
         if not arguments.task:
             raise HubmodelsError("--family needs --task, the Hub tag of what to train for (hubmodels list names them)")

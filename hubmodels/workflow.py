@@ -441,10 +441,11 @@ def default_recipe(family: str, task: str) -> Recipe:
     )
 
 
-def finetuning_recipe(model_name_or_path: str) -> Recipe:
-    """The recipe for fine-tuning a checkpoint: its family and task with the family's defaults, its network kept."""
+def finetuning_recipe(model_name_or_path: str, task: str | None = None) -> Recipe:
+    """The recipe for fine-tuning a checkpoint: its family and task (or another one) with the family's defaults, its
+    network kept."""
     parent = read_recipe(model_name_or_path)
-    recipe = default_recipe(parent.family, parent.task)
+    recipe = default_recipe(parent.family, task or parent.task)
     recipe.model = {}
     recipe.model_name_or_path = model_name_or_path
     return recipe

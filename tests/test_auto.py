@@ -228,6 +228,59 @@ def test_a_checkpoint_without_a_head_gets_a_new_one(tmp_path: Path, caplog: pyte
     assert "start anew" in caplog.text
 
 
+LM = {"vocab_size": 11, "hidden_size": 6, "num_hidden_layers": 1, "embedding_size": 4}
+
+
+@pytest.fixture
+def language_model(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    auto.build_model("rnn", "ForCausalLM", LM).save_pretrained(tmp_path / "language_model")
+    return tmp_path / "language_model"
+
+
+def test_a_checkpoint_of_another_head_gives_its_body_and_says_what_starts_anew(
+    language_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = {0: "neg", 1: "neutral", 2: "pos"}
+    model, renewed = auto.load_model_and_news(
+        language_model, "rnn", "ForSequenceClassification", {"id2label": labels}, None
+    )
+    stored = load_file(language_model / "model.safetensors")
+    state = model.state_dict()
+    body = [name for name in state if name.startswith("rnn.")]
+    assert renewed == sorted(set(state) - set(body)) == ["classifier.bias", "classifier.weight"]
+    assert len(body) > 3
+    assert all(torch.equal(state[name], stored[name]) for name in body)
+    assert all(torch.isfinite(state[name]).all() and state[name].abs().max() < 2 for name in renewed)
+    left_out = sorted(set(stored) - set(body))
+    assert caplog.messages == [
+        f"{language_model} is a RnnForCausalLM, wanted is a RnnForSequenceClassification: "
+        f"classifier.bias, classifier.weight start anew; {', '.join(left_out)} are left out"
+    ]
+
+
+def test_a_body_comes_out_of_a_checkpoint_with_a_head(language_model: Path) -> None:
+    model, renewed = auto.load_model_and_news(language_model, "rnn", "Model", None, None)
+    stored = load_file(language_model / "model.safetensors")
+    assert renewed == []
+    assert all(torch.equal(value, stored[f"rnn.{name}"]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("lost", ["rnn.embeddings.weight", "rnn.encoder"])
+def test_a_damaged_body_of_another_head_is_refused(language_model: Path, lost: str) -> None:
+    tensors = load_file(language_model / "model.safetensors")
+    lost = next(name for name in tensors if name.startswith(lost))
+    tensors.pop(lost)
+    save_file(tensors, language_model / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(HubmodelsError, match=f"lacks weights {lost}"):
+        auto.load_model(language_model, "rnn", "ForSequenceClassification")
+
+
+def test_a_checkpoint_of_another_vocabulary_is_refused(language_model: Path) -> None:
+    with pytest.raises(HubmodelsError, match=r"embeddings.weight has shape \(11, 4\), .* need \(12, 4\)"):
+        auto.load_model(language_model, "rnn", "ForSequenceClassification", {"vocab_size": 12})
+
+
 def test_a_checkpoint_of_another_family_or_head_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(HubmodelsError, match="is a model of type mlp, not family cnn; give another checkpoint"):
         auto.load_model(checkpoint, "cnn", HEAD)

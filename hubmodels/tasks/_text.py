@@ -109,7 +109,7 @@ def train_tokenizer(kind: str, texts: Iterable[str], special_tokens: dict[str, s
     Raises:
         HubmodelsError: there is no text.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     special = list(dict.fromkeys(special_tokens.values()))
@@ -133,7 +133,8 @@ def train_tokenizer(kind: str, texts: Iterable[str], special_tokens: dict[str, s
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size or BPE_VOCAB_SIZE,
             min_frequency=2,
-            special_tokens=special,
+            # In "a <mask> b" the mask stands for " word": it takes the blank before along, as RoBERTa's does.
+            special_tokens=[AddedToken(token, lstrip=token == special_tokens.get("mask_token")) for token in special],
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )
