@@ -74,10 +74,10 @@ def latent_map(latents: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
-    if latents.shape[1] <= 2:
-        return np.pad(latents, ((0, 0), (0, 2 - latents.shape[1])))
+    if latents.shape[1] <= 2 or len(latents) < 5:
+        return np.pad(latents[:, :2], ((0, 0), (0, max(0, 2 - latents.shape[1]))))
     if latents.shape[1] > 50:  # as its authors do
-        latents = PCA(50, random_state=seed).fit_transform(latents)
+        latents = PCA(min(50, len(latents)), random_state=seed).fit_transform(latents)
     perplexity = min(30.0, (len(latents) - 1) / 3)
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(latents)
 

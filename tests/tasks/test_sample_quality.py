@@ -74,7 +74,9 @@ def test_error_and_psnr_are_of_values_clipped_to_the_range_of_images() -> None:
 def test_the_distance_of_two_normal_distributions_is_the_closed_form() -> None:
     """Of commuting covariances: |m - m'|^2 plus the squared differences of the standard deviations."""
     deviations = np.array([1.0, 2.0, 0.5]), np.array([3.0, 2.0, 0.0])
-    first, second = (FeatureMoments(np.full(3, mean), np.diag(d**2)) for mean, d in zip((0, 2), deviations, strict=True))
+    first, second = (
+        FeatureMoments(np.full(3, mean), np.diag(d**2)) for mean, d in zip((0, 2), deviations, strict=True)
+    )
     expected = 3 * 2**2 + ((deviations[0] - deviations[1]) ** 2).sum()
     assert first.distance(second) == pytest.approx(expected, abs=1e-12)
     assert second.distance(first) == pytest.approx(expected, abs=1e-12)
