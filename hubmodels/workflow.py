@@ -324,6 +324,8 @@ def fit_processor(task: Task, train: Any) -> Any:
 def encode_splits(task: Task, rows: dict[str, Dataset], processor: Any, values: dict[str, Any]) -> dict[str, Columns]:
     """The encoded columns of each split; encoded by the main process, mapped by the others."""
     columns = {}
+    # What the model's section says changes no row's encoding: one cache for training and evaluation.
+    values = {name: value for name, value in values.items() if name not in task.model_fields}
     for name, split in rows.items():
         with PartialState().main_process_first():
             columns[name] = encode_dataset(

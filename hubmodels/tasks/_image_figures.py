@@ -8,7 +8,7 @@ import numpy as np
 from ..figures import BLUE, GREY, ORANGE, house_style, new_figure
 from ._classification import shorten
 
-GAP = 2  # white pixels between pictures
+GAP = 14  # a picture's width over the white gap beside it
 PICTURE_SIDE = 64  # larger pictures are averaged down to about this many pixels a side
 # Okabe and Ito's colours without the grey, then darker ones that go between them; from 13 classes on a colour map.
 CLASS_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D31", "#332288", "#999999",
@@ -24,10 +24,11 @@ def mosaic(grid: np.ndarray) -> np.ndarray:
         grid = grid.reshape(R, K, C, H // block, block, W // block, block).mean(axis=(4, 6))
         H, W = grid.shape[3:]
     grid = np.broadcast_to(grid, (R, K, 3, H, W)) if C == 1 else grid
-    result = np.ones((R * (H + GAP) - GAP, K * (W + GAP) - GAP, 3))
+    gap = max(1, W // GAP)
+    result = np.ones((R * (H + gap) - gap, K * (W + gap) - gap, 3))
     for row in range(R):
         for place in range(K):
-            top, left = row * (H + GAP), place * (W + GAP)
+            top, left = row * (H + gap), place * (W + gap)
             result[top : top + H, left : left + W] = grid[row, place].transpose(1, 2, 0)
     return result.clip(0, 1)
 
@@ -60,10 +61,9 @@ def picture_rows(
         spine.set_visible(False)
     axes.tick_params(length=0, pad=4)
     R, K = grid.shape[:2]
-    row_step, column_step = (picture.shape[0] + GAP) / R, (picture.shape[1] + GAP) / K
-    axes.set_yticks([row_step * (row + 0.5) - GAP / 2 - 0.5 for row in range(R)] if row_names else [], row_names or [])
-    places = [column_step * (place + 0.5) - GAP / 2 - 0.5 for place in range(K)] if column_names else []
-    axes.set_xticks(places, column_names or [], size=7.5)
+    middles = [(np.arange(count) + 0.5) * side / count for count, side in zip((R, K), picture.shape[:2], strict=True)]
+    axes.set_yticks(middles[0] if row_names else [], row_names or [])
+    axes.set_xticks(middles[1] if column_names else [], column_names or [], size=7.5)
     axes.xaxis.tick_top()
     return figure
 
@@ -74,10 +74,10 @@ def latent_map(latents: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
-    if latents.shape[1] <= 2:
-        return np.pad(latents, ((0, 0), (0, 2 - latents.shape[1])))
+    if latents.shape[1] <= 2 or len(latents) < 5:
+        return np.pad(latents[:, :2], ((0, 0), (0, max(0, 2 - latents.shape[1]))))
     if latents.shape[1] > 50:  # as its authors do
-        latents = PCA(50, random_state=seed).fit_transform(latents)
+        latents = PCA(min(50, len(latents)), random_state=seed).fit_transform(latents)
     perplexity = min(30.0, (len(latents) - 1) / 3)
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(latents)
 

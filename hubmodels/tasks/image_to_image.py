@@ -242,19 +242,23 @@ class ImageToImage(ImageTask):
 
         filters = self._filters(train, transform, seed)[:2] if train is not None else []
         best = max(filters, key=lambda item: item[0])[1:] if filters else None
-        batch = transform(test.batch(torch.arange(min(len(test), 2 * SHOWN_COLUMNS))), None)
+        shown = np.arange(min(len(test), SHOWN_COLUMNS))
+        words, made = [], self.target_column_name is None
+        if made:
+            strengths = noise.row_strengths(shown, config_values["noise_strength"])
+            shown = shown[np.argsort(strengths, kind="stable")]
+            words = [f"{strength:.2f}" for strength in np.sort(strengths)]
+        batch = transform(test.batch(torch.from_numpy(shown)), None)
         images, targets = batch["pixel_values"], batch["labels"]
-        kinds = [("given", images)] + ([("filter", best[1](images))] if best else [])
-        kinds += [("network", denoised(images)), ("target", targets)]
+        kinds = [("noisy" if made else "given", images)] + ([("filter", best[1](images))] if best else [])
+        kinds += [("network", denoised(images)), ("clean" if made else "target", targets)]
         names, values = zip(*kinds, strict=True)
-        words = []
-        if gaussian := self.target_column_name is None and list(config_values["noise_types"]) == ["gaussian"]:
-            strengths = noise.row_strengths(np.arange(SHOWN_COLUMNS), config_values["noise_strength"])
-            words = [f"\u03c3 {strength:.2f}" for strength in strengths[: len(images)]]
-        grid = torch.stack([value[:SHOWN_COLUMNS] for value in values]).numpy()
-        what = "Test images as given, " + (f"after {best[0]}, " if best else "") + "after the network, and clean."
-        found = Examination(plots=[Plot("denoised", what, picture_rows(grid, names, words))])
-        if self.target_column_name is not None:
+        what = f"Test images {'with noise of the strength above' if made else 'as given'}, "
+        what += (
+            f"after {best[0]}, " if best else ""
+        ) + f"after the network, and {'clean' if made else 'their targets'}."
+        found = Examination(plots=[Plot("denoised", what, picture_rows(torch.stack(values).numpy(), names, words))])
+        if not made:
             return found
         ways = [("network", denoised), *((name.partition(" (")[0], apply) for _, name, apply in filters)]
         ways.append(("as given", lambda images: images))
@@ -274,12 +278,7 @@ class ImageToImage(ImageTask):
             Plot(
                 name="strengths",
                 caption=f"PSNR over the strength of the noise, {len(strengths):,} test images.",
-                figure=curves_figure(
-                    levels,
-                    curves,
-                    "standard deviation of the noise" if gaussian else "strength of the noise",
-                    "PSNR, dB",
-                ),
+                figure=curves_figure(levels, curves, "strength of the noise", "PSNR, dB"),
             )
         )
         return found

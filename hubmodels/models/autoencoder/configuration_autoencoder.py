@@ -87,7 +87,14 @@ class AutoencoderConfig(PreTrainedConfig):
     noise_strength: list[float | int] | tuple[float | int, ...] = field(default_factory=lambda: [0.2, 0.5])  # range,
     # drawn uniformly for a row: standard deviation of gaussian, share of the values that others replace, >= 0
 
-    def validate_sizes(self) -> None:
+    def validate_fields(self) -> None:
+        """Refuse what cannot work, each check on what the ones before it have let through."""
+        self.check_sizes()
+        self.check_network()
+        self.check_code()
+        self.check_noise()
+
+    def check_sizes(self) -> None:
         """Refuse sizes that no network can have."""
         at_least = {
             "num_channels": 1, "num_numeric_features": 0, "patch_size": 1, "num_norm_groups": 1, "latent_size": 1,
@@ -109,7 +116,7 @@ class AutoencoderConfig(PreTrainedConfig):
         if min(self.hidden_sizes, default=1) < 1:
             raise ValueError(f"hidden_sizes must all be at least 1, got {list(self.hidden_sizes)}")
 
-    def validate_network(self) -> None:
+    def check_network(self) -> None:
         """Refuse stages that do not fit the images, and activations that are unknown."""
         if self.hidden_act not in ACT2FN:
             raise ValueError(f"hidden_act must be one of {', '.join(sorted(ACT2FN))}, got {self.hidden_act!r}")
@@ -134,7 +141,7 @@ class AutoencoderConfig(PreTrainedConfig):
                 f"image_size {self.image_size}: change one of hidden_sizes, patch_size and image_size"
             )
 
-    def validate_code(self) -> None:
+    def check_code(self) -> None:
         """Refuse codes, likelihoods and noises that do not go together."""
         if self.num_numeric_features and self.likelihood not in TABLE_LIKELIHOODS:
             raise ValueError(f"likelihood {self.likelihood} needs values of 0..1; a table takes mse or gaussian")
@@ -163,7 +170,7 @@ class AutoencoderConfig(PreTrainedConfig):
                 f"{list(self.fsq_levels)}"
             )
 
-    def validate_noise(self) -> None:
+    def check_noise(self) -> None:
         """Refuse unknown noises and impossible strengths."""
         unknown = [name for name in self.noise_types if name not in NOISE_TYPES]
         if unknown or not self.noise_types:

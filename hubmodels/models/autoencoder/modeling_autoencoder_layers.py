@@ -190,7 +190,7 @@ class EmaCodebook(nn.Module):
             if self.training:
                 self.update(flat.detach(), codes)
             commitment = (continuous - vectors).square().mean()
-            quantized = continuous + (vectors - continuous).detach()
+            quantized = vectors + (continuous - continuous.detach())  # the vectors exactly, bit for bit
         return quantized.movedim(-1, 1).to(latents.dtype), codes.view(continuous.shape[:-1]), commitment
 
     @torch.no_grad()
@@ -243,7 +243,7 @@ class FiniteScalarQuantizer(nn.Module):
             # An even number of levels lies half a step beside 0; the shift maps 0 to 0 all the same.
             offset = torch.where(levels % 2 == 0, 0.5, 0.0)
             bounded = (continuous + (offset / half).atanh()).tanh() * half - offset
-            rounded = bounded + (bounded.round() - bounded).detach()
+            rounded = bounded.round().detach() + (bounded - bounded.detach())  # the levels exactly
             width = (levels / 2).floor()
             codes = ((rounded.detach() + width).round().long() * self.basis).sum(-1)
         return (rounded / width).movedim(-1, 1).to(latents.dtype), codes, None

@@ -363,8 +363,9 @@ class RnnModel(RnnPreTrainedModel):
         every = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         hidden, state, hidden_states = self.encoder(hidden, attention_mask, state, every)  # (B, T, D)
         pooled = self.pool(hidden, state, attention_mask)
-        output = RnnOutput(last_hidden_state=hidden, pooler_output=pooled, state=state, hidden_states=hidden_states)
-        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        if config.return_dict if return_dict is None else return_dict:
+            return RnnOutput(last_hidden_state=hidden, pooler_output=pooled, state=state, hidden_states=hidden_states)
+        return (hidden, pooled, state) if hidden_states is None else (hidden, pooled, state, hidden_states)
 
 
 def unknown_id(input_ids: Tensor, vocab_size: int) -> ValueError:
