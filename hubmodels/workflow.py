@@ -83,7 +83,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     def validate(model: torch.nn.Module) -> dict[str, float]:
         batch_size, carry = arguments.per_device_eval_batch_size, arguments.carry_state
         rows = predict(model, columns["validation"], task.predict, transform, batch_size, carry_state=carry)
-        return task.metrics(rows, values)
+        return task.metrics(task.relate(rows), values)
 
     def predict_alone(rows: Any) -> dict[str, Any]:
         batch_size = arguments.per_device_eval_batch_size
@@ -380,6 +380,7 @@ def measure(
         description="Evaluating",
         carry_state=arguments.carry_state,
     )
+    rows = task.relate(rows)
     classical = None
     if baseline and "train" not in columns:
         logger.info("No classical baseline: the training rows are a stream")

@@ -135,6 +135,11 @@ class Task:
         """From the model's outputs and the transformed batch, what metrics need: predictions and references."""
         raise NotImplementedError
 
+    def relate(self, rows: "Rows") -> "Rows":
+        """What the rows of a whole split owe to each other (a text's rank among all texts): called once on what
+        `predict` gave for all of them, before any metric. As it is by default."""
+        return rows
+
     def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
         """Every metric over these rows, NaN where it is undefined. Fast: the bootstrap calls it a thousand times."""
         raise NotImplementedError

@@ -1,4 +1,5 @@
-"""Augmentation of whole batches of images: crop, flip, random erasing, mixup. Each row its own draw, no loop over rows.
+"""Augmentation of whole batches of images: crop, flip, colours, random erasing, mixup. Each row its own draw, no loop
+over rows.
 
 Images are bytes until they are normalised, a quarter of the memory traffic of floats. Random numbers come from the
 given generator alone.
@@ -31,6 +32,19 @@ def random_horizontal_flip(pixels: torch.Tensor, probability: float, generator: 
     """Mirror each image left to right with this probability."""
     flipped = torch.rand(len(pixels), generator=generator, device=pixels.device) < probability
     return _replace(pixels, pixels.flip(-1), flipped.view(-1, 1, 1, 1))
+
+
+def color_jitter(pixels: torch.Tensor, strength: float, generator: torch.Generator | None) -> torch.Tensor:
+    """Multiply each image by a factor in 1 +- `strength`, and each of its channels by one in 1 +- strength / 2: light,
+    and the colour of light.
+
+    Args:
+        pixels: (B, C, H, W) uint8.
+    """
+    B, C = pixels.shape[:2]
+    draws = 2 * torch.rand(B, 1 + C, 1, 1, generator=generator, device=pixels.device) - 1
+    factors = (1 + strength * draws[:, :1]) * (1 + strength / 2 * draws[:, 1:])  # (B, C, 1, 1)
+    return (pixels * factors).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def random_erasing(pixels: torch.Tensor, probability: float, generator: torch.Generator | None) -> torch.Tensor:

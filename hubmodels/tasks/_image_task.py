@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..recipe import HubmodelsError, option
 from . import Task
-from ._images import IMAGE_NAMES, read_pixels, survey_images
+from ._images import IMAGE_NAMES, processor_fields, read_pixels
 
 if TYPE_CHECKING:
     import datasets
@@ -39,21 +39,13 @@ class ImageTask(Task):
         sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
         return sides[0], sides[-1]
 
-    def processor_fields(self, train: "datasets.Dataset", column: str) -> dict[str, Any]:
-        """The image processor's size and channels: as the options say, else as the training images usually are."""
-        size, channels = self.wanted_size(), self.num_channels
-        if size is None or channels is None:
-            usual_size, all_grey = survey_images(train, column)
-            size = size or usual_size
-            channels = channels or (1 if all_grey else 3)
-        return {"size": {"height": size[0], "width": size[1]}, "num_channels": channels}
-
     def fit_processor(self, train: "datasets.Dataset") -> Any:
         """An image processor with the usual size and channels that gives values in 0..1."""
         from ..processors.processing_image import HubmodelsImageProcessor
 
         column = next(iter(train.features))  # the images come first in `select`
-        return HubmodelsImageProcessor(**self.processor_fields(train, column), do_normalize=False)
+        fields = processor_fields(train, column, self.wanted_size(), self.num_channels)
+        return HubmodelsImageProcessor(**fields, do_normalize=False)
 
     def load_processor(self, path: str, **kwargs: Any) -> Any:
         """The image processor of a checkpoint; its size and channels stay, since the network was built for them."""

@@ -65,6 +65,36 @@ def survey_images(train: "datasets.Dataset", column: str) -> tuple[tuple[int, in
     return common, all_grey
 
 
+def processor_fields(
+    train: "datasets.Dataset", column: str, size: tuple[int, int] | None, num_channels: int | None
+) -> dict[str, Any]:
+    """An image processor's size and channels: as given, or where None as the training images usually are."""
+    if size is None or num_channels is None:
+        usual_size, all_grey = survey_images(train, column)
+        size = size or usual_size
+        num_channels = num_channels or (1 if all_grey else 3)
+    return {"size": {"height": size[0], "width": size[1]}, "num_channels": num_channels}
+
+
+def fit_image_processor(
+    train: "datasets.Dataset", column: str, size: tuple[int, int] | None, num_channels: int | None
+) -> Any:
+    """An image processor with each channel's mean and standard deviation over all pixels of all training images, of
+    bytes divided by 255, from exact counts of each byte; with the usual size and channels where None are given."""
+    import numpy as np
+
+    from ..processors.processing_image import HubmodelsImageProcessor
+
+    fields = processor_fields(train, column, size, num_channels)
+    counts = byte_counts(train, column, HubmodelsImageProcessor(**fields))
+    values = np.arange(256) / 255
+    total = counts.sum(axis=1)
+    mean = counts @ values / total
+    std = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / total)
+    std = np.maximum(std, 1 / 255)  # images of one flat colour
+    return HubmodelsImageProcessor(**fields, image_mean=mean.round(8).tolist(), image_std=std.round(8).tolist())
+
+
 def byte_counts(train: "datasets.Dataset", column: str, processor: Any) -> "np.ndarray":
     """How often each byte occurs in each channel over all images as the processor prepares them, (C, 256) int64."""
     import numpy as np

@@ -11,7 +11,7 @@ from ..recipe import option
 from . import Baseline, Plot
 from ._columns import class_names, class_numbers, label_column
 from ._image_task import ImageTask
-from ._images import byte_counts, image_column, read_pixels
+from ._images import fit_image_processor, image_column, read_pixels
 
 if TYPE_CHECKING:
     import datasets
@@ -75,19 +75,8 @@ class ImageClassification(ImageTask):
     def fit_processor(self, train: "datasets.Dataset") -> Any:
         """An image processor with the usual size, the channels, and each channel's mean and standard deviation over all
         pixels of all training rows, of bytes divided by 255, from exact counts of each byte."""
-        import numpy as np
-
-        from ..processors.processing_image import HubmodelsImageProcessor
-
         column, _ = train.features  # in the order of `select`
-        fields = self.processor_fields(train, column)
-        counts = byte_counts(train, column, HubmodelsImageProcessor(**fields))
-        values = np.arange(256) / 255
-        total = counts.sum(axis=1)
-        mean = counts @ values / total
-        std = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / total)
-        std = np.maximum(std, 1 / 255)  # images of one flat colour
-        return HubmodelsImageProcessor(**fields, image_mean=mean.round(8).tolist(), image_std=std.round(8).tolist())
+        return fit_image_processor(train, column, self.wanted_size(), self.num_channels)
 
     def fit_config(self, train: "datasets.Dataset", processor: Any) -> dict[str, Any]:
         """Channels and size as the processor gives them. The classes are a class column's own names in their order, or

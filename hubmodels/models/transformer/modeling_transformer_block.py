@@ -35,9 +35,41 @@ from .configuration_transformer import TransformerConfig
 Rotary = tuple[Tensor, Tensor]  # cosines and signed sines, (1 or B, T, 1, K) each
 
 
+class RmsNormOnCpu(torch.autograd.Function):
+    """x / sqrt(mean(x^2) + eps) * w. On a CPU torch differentiates it step by step: forward and backward pass over
+    (4096, 128) take 5.5 ms, these 2.3 ms, and transformers' LlamaRMSNorm 6.3 ms (one thread of an AMD EPYC). Nine such
+    are a twelfth of a training step of the released language model."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, scale)
+        return (x * scale).mul_(weight)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, scale = ctx.saved_tensors
+        D = x.shape[-1]
+        product = (gradient * x).view(-1, D)
+        inner = (product @ weight).view(scale.shape)  # of gradient * weight with x, row by row
+        weight_gradient = scale.view(-1) @ product
+        return (gradient * weight).mul_(scale).addcmul_(x, inner * scale**3, value=-1 / D), weight_gradient, None
+
+
+class TransformerRMSNorm(nn.RMSNorm):
+    """RMSNorm, in training on a CPU by `RmsNormOnCpu`."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        on_cpu = hidden.device.type == "cpu" and hidden.requires_grad and not torch.compiler.is_compiling()
+        if on_cpu and hidden.dtype == self.weight.dtype == torch.float32 and hidden.is_contiguous():
+            return RmsNormOnCpu.apply(hidden, self.weight, self.eps)
+        return super().forward(hidden)
+
+
 def build_norm(width: int, config: TransformerConfig) -> nn.Module:
     """The configured normalisation of (..., width)."""
-    norm = nn.RMSNorm if config.normalization == "rms_norm" else nn.LayerNorm
+    norm = TransformerRMSNorm if config.normalization == "rms_norm" else nn.LayerNorm
     return norm(width, eps=config.norm_eps)
 
 
