@@ -149,7 +149,9 @@ class TabularRegression(TabularTask):
     def linear_settings(self) -> list[dict[str, Any]]:
         return [{"alpha": penalty} for penalty in LINEAR_PENALTIES]
 
-    def make_baseline(self, kind: str, settings: dict[str, Any], seed: int, **boosting: Any) -> Any:
+    def make_baseline(
+        self, kind: str, settings: dict[str, Any], targets: "np.ndarray", seed: int, **boosting: Any
+    ) -> Any:
         from sklearn.dummy import DummyRegressor
         from sklearn.ensemble import HistGradientBoostingRegressor
         from sklearn.linear_model import Ridge
