@@ -138,19 +138,42 @@ def evaluate_release(
         HubmodelsError: no such checkpoint, no recipe in it, or data that do not fit it.
     """
     find_processes()
+    opened = open_release(model_name_or_path, overrides)
+    task, processor, values = opened.task, opened.processor, opened.values
+    loaded = load_data(opened.data_arguments)
+    wanted = ("train", split) if baseline else (split,)
+    rows = {name: task.select(loaded.splits[name]) for name in wanted}
+    columns = encode_splits(task, rows, processor, values)
+    return measure(opened.model, task, columns, processor, values, opened.arguments, baseline, split)[0]
+
+
+@dataclass
+class OpenedRelease:
+    """A checkpoint with what its recipe says of it, ready to be measured or to predict."""
+
+    data_arguments: DataArguments
+    task: Task
+    arguments: TrainingArguments
+    model: Any
+    processor: Any
+    values: dict[str, Any]  # of the task's config fields
+
+
+def open_release(model_name_or_path: str, overrides: dict[str, Any] | None = None) -> OpenedRelease:
+    """A checkpoint, local or on the Hub, by its own recipe; `overrides` are fields of the recipe's data section.
+
+    Raises:
+        HubmodelsError: no such checkpoint, no recipe in it, or it is damaged.
+    """
     recipe = read_recipe(model_name_or_path)
-    if "dataset" in overrides:  # another data set has other columns and splits
+    if "dataset" in (overrides or {}):  # another data set has other columns and splits
         recipe.data = {}
-    recipe.data |= overrides
+    recipe.data |= overrides or {}
     data_arguments, task, arguments = parse_recipe(recipe)
     model = auto.load_model(model_name_or_path, recipe.family, task.head)
     processor = task.load_processor(model_name_or_path)
     values = {name: getattr(model.config, name) for name in task.config_fields}
-    loaded = load_data(data_arguments)
-    wanted = ("train", split) if baseline else (split,)
-    rows = {name: task.select(loaded.splits[name]) for name in wanted}
-    columns = encode_splits(task, rows, processor, values)
-    return measure(model, task, columns, processor, values, arguments, baseline, split)[0]
+    return OpenedRelease(data_arguments, task, arguments, model, processor, values)
 
 
 def find_processes() -> None:
@@ -189,17 +212,14 @@ def predict_file(
     if batch_size < 1:
         raise HubmodelsError(f"batch_size must be at least 1, got {batch_size}")
     find_processes()
-    recipe = read_recipe(model_name_or_path)
-    _, task, _ = parse_recipe(recipe)
     state = PartialState()
-    model = auto.load_model(model_name_or_path, recipe.family, task.head)
+    opened = open_release(model_name_or_path)
+    model, task, processor, values = opened.model, opened.task, opened.processor, opened.values
     if member is not None:
         if not hasattr(model, "extract_member"):
             raise HubmodelsError(f"{type(model).__name__} is no ensemble: leave out --member")
         model = model.extract_member(member)
     model = model.to(state.device)
-    processor = task.load_processor(model_name_or_path)
-    values = {name: getattr(model.config, name) for name in task.config_fields}
     transform = task.transform(processor, values, training=False)
 
     def answers(outputs: Any) -> dict[str, Any]:
