@@ -2,7 +2,8 @@
 
 Intervals are percentile intervals of the bootstrap over the test rows (Efron and Tibshirani 1993, chapter 13); the
 difference is bootstrapped in pairs: both methods are measured on the same resampled rows. They speak of the choice of
-test rows, not of the choice of seed or training rows.
+test rows, not of the choice of seed or training rows. Where no resample changes a share of the rows, as one without a
+mistake, the bootstrap knows nothing, and the interval is Wilson's (1927, JASA 22:209).
 """
 
 import math
@@ -14,6 +15,7 @@ import numpy as np
 
 Rows = dict[str, np.ndarray]
 LEVEL = 0.95
+QUANTILE = 1.959964  # of the normal distribution at (1 + LEVEL) / 2
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def evaluate(
 
     Args:
         rows: what `predict` gave.
-        task: gives `metrics`, `class_metrics`, `class_names`, `main_metric`, `greater_is_better`, `metric_names`.
+        task: gives `metrics`, `class_metrics`, `class_names`, `main_metric`, `greater_is_better`, `metric_names`; and
+            `shares`, the metrics that are a share of the rows, where it has any.
         config_values: the model's, for the task.
         baseline: `name`, `seconds` and `rows` of a classical method on the same rows in the same order; None for none.
         examination: `metrics` and `baseline_metrics` that were measured of the model as a whole, each with value, low
@@ -139,7 +142,8 @@ def evaluate(
 
     names = list(task.metrics(rows, config_values))
     class_metrics = list(task.class_metrics(rows, config_values)) if classes else []
-    estimates, samples = _bootstrap(measure, rows, num_resamples, seed)
+    shares = [place for place, name in enumerate(names) if name in getattr(task, "shares", ())]
+    estimates, samples = _bootstrap(measure, rows, num_resamples, seed, shares)
     per_class = {
         label: {
             metric: estimates[len(names) + position * len(classes) + index]
@@ -163,14 +167,14 @@ def evaluate(
         raise ValueError(f"the baseline has {len(next(iter(baseline.rows.values())))} rows, the network {num_rows}")
     main = names.index(task.main_metric)
     # The same seed draws the same rows, which makes the pairs.
-    baseline_estimates, baseline_samples = _bootstrap(measure, baseline.rows, num_resamples, seed)
+    baseline_estimates, baseline_samples = _bootstrap(measure, baseline.rows, num_resamples, seed, shares)
     results.baseline_name = baseline.name
     results.baseline_seconds = baseline.seconds
     results.baseline_metrics = dict(zip(names, baseline_estimates, strict=False))
     if examination is not None:
         results.baseline_metrics |= _examined(examination.baseline_metrics)
     for other in getattr(baseline, "others", []):
-        other_estimates, _ = _bootstrap(measure, other.rows, num_resamples, seed)
+        other_estimates, _ = _bootstrap(measure, other.rows, num_resamples, seed, shares)
         results.other_baselines.append(
             {
                 "name": other.name,
@@ -185,9 +189,10 @@ def evaluate(
 
 
 def _bootstrap(
-    measure: Callable[[Rows], np.ndarray], rows: Rows, num_resamples: int, seed: int
+    measure: Callable[[Rows], np.ndarray], rows: Rows, num_resamples: int, seed: int, shares: list[int]
 ) -> tuple[list[Estimate], np.ndarray]:
-    """The estimate of each number that `measure` gives, and its values on the resamples, (num_resamples, numbers)."""
+    """The estimate of each number that `measure` gives, and its values on the resamples, (num_resamples, numbers). The
+    numbers at the places `shares` are shares of the rows."""
     values = measure(rows)
     num_rows = len(next(iter(rows.values())))
     generator = np.random.default_rng(seed)
@@ -195,7 +200,20 @@ def _bootstrap(
     for index in range(num_resamples):
         drawn = generator.integers(0, num_rows, num_rows)
         samples[index] = measure({name: column[drawn] for name, column in rows.items()})
-    return [_estimate(value, samples[:, index]) for index, value in enumerate(values)], samples
+    estimates = [_estimate(value, samples[:, index]) for index, value in enumerate(values)]
+    for place in shares:
+        found = estimates[place]
+        if found.value is not None and found.low == found.high == found.value:
+            estimates[place] = Estimate(found.value, *wilson_interval(found.value, num_rows))
+    return estimates, samples
+
+
+def wilson_interval(share: float, num_rows: int) -> tuple[float, float]:
+    """The 95 % interval of a share of so many rows, which has a width at 0 and 1 too (Wilson 1927)."""
+    square = QUANTILE**2 / num_rows
+    middle = share + square / 2
+    half = QUANTILE * math.sqrt(share * (1 - share) / num_rows + square / (4 * num_rows))
+    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
 
 
 def _estimate(value: float | None, samples: np.ndarray) -> Estimate:

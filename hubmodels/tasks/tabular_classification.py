@@ -36,6 +36,7 @@ class TabularClassification(TabularTask):
     config_fields: ClassVar[tuple[str, ...]] = (*TabularTask.table_fields, "id2label", "label2id", "problem_type")
     main_metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
+    shares: ClassVar[tuple[str, ...]] = ("accuracy",)
     metric_names: ClassVar[dict[str, str]] = {
         "accuracy": "accuracy",
         "balanced_accuracy": "balanced accuracy",

@@ -127,6 +127,16 @@ def test_regression_metrics_are_scikit_learns_and_means_over_targets() -> None:
     assert REGRESS.class_metrics(rows, names)["rmse"] == pytest.approx(rmse, rel=1e-5)
     rows["quantile_values"] = np.stack([labels - 1, labels + (np.arange(200).reshape(100, 2) % 4 - 2)], axis=-1)
     assert REGRESS.metrics(rows, {})["coverage"] == pytest.approx(0.5)  # -2, -1 lie below; 0 and 1 do not
+    levels, values = [0.1, 0.5, 0.9], np.stack([predictions - 1, predictions, predictions + 1], axis=-1)
+    outputs = type("Outputs", (), {"logits": torch.from_numpy(predictions)})
+    outputs.quantile_values = torch.from_numpy(values)
+    outputs.quantile_levels = torch.tensor([levels]).repeat(100, 1)
+    rows = REGRESS.predict(outputs, {"labels": torch.from_numpy(labels)})
+    found = REGRESS.metrics({name: value.numpy() for name, value in rows.items()}, {})
+    pinball = [
+        metrics.mean_pinball_loss(labels, values[..., place], alpha=level) for place, level in enumerate(levels)
+    ]
+    assert found["quantile_loss"] == pytest.approx(np.mean(pinball), rel=1e-5)
 
 
 @both
