@@ -4,6 +4,8 @@ Intervals are percentile intervals of the bootstrap over the test rows (Efron an
 difference is bootstrapped in pairs: both methods are measured on the same resampled rows. They speak of the choice of
 test rows, not of the choice of seed or training rows. Rows that overlap (windows of one series) are drawn as stretches
 of neighbours (the circular block bootstrap of Politis and Romano 1992): alone they would pretend to be independent.
+Where no resample changes a share of the rows, as one without a mistake, the bootstrap knows nothing, and the interval
+is Wilson's (1927, JASA 22:209).
 """
 
 import math
@@ -15,6 +17,7 @@ import numpy as np
 
 Rows = dict[str, np.ndarray]
 LEVEL = 0.95
+QUANTILE = 1.959964  # of the normal distribution at (1 + LEVEL) / 2
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def evaluate(
     Args:
         rows: what `predict` gave.
         task: gives `metrics`, `class_metrics`, `class_names`, `resample_block`, `main_metric`, `greater_is_better`,
-            `metric_names`.
+            `metric_names`, and `shares`, the metrics that are a share of the rows.
         config_values: the model's, for the task.
         baseline: `name`, `seconds` and `rows` of a classical method on the same rows in the same order; None for none.
         examination: `metrics` and `baseline_metrics` that were measured of the model as a whole, each with value, low
@@ -148,26 +151,25 @@ def evaluate(
     class_metrics = list(task.class_metrics(rows, config_values)) if classes else []
     block = min(task.resample_block(config_values), num_rows)
 
-    def resample(some: Rows) -> tuple[list[Estimate], np.ndarray]:
-        # The same seed draws the same rows of a network and of its baselines, which makes the pairs.
-        return _bootstrap(measure, some, num_resamples, seed, block)
+    def resample(some: Rows) -> tuple[dict[str, Estimate], list[Estimate], np.ndarray]:
+        """The estimates of the rows' metrics and of their classes', and the values on the resamples."""
+        # The same seed draws the same rows of a network and of its baselines, which makes the pairs. A baseline may lack
+        # some of the metrics: it has no quantiles, for example.
+        present = list(task.metrics(some, config_values))
+        shares = [place for place, name in enumerate(present) if name in task.shares]
+        found, values = _bootstrap(measure, some, num_resamples, seed, block, shares)
+        return dict(zip(present, found, strict=False)), found[len(present) :], values
 
-    def resample_baseline(some: Rows) -> tuple[dict[str, Estimate], np.ndarray]:
-        found, samples = resample(some)
-        # It can have fewer metrics than the network: no quantiles, for example.
-        return dict(zip(task.metrics(some, config_values), found, strict=False)), samples
-
-    estimates, samples = resample(rows)
+    metrics, class_estimates, samples = resample(rows)
     per_class = {
         label: {
-            metric: estimates[len(names) + position * len(classes) + index]
-            for position, metric in enumerate(class_metrics)
+            metric: class_estimates[position * len(classes) + index] for position, metric in enumerate(class_metrics)
         }
         for index, label in enumerate(classes)
     }
     results = Results(
         num_rows=num_rows,
-        metrics=dict(zip(names, estimates, strict=False)),
+        metrics=metrics,
         per_class=per_class,
         main_metric=task.main_metric,
         greater_is_better=task.greater_is_better,
@@ -181,14 +183,14 @@ def evaluate(
     if len(next(iter(baseline.rows.values()))) != num_rows:
         raise ValueError(f"the baseline has {len(next(iter(baseline.rows.values())))} rows, the network {num_rows}")
     main = names.index(task.main_metric)
-    results.baseline_metrics, baseline_samples = resample_baseline(baseline.rows)
+    results.baseline_metrics, _, baseline_samples = resample(baseline.rows)
     baseline_main = list(results.baseline_metrics).index(task.main_metric)
     results.baseline_name = baseline.name
     results.baseline_seconds = baseline.seconds
     if examination is not None:
         results.baseline_metrics |= _examined(examination.baseline_metrics)
     for other in getattr(baseline, "others", []):
-        metrics, _ = resample_baseline(other.rows)
+        metrics, _, _ = resample(other.rows)
         results.other_baselines.append({"name": other.name, "seconds": round(other.seconds, 1), "metrics": metrics})
     value = _difference(results.metrics[task.main_metric].value, results.baseline_metrics[task.main_metric].value)
     results.difference = _estimate(value, samples[:, main] - baseline_samples[:, baseline_main])
@@ -216,9 +218,10 @@ class _Drawn(Mapping):
 
 
 def _bootstrap(
-    measure: Callable[[Rows], np.ndarray], rows: Rows, num_resamples: int, seed: int, block: int = 1
+    measure: Callable[[Rows], np.ndarray], rows: Rows, num_resamples: int, seed: int, block: int, shares: list[int]
 ) -> tuple[list[Estimate], np.ndarray]:
-    """The estimate of each number that `measure` gives, and its values on the resamples, (num_resamples, numbers)."""
+    """The estimate of each number that `measure` gives, and its values on the resamples, (num_resamples, numbers). The
+    numbers at the places `shares` are shares of the rows."""
     values = measure(rows)
     num_rows = len(next(iter(rows.values())))
     generator = np.random.default_rng(seed)
@@ -230,7 +233,20 @@ def _bootstrap(
             firsts = generator.integers(0, num_rows, -(-num_rows // block))
             drawn = ((firsts[:, None] + np.arange(block)).ravel()[:num_rows]) % num_rows
         samples[index] = measure(_Drawn(rows, drawn))
-    return [_estimate(value, samples[:, index]) for index, value in enumerate(values)], samples
+    estimates = [_estimate(value, samples[:, index]) for index, value in enumerate(values)]
+    for place in shares:
+        found = estimates[place]
+        if found.value is not None and found.low == found.high == found.value:
+            estimates[place] = Estimate(found.value, *wilson_interval(found.value, num_rows))
+    return estimates, samples
+
+
+def wilson_interval(share: float, num_rows: int) -> tuple[float, float]:
+    """The 95 % interval of a share of so many rows, which has a width at 0 and 1 too (Wilson 1927)."""
+    square = QUANTILE**2 / num_rows
+    middle = share + square / 2
+    half = QUANTILE * math.sqrt(share * (1 - share) / num_rows + square / (4 * num_rows))
+    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
 
 
 def _estimate(value: float | None, samples: np.ndarray) -> Estimate:

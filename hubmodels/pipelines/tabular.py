@@ -54,7 +54,8 @@ class TabularPipeline(Pipeline):
 
 class TabularClassificationPipeline(TabularPipeline):
     """Of each row `label`, its `score` (probability), all `probabilities` and, of an ensemble, the `uncertainty`: the
-    standard deviation of the score over the members."""
+    standard deviation of the score over the members. A multi-label model's rows also have `labels`, all of a
+    probability of at least 1/2; `label` is the likeliest one."""
 
     def postprocess(self, outputs: Any) -> list[dict[str, Any]]:
         names = list(self.model.config.id2label.values())
@@ -66,6 +67,9 @@ class TabularClassificationPipeline(TabularPipeline):
             {"label": names[place], "score": score, "probabilities": dict(zip(names, row, strict=True))}
             for place, score, row in zip(classes.tolist(), scores.tolist(), probabilities.tolist(), strict=True)
         ]
+        if multi:
+            for answer in answers:
+                answer["labels"] = [name for name, value in answer["probabilities"].items() if value >= 0.5]
         if outputs.get("spread") is not None:
             spread = outputs["spread"].float().gather(1, classes[:, None])[:, 0]
             for answer, value in zip(answers, spread.tolist(), strict=True):

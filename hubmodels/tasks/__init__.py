@@ -73,6 +73,7 @@ class Task:
     model_fields: ClassVar[tuple[str, ...]] = ()  # config fields that the recipe decides and the task must know
     main_metric: ClassVar[str]  # decides about checkpoints and about network against baseline
     greater_is_better: ClassVar[bool]
+    shares: ClassVar[tuple[str, ...]] = ()  # metrics that are a share of the rows: they have an interval at 0 and 1 too
     metric_names: ClassVar[dict[str, str]]  # metric -> its name in a table: {"accuracy": "accuracy"}
     carve: ClassVar[str] = "random"  # which rows become a missing split: `random` ones, or the `last` (time)
 

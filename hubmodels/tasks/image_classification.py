@@ -38,6 +38,7 @@ class ImageClassification(ImageTask):
     config_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size", "id2label", "label2id", "problem_type")
     main_metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
+    shares: ClassVar[tuple[str, ...]] = ("accuracy",)
     metric_names: ClassVar[dict[str, str]] = {
         "accuracy": "accuracy",
         "macro_f1": "macro F1",

@@ -504,9 +504,7 @@ def linear_tags(
         return matrix
 
     features = narrow(
-        vectorizer.fit_transform(
-            word_features(words, place) for words, _ in sentences for place in range(len(words))
-        )
+        vectorizer.fit_transform(word_features(words, place) for words, _ in sentences for place in range(len(words)))
     )
     labels = [label for _, some in sentences for label in some]
     if len(set(labels)) == 1:

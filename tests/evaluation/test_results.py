@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hubmodels.evaluation import evaluate
+from hubmodels.evaluation.results import wilson_interval
 from hubmodels.tasks.image_classification import ImageClassification
 
 VALUES = {"id2label": {0: "cat", 1: "dog", 2: "owl"}}
@@ -41,6 +42,23 @@ class Error:
 
     def class_names(self, values: dict) -> list:
         return []
+
+
+def test_a_share_without_a_mistake_has_wilsons_interval_and_other_shares_the_bootstraps() -> None:
+    rows = rows_with(1.0, 359, 0)
+    results = evaluate(rows, TASK, VALUES, baseline_of(rows_with(0.0, 359, 0, rows["labels"])))
+    found, worst = results.metrics["accuracy"], results.baseline_metrics["accuracy"]
+    # Wilson's interval is where the score test of a share is at its limit: |share - p| = 1.96 sqrt(p (1 - p) / n).
+    assert (found.value, found.high, worst.value, worst.low) == (1.0, pytest.approx(1.0), 0.0, pytest.approx(0.0))
+    assert 1 - found.low == pytest.approx(1.959964 * math.sqrt(found.low * (1 - found.low) / 359), rel=1e-5)
+    assert worst.high == pytest.approx(1 - found.low)
+    assert str(found) == "1.0000 (0.9894 to 1.0000)"
+    for share, num_rows in ((0.3, 50), (0.0, 7)):
+        low, high = wilson_interval(share, num_rows)
+        for end in (low, high):
+            assert abs(share - end) == pytest.approx(1.959964 * math.sqrt(end * (1 - end) / num_rows), abs=1e-6)
+    constant = evaluate({"errors": np.ones(20)}, Error(), {}).metrics["error"]
+    assert (constant.low, constant.high) == (1.0, 1.0)  # no share
 
 
 @pytest.mark.parametrize(("accuracy", "num_rows"), [(0.9, 2000), (0.5, 300)])

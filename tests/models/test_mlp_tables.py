@@ -197,6 +197,7 @@ def test_quantiles_are_fitted_by_the_pinball_loss() -> None:
     model = MlpForTabularRegression(MlpConfig(**{**TABLE, "num_labels": 1}, quantiles=[0.1, 0.9]))
     outputs = model(**table_inputs(), labels=torch.zeros(5))
     low, high = outputs.quantile_values[:, 0].unbind(1)
+    torch.testing.assert_close(outputs.quantile_levels, torch.tensor([[0.1, 0.9]] * 5))
     pinball = torch.cat([torch.where(-q >= 0, level * -q, (level - 1) * -q) for q, level in ((low, 0.1), (high, 0.9))])
     torch.testing.assert_close(outputs.loss, outputs.logits.square().mean() + pinball.mean())
 

@@ -312,6 +312,7 @@ class MlpTabularOutput(ModelOutput):
         logits: (B, L). Classification: of the mean of the members' probabilities. Regression: their mean prediction, in
             the targets' units.
         quantile_values: (B, L, Q), regression with `quantiles`: these, in the targets' units.
+        quantile_levels: (B, Q), regression with `quantiles`: the config's, for each row.
         spread: (B, L), ensembles: the standard deviation over the members, of probabilities or predictions.
         member_logits: (B, K, L), ensembles: what each member gives.
         hidden_states: one (B, K, D) a layer, or (B, D) without an ensemble.
@@ -320,6 +321,7 @@ class MlpTabularOutput(ModelOutput):
     loss: Tensor | None = None
     logits: Tensor | None = None
     quantile_values: Tensor | None = None
+    quantile_levels: Tensor | None = None
     spread: Tensor | None = None
     member_logits: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
@@ -490,6 +492,7 @@ class MlpForTabularRegression(MlpTabularPreTrainedModel):
             loss=loss,
             logits=restored[0],
             quantile_values=restored[1:].movedim(0, -1) if self.quantiles else None,
+            quantile_levels=values.new_tensor([self.quantiles]).repeat(len(values), 1) if self.quantiles else None,
             spread=spread,
             member_logits=members,
             hidden_states=outputs[1] if len(outputs) > 1 else None,
