@@ -153,8 +153,8 @@ def evaluate(
 
     def resample(some: Rows) -> tuple[dict[str, Estimate], list[Estimate], np.ndarray]:
         """The estimates of the rows' metrics and of their classes', and the values on the resamples."""
-        # The same seed draws the same rows of a network and of its baselines, which makes the pairs. A baseline may lack
-        # some of the metrics: it has no quantiles, for example.
+        # The same seed draws the same rows of a network and of its baselines, which makes the pairs. A baseline can
+        # lack some of the metrics: it has no quantiles, for example.
         present = list(task.metrics(some, config_values))
         shares = [place for place, name in enumerate(present) if name in task.shares]
         found, values = _bootstrap(measure, some, num_resamples, seed, block, shares)

@@ -9,6 +9,7 @@ import pytest
 
 from hubmodels.evaluation import evaluate
 from hubmodels.evaluation.results import wilson_interval
+from hubmodels.tasks import Task
 from hubmodels.tasks.image_classification import ImageClassification
 
 VALUES = {"id2label": {0: "cat", 1: "dog", 2: "owl"}}
@@ -32,7 +33,7 @@ def baseline_of(rows: dict) -> SimpleNamespace:
     return SimpleNamespace(name="logistic regression", rows=rows, seconds=1.25)
 
 
-class Error:
+class Error(Task):
     """A task with one metric, the mean error, of which less is better."""
 
     main_metric, greater_is_better, metric_names = "error", False, {"error": "mean error"}
