@@ -108,7 +108,7 @@ def find_frequency(series: Iterable[np.ndarray]) -> str:
     differences = np.concatenate([np.diff(times.astype(np.int64)) for times in series])
     values, counts = np.unique(differences[differences > 0], return_counts=True)
     if len(values) == 0:
-        raise ValueError("the times never ascend; sort the rows of each series by time")
+        raise ValueError("the times are not sorted: they never ascend; sort the rows of each series by time")
     step = int(values[counts.argmax()])
     if series[0].dtype.kind != "M":
         return str(step)

@@ -15,6 +15,7 @@ Rows = dict[str, np.ndarray]
 RIDGE_NUMBERS = 30_000_000  # of the ridge regression's inputs in memory (120 MB): more windows are thinned out evenly
 HELD_WINDOWS = 500  # training windows at most that choose its penalty
 RIDGE_PENALTIES = (1.0, 30.0, 1_000.0)
+CLEARLY = 0.95  # a longer season must err less than this times the shorter ones' error
 CHUNK = 256  # windows of a baseline at once
 
 
@@ -114,7 +115,7 @@ def find_season(values: np.ndarray, series: np.ndarray, longest: int, horizon: i
     peaks = inner[(correlation[inner] > correlation[inner - 1]) & (correlation[inner] >= correlation[inner + 1])]
     strongest = peaks[np.argsort(-correlation[peaks], kind="stable")][:3].tolist()
     best, least = 1, math.inf
-    for season in dict.fromkeys([1, *usual, *strongest]):
+    for season in sorted({1, *usual, *strongest}):
         if season > longest:
             continue
         lags = range(1, math.ceil(horizon / season) + 1)
@@ -125,7 +126,7 @@ def find_season(values: np.ndarray, series: np.ndarray, longest: int, horizon: i
             for lag in lags
             if np.isfinite(found := seasonal_errors(values, series, lag * season)).any()
         ]
-        if errors and np.mean(errors) < least:
+        if errors and np.mean(errors) < CLEARLY * least:  # a multiple of the season repeats as well
             best, least = season, float(np.mean(errors))
     return best
 

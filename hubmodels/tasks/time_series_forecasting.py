@@ -314,7 +314,7 @@ class TimeSeriesForecasting(Task):
         found, longest = [], 0
         for first, last in runs(series.numpy()):
             longest = max(longest, last - first)
-            starts = torch.arange(first, last - length + 1, self.window_stride)
+            starts = torch.arange(first, max(first, last - length + 1), self.window_stride)
             seen = before[starts + context] > before[starts]
             told = before[starts + length] > before[starts + context]
             found.append(starts[seen & told])
