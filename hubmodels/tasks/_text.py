@@ -189,9 +189,9 @@ def vocabulary_size(tokenizer: Any) -> int:
     return max(tokenizer.get_vocab().values()) + 1
 
 
-def tokenize(tokenizer: Any, texts: list[str], **options: Any) -> Any:
-    """The token numbers of each text, of any length, without a warning about it."""
-    return tokenizer(texts, return_attention_mask=False, verbose=False, **options)["input_ids"]
+def tokenize(tokenizer: Any, texts: list[str], pairs: list[str] | None = None, **options: Any) -> list[list[int]]:
+    """The token numbers of each text or pair of texts, of any length, without a warning about it."""
+    return tokenizer(texts, pairs, return_attention_mask=False, verbose=False, **options)["input_ids"]
 
 
 def token_characters(tokenizer: Any) -> list[int]:

@@ -1,0 +1,155 @@
+"""Text classification: encoding, trimming, token dropout, baselines, the figure of words."""
+
+import logging
+
+import datasets
+import numpy as np
+import pyarrow
+import pytest
+import torch
+
+from hubmodels.data import encode_dataset
+from hubmodels.recipe import HubmodelsError
+from hubmodels.tasks.text_classification import TextClassification, read_texts, word_influence
+
+TEXTS = ["a fine film", "bad", "a fine and very long film indeed", "really bad , bad film"]
+
+
+def prepare(texts: list[str], tmp_path, labels: list[str] | None = None, **options):
+    task = TextClassification(**{"tokenizer": "bpe", "vocab_size": 300, **options})
+    labels = labels or ["pos", "neg"] * (len(texts) // 2)
+    columns = {"text": texts, "label": labels}
+    if task.text_pair_column_name:
+        columns[task.text_pair_column_name] = [text[::-1] for text in texts]
+    rows = task.select(datasets.Dataset.from_dict(columns))
+    tokenizer = task.fit_processor(rows)
+    values = task.fit_config(rows, tokenizer)
+    encoded = encode_dataset(
+        rows,
+        lambda batch, numbers: task.encode(batch, numbers, rows.features, tokenizer, values),
+        task.encoded_features(tokenizer, values),
+        [str(tmp_path), repr(task)],
+        "Encoding",
+    )
+    return task, tokenizer, values, encoded
+
+
+def test_texts_are_padded_to_the_longest_one_and_batches_trimmed_to_theirs(tmp_path) -> None:
+    task, tokenizer, values, encoded = prepare(TEXTS, tmp_path)
+    longest = max(len(tokenizer(text)["input_ids"]) for text in TEXTS)
+    assert tokenizer.model_max_length == longest == encoded.tensor("input_ids").shape[1]
+    assert values["id2label"] == {0: "neg", 1: "pos"}
+    for chosen in ([0, 1, 2, 3], [1], [0, 1]):
+        batch = task.transform(tokenizer, values, training=False)(encoded.batch(torch.tensor(chosen)), None)
+        wanted = tokenizer([TEXTS[number] for number in chosen], padding=True, return_tensors="pt")
+        assert torch.equal(batch["input_ids"], wanted["input_ids"])
+        assert torch.equal(batch["attention_mask"], wanted["attention_mask"])
+        assert batch["labels"].tolist() == [1 - number % 2 for number in chosen]
+        assert set(batch) == {"input_ids", "attention_mask", "labels"}
+
+
+def test_longer_texts_are_cut_and_counted(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="hubmodels"):
+        _, tokenizer, _, encoded = prepare(TEXTS, tmp_path, max_length=4)
+    lengths = [len(tokenizer(text)["input_ids"]) for text in TEXTS]
+    cut = sum(length > 4 for length in lengths)
+    assert cut > 0
+    assert f"{cut} of 4 texts have more than 4 tokens and are cut" in caplog.text
+    wanted = tokenizer(TEXTS, truncation=True, max_length=4)["input_ids"]
+    assert [
+        row[: len(tokens)] for row, tokens in zip(encoded.tensor("input_ids").tolist(), wanted, strict=True)
+    ] == wanted
+    assert encoded.tensor("lengths").tolist() == [min(length, 4) for length in lengths]
+
+
+def test_a_second_text_follows_the_first_behind_a_separator(tmp_path) -> None:
+    task, tokenizer, values, encoded = prepare(TEXTS, tmp_path, text_pair_column_name="other")
+    batch = task.transform(tokenizer, values, training=False)(encoded.batch(torch.arange(4)), None)
+    wanted = tokenizer(TEXTS, [text[::-1] for text in TEXTS], padding=True, return_tensors="pt")
+    assert torch.equal(batch["input_ids"], wanted["input_ids"])
+
+
+def test_token_dropout_is_of_the_asked_share_and_spares_special_tokens(tmp_path) -> None:
+    task, tokenizer, values, encoded = prepare(["one two three four five six " * 40] * 2, tmp_path, token_dropout=0.25)
+    drop = task.transform(tokenizer, values, training=True)
+    batch, again = (drop(encoded.batch(torch.tensor([0, 1] * 40)), torch.Generator().manual_seed(3)) for _ in range(2))
+    whole = task.transform(tokenizer, values, training=False)(encoded.batch(torch.tensor([0, 1] * 40)), None)
+    assert torch.equal(batch["input_ids"], again["input_ids"])
+    changed = batch["input_ids"] != whole["input_ids"]
+    special = torch.isin(whole["input_ids"], torch.tensor(tokenizer.all_special_ids))
+    assert not (changed & special).any()
+    assert changed[~special].float().mean().item() == pytest.approx(0.25, abs=0.02)  # 4 sigma of 20,000 tokens: 0.012
+    assert (batch["input_ids"][changed] == tokenizer.unk_token_id).all()
+
+
+def test_baselines_read_the_texts_again_and_tell_the_classes_apart(tmp_path) -> None:
+    texts = [f"{word} film number {number}" for number in range(40) for word in ("good", "bad")]
+    task, tokenizer, values, encoded = prepare(texts, tmp_path)
+    assert [text.strip() for text in read_texts(encoded, tokenizer, np.arange(80))] == texts
+    baseline = task.baseline(encoded, encoded, tokenizer, values, seed=0)
+    assert task.metrics(baseline.rows, values)["accuracy"] == 1
+    names = {baseline.name, *(other.name for other in baseline.others)}
+    assert names == {f"{name} on TF-IDF of words and pairs" for name in ("logistic regression", "naive Bayes")}
+
+
+def test_baselines_take_texts_without_words_and_one_class_alone(tmp_path) -> None:
+    task, tokenizer, values, encoded = prepare(["+ +", "- -"] * 20, tmp_path)
+    assert task.metrics(task.baseline(encoded, encoded, tokenizer, values, 0).rows, values)["accuracy"] == 1
+
+    class OneClass:
+        def __init__(self, columns):
+            self.columns = columns
+
+        def __len__(self):
+            return 40
+
+        def batch(self, rows):
+            return self.columns.batch(rows)
+
+        def tensor(self, name):
+            return torch.ones(40, dtype=torch.int64) if name == "labels" else self.columns.tensor(name)
+
+    rows = task.baseline(OneClass(encoded), encoded, tokenizer, values, 0).rows
+    assert task.metrics(rows, values)["accuracy"] == 0.5
+
+
+def test_the_influence_of_a_word_is_what_the_loss_gains_without_it(tmp_path) -> None:
+    _, tokenizer, _, encoded = prepare(["good film", "bad film"] * 4, tmp_path)
+
+    def predict(columns) -> dict:
+        """A classifier that looks for the class's own word alone: without it the loss is 2, with it 0.5."""
+        batch = columns.batch(torch.arange(len(columns)))
+        texts = [tokenizer.decode(row, skip_special_tokens=True) for row in batch["input_ids"]]
+        own = ["bad", "good"]
+        pairs = zip(batch["labels"].tolist(), texts, strict=True)
+        return {"losses": np.array([0.5 if own[label] in text else 2.0 for label, text in pairs])}
+
+    influence = word_influence(predict, encoded, tokenizer)
+    assert influence[1] == {"good": pytest.approx(1.5 * 4 / 5), "film": 0}  # 4 texts; divided by one more
+    assert influence[0] == {"bad": pytest.approx(1.5 * 4 / 5), "film": 0}
+
+
+def test_inputs_of_a_file_are_encoded_as_the_rows_of_a_data_set(tmp_path) -> None:
+    task, tokenizer, values, encoded = prepare(TEXTS, tmp_path)
+    table = pyarrow.table({"id": [1, 2, 3, 4], "text": TEXTS})
+    found = task.encode_inputs(table, range(4), tokenizer, values)
+    assert (found["input_ids"] == encoded.tensor("input_ids").numpy()).all()
+    named = TextClassification(text_column_name="review")
+    with pytest.raises(HubmodelsError, match="no column of text 'review' among id, text"):
+        named.encode_inputs(table, range(4), tokenizer, values)
+    with pytest.raises(HubmodelsError, match="row 1 has an empty text"):
+        task.encode_inputs(pyarrow.table({"text": ["a", " "]}), range(2), tokenizer, values)
+
+
+@pytest.mark.parametrize(("options", "message"), [({"max_length": 2}, "max_length"), ({"token_dropout": 1}, "dropout")])
+def test_options_that_cannot_work_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TextClassification(**options)
+
+
+def test_the_label_is_no_text_and_a_missing_pair_is_named() -> None:
+    rows = datasets.Dataset.from_dict({"review": ["a", "b"], "sentiment": ["x", "y"]})
+    task = TextClassification(label_column_name="sentiment")
+    assert task.select(rows).column_names == ["review", "sentiment"]
+    with pytest.raises(HubmodelsError, match=r"no column 'reviewer', did you mean 'review'.*--text_pair_column_name"):
+        TextClassification(label_column_name="sentiment", text_pair_column_name="reviewer").select(rows)
