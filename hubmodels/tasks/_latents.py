@@ -30,7 +30,7 @@ def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_l
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=PROBE_ITERATIONS)).fit(train, labels)
-    return mean_with_interval((probe.predict(test) == test_labels).astype(np.float64))
+    return mean_with_interval(probe.predict(test) == test_labels)
 
 
 def neighbour_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> Measured:
@@ -38,7 +38,7 @@ def neighbour_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, tes
     from sklearn.neighbors import KNeighborsClassifier
 
     probe = KNeighborsClassifier(n_neighbors=min(NEIGHBOURS, len(train))).fit(train, labels)
-    return mean_with_interval((probe.predict(test) == test_labels).astype(np.float64))
+    return mean_with_interval(probe.predict(test) == test_labels)
 
 
 def probe_rows(labels: np.ndarray, seed: int) -> np.ndarray:

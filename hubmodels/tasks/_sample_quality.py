@@ -89,9 +89,10 @@ def to_bytes(values: torch.Tensor) -> torch.Tensor:
     return (values.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def take_pixels(columns: Any, count: int, seed: int) -> torch.Tensor:
-    """`count` rows' bytes (count, C, H, W), drawn without replacement."""
-    rows = np.sort(np.random.default_rng(seed).permutation(len(columns))[:count])
+def take_pixels(columns: Any, count: int, seed: int, rows: np.ndarray | None = None) -> torch.Tensor:
+    """`count` rows' bytes (count, C, H, W), drawn without replacement from these rows; from all when None."""
+    rows = np.arange(len(columns)) if rows is None else rows
+    rows = np.sort(np.random.default_rng(seed).permutation(rows)[:count])
     return columns.batch(torch.from_numpy(rows))["pixel_values"]
 
 
@@ -203,8 +204,7 @@ def neighbour_rows(real: np.ndarray, fake: np.ndarray, neighbours: int = NEIGHBO
         inside += balls.sum(axis=0)
         coverage[part] = balls.any(axis=1)
         recall[part] = (distances <= fake_radii[None, :]).any(axis=1)
-    rows = {"precision": inside > 0, "recall": recall, "density": inside / neighbours, "coverage": coverage}
-    return {name: values.astype(np.float64) for name, values in rows.items()}
+    return {"precision": inside > 0, "recall": recall, "density": inside / neighbours, "coverage": coverage}
 
 
 def _radii(features: np.ndarray, neighbours: int) -> np.ndarray:
@@ -223,10 +223,15 @@ def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def mean_with_interval(values: np.ndarray) -> Measured:
-    """A mean over rows and its 95 % interval, normal, from the standard error."""
-    mean = float(values.mean())
-    error = 1.96 * float(values.std()) / np.sqrt(len(values))
-    return Measured(mean, mean - error, mean + error)
+    """A mean over rows and its 95 % interval: normal, from the standard error, or of a share (bool) Wilson's (1927),
+    which stays within 0..1."""
+    mean, count = float(values.mean()), len(values)
+    if values.dtype != bool:
+        error = 1.96 * float(values.std()) / np.sqrt(count)
+        return Measured(mean, mean - error, mean + error)
+    z = 1.96**2 / count
+    middle, error = (mean + z / 2) / (1 + z), np.sqrt(mean * (1 - mean) * z + z**2 / 4) / (1 + z)
+    return Measured(mean, max(0.0, middle - error), min(1.0, middle + error))
 
 
 def _around(value: float, draws: np.ndarray) -> Measured:

@@ -288,7 +288,7 @@ class ImageFeatureExtraction(ImageTask):
         if self.normal_classes is not None and hasattr(model, "anomaly_score"):
             self._examine_anomalies(found, model, train, test, transform, config_values, seed)
         if hasattr(model, "sample"):
-            self._examine_samples(found, model, train, test, components, seed)
+            self._examine_samples(found, model, train, test, components, config_values, seed)
         return found
 
     def _examine_probes(
@@ -300,7 +300,8 @@ class ImageFeatureExtraction(ImageTask):
         from ._latents import encode_rows, flat_rows, linear_probe, neighbour_probe, probe_rows
 
         labels, test_labels = train.tensor("labels").numpy(), test.tensor("labels").numpy()
-        rows, test_rows = probe_rows(labels, seed), np.flatnonzero(test_labels >= 0)
+        rows = probe_rows(labels, seed)
+        test_rows = np.flatnonzero(np.isin(test_labels, labels[rows]))  # not those of classes never learnt from
         if len(test_rows) == 0 or len(np.unique(labels[rows])) < 2:
             return
         latents = encode_rows(model, train, rows, transform)["latents"]
@@ -353,9 +354,7 @@ class ImageFeatureExtraction(ImageTask):
         from ._image_figures import roc_figure
         from ._latents import anomaly_area, fitting_rows, flat_rows, forest_scores
 
-        labels = test.tensor("labels").numpy()
-        normal = [int(number) for number, name in config_values["id2label"].items() if name in self.normal_classes]
-        anomalous = ~np.isin(labels, normal)
+        anomalous = ~self._normal(test, config_values)
         if anomalous.all() or not anomalous.any():
             logger.info("No AUROC: the measured rows are all normal or all anomalous")
             return
@@ -379,16 +378,29 @@ class ImageFeatureExtraction(ImageTask):
             )
         )
 
+    def _normal(self, test: Any, config_values: dict[str, Any]) -> "np.ndarray":
+        """Which rows are of the classes that the model learnt from, (N,)."""
+        import numpy as np
+
+        if self.normal_classes is None:
+            return np.ones(len(test), dtype=bool)
+        names = config_values["id2label"]
+        normal = [int(number) for number, name in names.items() if name in self.normal_classes]
+        return np.isin(test.tensor("labels").numpy(), normal)
+
     def _examine_samples(
-        self, found: Examination, model: Any, train: Any, test: Any, components: Any, seed: int
-    ) -> None:
+        self, found: Examination, model: Any, train: Any, test: Any, components: Any, config_values: dict[str, Any],
+        seed: int,
+    ) -> None:  # fmt: skip
+        import numpy as np
         import torch
 
         from ._image_figures import picture_rows
         from ._sample_quality import MAX_IMAGES, FeatureExtractor, sample_images, sample_quality, take_pixels, to_bytes
 
         wanted = 6 * SHOWN_COLUMNS
-        count = min(len(test), MAX_IMAGES)
+        wished = np.flatnonzero(self._normal(test, config_values))
+        count = min(len(wished), MAX_IMAGES)
         try:
             samples = sample_images(model, max(wanted, count if self.fid_classifier else 0), seed)
         except ValueError as error:  # a model that cannot sample says so
@@ -400,7 +412,7 @@ class ImageFeatureExtraction(ImageTask):
             logger.info("No Fréchet distance of the samples: name a classifier with --fid_classifier")
             return
         extract = FeatureExtractor(self.fid_classifier, next(model.parameters()).device)
-        real = take_pixels(test, count, seed)
+        real = take_pixels(test, count, seed, wished)
         others = take_pixels(train, count, seed) if train is not None and len(train) >= count else None
         found.metrics |= sample_quality(extract, samples[:count], others, real, seed)
         if components is not None:

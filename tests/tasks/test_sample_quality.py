@@ -16,6 +16,7 @@ from hubmodels.tasks._sample_quality import (
     FeatureExtractor,
     FeatureMoments,
     frechet_distance,
+    mean_with_interval,
     neighbour_rows,
     sample_images,
     sample_quality,
@@ -108,6 +109,19 @@ def test_precision_recall_density_and_coverage_are_the_counts_of_balls() -> None
     np.testing.assert_array_equal(rows["recall"], inside_fake.any(axis=1))
     np.testing.assert_allclose(rows["density"], inside_real.sum(axis=0) / k)
     np.testing.assert_array_equal(rows["coverage"], inside_real.any(axis=1))
+
+
+def test_a_share_has_wilsons_interval_and_a_mean_the_normal_one() -> None:
+    """Wilson's ends are the shares p for which (mean - p)^2 = 1.96^2 p (1 - p) / n."""
+    hits = np.arange(50) < 47
+    found = mean_with_interval(hits)
+    for end in (found.low, found.high):
+        assert (0.94 - end) ** 2 == pytest.approx(1.96**2 * end * (1 - end) / 50)
+    none = mean_with_interval(np.zeros(9, dtype=bool))
+    assert none.low == 0 < none.high < 0.4
+    values = RANDOM.normal(size=100)
+    found = mean_with_interval(values)
+    assert found.high - found.value == pytest.approx(1.96 * values.std() / 10)
 
 
 # ---------------------------------------------------------------- the protocol

@@ -209,8 +209,10 @@ class EmaCodebook(nn.Module):
         # All on the device: which vectors are dead is never read here.
         mean_use = uses.sum() / N
         dead = self.uses < self.threshold * mean_use
-        self.uses.copy_(torch.where(dead, mean_use, self.uses))
-        self.sums.copy_(torch.where(dead[:, None], fresh * mean_use, self.sums))
+        # A new vector counts little more than a dead one: it soon follows the codes near it, or is replaced again.
+        first_use = 2 * self.threshold * mean_use
+        self.uses.copy_(torch.where(dead, first_use, self.uses))
+        self.sums.copy_(torch.where(dead[:, None], fresh * first_use, self.sums))
         used = self.uses[:, None] > 1e-20  # without restarts there are vectors that no code ever came near
         self.codebook.copy_(torch.where(used, self.sums / self.uses[:, None], self.codebook))
 
