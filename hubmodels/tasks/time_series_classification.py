@@ -191,9 +191,9 @@ class TimeSeriesClassification(Task):
         try:
             if values is None or len(values) == 0:
                 raise ValueError("it is empty")
-            nested = isinstance(values[0], list | tuple | np.ndarray)
-            series = [values] if nested else [np.array([np.nan if value is None else value for value in values], float)]
-            (found,) = read_arrays([np.asarray(one) if not isinstance(one, list) else one for one in series], None)
+            if not isinstance(values[0], list | tuple | np.ndarray):  # one channel
+                values = [[value] for value in values]
+            (found,) = read_arrays([values], None)
         except (ValueError, TypeError) as error:
             reason = str(error).removeprefix("series 0 ").removeprefix("series 0: ")
             raise HubmodelsError(f"row {row}, column {column!r} holds no series: {reason}") from None
