@@ -168,16 +168,15 @@ class TextClassification(TextTask):
         return names + ([self.text_pair_column_name] if self.text_pair_column_name else [])
 
     def encode_inputs(self, rows: Any, row_numbers: list[int], processor: Any, config_values: dict[str, Any]) -> "Rows":
-        """The texts, from the columns that the recipe names or a usual one."""
+        """The texts, from the columns that the recipe names, or from one with a usual name."""
         pair = [self.text_pair_column_name] if self.text_pair_column_name else []
-        usual = [name for name in self.input_columns(processor) if name not in pair and name in rows.column_names]
-        for name in [self.text_column_name or (usual or [TEXT_NAMES[0]])[0], *pair]:
+        usual = [name for name in TEXT_NAMES if name in rows.column_names and name not in pair]
+        names = [self.text_column_name or (usual or TEXT_NAMES)[0], *pair]
+        for name in names:
             if name not in rows.column_names:
-                raise HubmodelsError(f"no column of text {name!r} among {', '.join(rows.column_names)}")
-        names = [self.text_column_name or usual[0], *pair]
-        return self._encode_texts(
-            [rows.column(name).to_pylist() for name in names], list(row_numbers), names, processor
-        )
+                raise HubmodelsError(f"there is no column of text {name!r} among {', '.join(rows.column_names)}")
+        columns = [rows.column(name).to_pylist() for name in names]
+        return self._encode_texts(columns, list(row_numbers), names, processor)
 
     def answers(self, outputs: Any, config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
         from ._classification import classification_answers

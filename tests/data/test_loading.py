@@ -133,3 +133,40 @@ def test_the_last_rows_are_carved_where_rows_follow_in_time(tmp_path):
     assert loaded.splits["test"]["x"][:] == [16, 17, 18, 19]
     assert loaded.splits["validation"]["x"][:] == [14, 15]
     assert loaded.splits["train"]["x"][:] == list(range(14))
+
+
+TEXT = "one two\n\nthree é\tfour\n  five\n\n\nsix"
+
+
+@pytest.mark.parametrize(
+    ("sample_by", "rows"),
+    [
+        (None, ["one two\n", "\n", "three é\tfour\n", "  five\n", "\n", "\n", "six"]),
+        ("line", ["one two", "", "three é\tfour", "  five", "", "", "six"]),
+        ("paragraph", ["one two", "three é\tfour\n  five", "\nsix"]),
+        ("document", [TEXT]),
+    ],
+)
+def test_rows_of_text_files_are_lines_with_their_breaks_or_as_asked(tmp_path, sample_by, rows):
+    for name in ("train", "validation", "test"):
+        (tmp_path / f"{name}.txt").write_text(TEXT, encoding="utf-8")
+    loaded = load_data(DataArguments(dataset=str(tmp_path), sample_by=sample_by))
+    assert {name: split["text"][:] for name, split in loaded.splits.items()} == dict.fromkeys(loaded.splits, rows)
+    streamed = load_data(DataArguments(dataset=str(tmp_path), sample_by=sample_by, streaming=True))
+    assert [row["text"] for row in streamed.splits["train"]] == rows
+
+
+def test_one_text_file_is_carved_from_its_end(tmp_path):
+    lines = [f"line {number}\n" for number in range(50)]
+    (tmp_path / "book.txt").write_text("".join(lines))
+    loaded = load_data(DataArguments(dataset=str(tmp_path / "book.txt"), carve="last"))
+    assert loaded.splits["test"]["text"][:] == lines[40:]
+    assert loaded.splits["validation"]["text"][:] == lines[36:40]
+    assert loaded.splits["train"]["text"][:] == lines[:36]
+
+
+def test_sample_by_is_for_text_files_and_leaves_others_alone(tmp_path):
+    (tmp_path / "rows.csv").write_text("x\n" + "\n".join(map(str, range(100))))
+    (tmp_path / "notes.md").write_text("no data")
+    for given in (tmp_path, tmp_path / "rows.csv"):
+        assert load_data(DataArguments(dataset=str(given), sample_by="document")).splits["train"].column_names == ["x"]
