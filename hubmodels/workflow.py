@@ -348,7 +348,8 @@ def make_batches(
     """The training batches: from encoded columns, or, streaming, encoded as the rows come."""
     seed, num_workers = arguments.seed, arguments.dataloader_num_workers
     if columns is not None:
-        return Batches(columns, seed=seed, num_workers=num_workers, in_lanes=arguments.carry_state)
+        in_lanes, max_shift = arguments.carry_state, task.window_shift()
+        return Batches(columns, seed=seed, num_workers=num_workers, in_lanes=in_lanes, max_shift=max_shift)
     if type(task).windows is not Task.windows or arguments.carry_state:
         raise HubmodelsError(f"{task.tag} cuts windows from all its training rows: leave out --streaming")
 

@@ -73,15 +73,19 @@ class Batches:
         seed: with the epoch it decides the order of rows.
         num_workers: 0 gathers each step when it is asked for; more keeps that many steps ready, gathered by a thread.
         in_lanes: each row of a step goes on where the same row of the step before ended, see `lane_order`.
+        max_shift: of windows, how many steps later they begin at most, drawn anew for each epoch; not in lanes.
     """
 
-    def __init__(self, columns: Any, *, seed: int, num_workers: int = 0, in_lanes: bool = False) -> None:
+    def __init__(
+        self, columns: Any, *, seed: int, num_workers: int = 0, in_lanes: bool = False, max_shift: int = 0
+    ) -> None:
         if len(columns) == 0:
             raise HubmodelsError("there are no rows to train on")
         self.columns = columns
         self.seed = seed
         self.num_workers = num_workers
         self.in_lanes = in_lanes
+        self.max_shift = 0 if in_lanes else max_shift
         self.num_rows: int | None = len(columns)
 
     def steps_per_epoch(self, rows_per_step: int) -> int:
@@ -101,6 +105,11 @@ class Batches:
             return lane_order(self.num_rows, rows_per_step, self.seed, epoch)
         return epoch_order(self.num_rows, self.seed, epoch)
 
+    def shift(self, epoch: int) -> int:
+        """How many steps later than their columns say the windows of an epoch begin."""
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, epoch, 1))
+        return int(torch.randint(self.max_shift + 1, (), generator=generator))
+
     def steps(
         self,
         epoch: int,
@@ -115,13 +124,14 @@ class Batches:
         """The steps of one epoch for one process, from `first_step` on, on `device`."""
         rows_per_step = batch_size * accumulation * num_processes
         order = self.order(epoch, rows_per_step)
+        options = {"shift": self.shift(epoch)} if self.max_shift else {}
         device = torch.device(device)
 
         def gather() -> Iterator[Step]:
             for begin in range(first_step * rows_per_step, len(order), rows_per_step):
                 rows = order[begin : begin + rows_per_step]
                 parts = split_step(len(rows), batch_size, accumulation, num_processes, process_index)
-                yield [(weight, to_device(self.columns.batch(rows[i:j]), device)) for i, j, weight in parts]
+                yield [(weight, to_device(self.columns.batch(rows[i:j], **options), device)) for i, j, weight in parts]
 
         return prefetch(gather(), self.num_workers)
 

@@ -80,9 +80,11 @@ class WindowedColumns:
     def names(self) -> list[str]:
         return self.columns.names
 
-    def batch(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The windows with these numbers (int64, shape (B,)): one new tensor (B, length, ...) a column."""
-        steps = (self.starts[rows, None] + self._steps).flatten()  # (B * length,)
+    def batch(self, rows: torch.Tensor, shift: int = 0) -> dict[str, torch.Tensor]:
+        """The windows with these numbers (int64, shape (B,)), each `shift` steps later, as far as the stream goes: one
+        new tensor (B, length, ...) a column."""
+        starts = (self.starts[rows] + shift).clamp(max=len(self.columns) - self.length)
+        steps = (starts[:, None] + self._steps).flatten()  # (B * length,)
         return {
             name: value.view(len(rows), self.length, *value.shape[1:])
             for name, value in self.columns.batch(steps).items()

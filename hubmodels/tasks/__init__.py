@@ -125,6 +125,11 @@ class Task:
         holds: (B, length, ...). None where each row stands for itself."""
         return None
 
+    def window_shift(self) -> int:
+        """How many steps later than `windows` says the training windows of an epoch may begin, at random: where their
+        borders mean nothing, the model shall not learn them. 0 leaves them where they are."""
+        return 0
+
     def transform(
         self, processor: Any, config_values: dict[str, Any], *, training: bool
     ) -> Callable[["Batch", "torch.Generator | None"], "Batch"]:

@@ -84,3 +84,6 @@ class PackedTextTask(TextTask):
                 f"give more text or a smaller --context_length"
             )
         return torch.arange(number) * self.context_length, self.context_length + self.overlap
+
+    def window_shift(self) -> int:
+        return self.context_length - 1

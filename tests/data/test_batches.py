@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hubmodels.data import Batches, StreamedBatches
+from hubmodels.data import Batches, Columns, StreamedBatches, WindowedColumns
 from hubmodels.data.batches import prefetch
 from hubmodels.recipe import HubmodelsError
 
@@ -191,3 +191,30 @@ def test_a_data_set_in_memory_can_be_streamed_too_and_then_its_length_is_known()
     stream = StreamedBatches(rows, lambda batch, numbers: {"row": np.array(batch["row"])}, seed=0)
     assert stream.num_rows == 10
     assert sorted(row for step in steps_of(stream, 0, batch_size=4) for row in rows_of(step)) == list(range(10))
+
+
+def windows_of(num_steps: int, length: int, stride: int) -> WindowedColumns:
+    stream = Columns(datasets.Dataset.from_dict({"step": list(range(num_steps))}))
+    return WindowedColumns(stream, torch.arange((num_steps - length) // stride + 1) * stride, length)
+
+
+def test_windows_begin_later_by_one_number_for_the_epoch_and_end_with_the_stream() -> None:
+    windows = windows_of(43, 6, 5)  # the last one begins at 35
+    batches = Batches(windows, seed=3, max_shift=4)
+    shifts = set()
+    for epoch in range(30):
+        parts = [batch["step"] for step in batches.steps(epoch, batch_size=3) for _, batch in step]
+        found = torch.cat(parts)
+        assert (found.diff(dim=1) == 1).all()
+        starts, shift = sorted(found[:, 0].tolist()), batches.shift(epoch)
+        assert starts == [min(5 * number + shift, 43 - 6) for number in range(8)]
+        again = [batch["step"] for step in batches.steps(epoch, 1, batch_size=3) for _, batch in step]
+        assert all(torch.equal(one, other) for one, other in zip(parts[1:], again, strict=True))
+        shifts.add(shift)
+    assert shifts == {0, 1, 2, 3, 4}
+
+
+def test_windows_in_lanes_stay_where_they_are() -> None:
+    batches = Batches(windows_of(40, 5, 5), seed=3, in_lanes=True, max_shift=4)
+    first = [batch["step"][:, 0] % 5 for step in batches.steps(0, batch_size=2) for _, batch in step]
+    assert all((place == 0).all() for place in first)
