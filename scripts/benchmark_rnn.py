@@ -85,15 +85,16 @@ def train_ours(tokens: torch.Tensor, bf16: bool) -> float:
 def gpt2_like(num_weights: int) -> GPT2LMHeadModel:
     """A GPT-2 of four layers, so wide that it has about as many weights."""
     options = {"vocab_size": MODEL["vocab_size"], "n_layer": 4, "n_head": 4, "n_positions": PROMPT + NEW_TOKENS}
+    options |= {"bos_token_id": None, "eos_token_id": None}
     models = [GPT2LMHeadModel(GPT2Config(n_embd=width, **options)) for width in range(120, 200, 4)]
     return min(models, key=lambda model: abs(model.num_parameters() - num_weights)).eval()
 
 
 def generate(model: PreTrainedModel, prompt: torch.Tensor, do_sample: bool) -> float:
     """Tokens a second of transformers' `generate`, one row."""
-    model.generation_config.update(bos_token_id=None, eos_token_id=None, pad_token_id=0)
+    options = {"do_sample": True, "top_k": 0} if do_sample else {"do_sample": False}
     started = time.perf_counter()
-    given = model.generate(prompt, max_new_tokens=NEW_TOKENS, do_sample=do_sample, top_k=0)
+    given = model.generate(prompt, max_new_tokens=NEW_TOKENS, **options)
     assert given.shape[1] == PROMPT + NEW_TOKENS, "a text ended early"
     return NEW_TOKENS / (time.perf_counter() - started)
 
@@ -121,12 +122,13 @@ def main() -> None:
         f"{torch.__version__}, Python {platform.python_version()}. Tokens a second.\n"
     )
     lines = [header, "| work | hubmodels | peer | ratio | goal |", "|---|---:|---:|---:|---:|"]
+    print("\n".join(lines), flush=True)
     for name, (goal, first, second) in works.items():
         found = [(first(), second()) for _ in range(arguments.rounds + 1)][1:]  # the first round warms up
         a, b = (statistics.median(values) for values in zip(*found, strict=True))
         ratio = statistics.median(x / y for x, y in found)
         lines.append(f"| {name} | {a:,.0f} | {b:,.0f} | {ratio:.2f} | {goal} |")
-    print("\n".join(lines))
+        print(lines[-1], flush=True)
     if arguments.output:
         arguments.output.write_text("# Speed of the recurrent family\n\n" + "\n".join(lines) + "\n")
 

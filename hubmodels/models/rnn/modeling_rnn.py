@@ -82,8 +82,13 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
         """
         config = self.config
-        outputs = self.rnn(input_ids, attention_mask, state, inputs_embeds, output_hidden_states, return_dict=True)
-        hidden = outputs.last_hidden_state  # (B, T, D)
+        # As a tuple: a ModelOutput takes a tenth of a token's time in `generate`.
+        outputs = self.rnn(input_ids, attention_mask, state, inputs_embeds, output_hidden_states, return_dict=False)
+        hidden, _, state, *rest = outputs  # (B, T, D)
+        if (
+            state.device.type == "mps"
+        ):  # there alone `generate` of transformers 5.23 asks whether it can take steps back
+            state.is_croppable = False
         hidden = hidden[:, -logits_to_keep:] if logits_to_keep else hidden
         hidden = drop_features(hidden, config.output_dropout_prob, self.training)
         logits = self.lm_head(self.projection(hidden))  # (B, T, V)
@@ -92,7 +97,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             if shift_labels is None:
                 shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
             loss = token_loss(logits, shift_labels)
-        output = RnnCausalLMOutput(loss=loss, logits=logits, state=outputs.state, hidden_states=outputs.hidden_states)
+        output = RnnCausalLMOutput(loss=loss, logits=logits, state=state, hidden_states=rest[0] if rest else None)
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     # Generation
