@@ -269,7 +269,7 @@ class RnnPreTrainedModel(PreTrainedModel):
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            init.normal_(module.weight, std=0.1)
+            init.normal_(module.weight, std=getattr(module, "initial_std", 0.1))
 
 
 @dataclass

@@ -100,6 +100,8 @@ class SegmentQueries(nn.Module):
         width = config.embedding_size // 2 if self.num_channels else config.embedding_size
         self.position = nn.Embedding(self.num_segments, width)
         self.channel = nn.Embedding(self.num_channels, width) if self.num_channels else None
+        for embedding in filter(None, (self.position, self.channel)):
+            embedding.initial_std = 1.0  # as SegRNN's; `_init_weights` reads it
         features = config.segment_length * config.num_time_features
         self.time = nn.Linear(features, config.embedding_size, bias=False) if features else None
 
