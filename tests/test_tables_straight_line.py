@@ -54,7 +54,7 @@ def test_evaluate_finds_the_stated_metrics_again(release, run_cli) -> None:
     for name in ("coverage", "quantile_loss"):
         assert found[name] == pytest.approx(stated[name], rel=1e-6)
         assert found[name]["low"] < found[name]["value"] < found[name]["high"]
-    assert 0.6 < found["coverage"]["value"] < 1  # 0.9 after more than these few steps
+    assert 0.3 < found["coverage"]["value"] < 1  # 0.9 after more than these 80 steps
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.parquet"])

@@ -202,6 +202,21 @@ def test_quantiles_are_fitted_by_the_pinball_loss() -> None:
     torch.testing.assert_close(outputs.loss, outputs.logits.square().mean() + pinball.mean())
 
 
+def test_trained_quantiles_are_those_of_the_noise() -> None:
+    torch.manual_seed(0)
+    config = MlpConfig(num_numeric_features=1, hidden_sizes=[8], num_labels=1, quantiles=[0.05, 0.5, 0.95])
+    model = MlpForTabularRegression(config)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    numbers, noise = torch.zeros(4000, 1), torch.randn(4000)
+    for _ in range(300):
+        optimizer.zero_grad()
+        model(numeric_features=numbers, labels=noise).loss.backward()
+        optimizer.step()
+    found = model(numeric_features=numbers[:1]).quantile_values[0, 0]
+    expected = noise.quantile(torch.tensor(config.quantiles))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.03)
+
+
 def test_a_reloaded_model_has_the_edges_and_targets_of_its_config(tmp_path) -> None:
     values = {**TABLE, "numeric_embedding": "piecewise_linear", "bin_edges": EDGES, "target_mean": [1.0, 2.0]}
     model = MlpForTabularRegression(MlpConfig(**values))
