@@ -41,7 +41,7 @@ def write_code(folder: Path, model: Any, processor: Any, head: str) -> list[str]
         reference = {auto_class: _reference(type(processor))}
         if auto_class == "AutoProcessor":
             # By the class name in this file AutoProcessor finds the registered class, and then in no other the code.
-            _change_json(folder / file_name, {"auto_map": reference})
+            _change_json(folder / file_name, {"auto_map": reference, **_parts_with_code(processor, folder / file_name)})
         else:
             mapping |= reference
             # transformers looks for a processor's class in the config only where the processor's own file names none.
@@ -113,6 +113,18 @@ def _processor_kind(processor: Any) -> tuple[str, str, str]:
     if isinstance(processor, transformers.PreTrainedTokenizerBase):
         return "AutoTokenizer", "tokenizer_config.json", "tokenizer_class"
     return "AutoImageProcessor", "preprocessor_config.json", "image_processor_type"
+
+
+def _parts_with_code(processor: Any, path: Path) -> dict[str, Any]:
+    """The entries of a processor's file for those of its parts that are ours (an image processor beside a tokenizer),
+    each with the `auto_map` by which it can be loaded alone."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    parts = {name: getattr(processor, name) for name in processor.get_attributes() if name in stored}
+    return {
+        name: {**stored[name], "auto_map": {_processor_kind(part)[0]: _reference(type(part))}}
+        for name, part in parts.items()
+        if _is_ours(type(part))
+    }
 
 
 def _change_json(path: Path, changes: dict[str, Any], remove: str | None = None) -> None:
