@@ -14,8 +14,15 @@ import torch
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
-from . import modeling_transformer as ours
 from .configuration_transformer import TransformerConfig
+from .modeling_transformer import (
+    TransformerForCausalLM,
+    TransformerForImageClassification,
+    TransformerForMaskedLM,
+    TransformerForSequenceClassification,
+    TransformerForTokenClassification,
+    TransformerModel,
+)
 
 # Pattern of a foreign module's name -> ours; {0} is the layer. A slash and a number: which part of ours it becomes.
 LLAMA_NAMES = {
@@ -59,7 +66,7 @@ BERT_NAMES = {
     r"bert\.encoder\.layer\.(\d+)\.output\.LayerNorm": "transformer.layers.{0}.mlp_norm",
     r"bert\.pooler\.dense": "classifier.pooler",
     r"cls\.predictions\.transform\.dense": "dense",
-    r"cls\.predictions\.transform\.LayerNorm": "norm",
+    r"cls\.predictions\.transform\.LayerNorm": "head_norm",
     r"cls\.predictions\.decoder": "lm_head",
     r"cls\.predictions": "",  # the decoder's bias, a second time
     r"classifier": "classifier",
@@ -201,9 +208,19 @@ def rename(model: PreTrainedModel, names: dict[str, str], skip: str = r"$^") -> 
     return {name: torch.cat([found[part] for part in sorted(found)]) for name, found in parts.items()}
 
 
+CLASSES = {
+    "Model": TransformerModel,
+    "ForCausalLM": TransformerForCausalLM,
+    "ForMaskedLM": TransformerForMaskedLM,
+    "ForSequenceClassification": TransformerForSequenceClassification,
+    "ForTokenClassification": TransformerForTokenClassification,
+    "ForImageClassification": TransformerForImageClassification,
+}
+
+
 def fill(head: str, config: TransformerConfig, weights: dict[str, Tensor]) -> PreTrainedModel:
     """A model with exactly these weights. Raises ValueError when they are not those that the config needs."""
-    model = getattr(ours, f"Transformer{head}")(config)
+    model = CLASSES[head](config)
     try:
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
