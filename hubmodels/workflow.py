@@ -143,7 +143,7 @@ def evaluate_release(
     loaded = load_data(opened.data_arguments)
     wanted = ("train", split) if baseline else (split,)
     rows = select_rows(task, {name: loaded.splits[name] for name in wanted})
-    columns = encode_splits(task, rows, processor, read_fields(opened.model, task.config_fields))
+    columns = encode_splits(task, rows, processor, values)
     return measure(opened.model, task, columns, processor, values, opened.arguments, baseline, split)[0]
 
 
