@@ -106,6 +106,17 @@ def build_parser() -> _Parser:
     add_json_flag(prediction)
     prediction.set_defaults(run=run_predict)
 
+    card = commands.add_parser(
+        "card",
+        help="write the card of a release folder anew",
+        description="Write README.md of a release folder anew from metrics.json and the present template. A section "
+        "of your own comes from a Markdown file, which becomes the release's notes.md.",
+        allow_abbrev=False,
+    )
+    card.add_argument("folder", help="a release folder")
+    add_flag(card, "notes", metavar="FILE", help="Markdown for a section Notes; an empty file removes it")
+    card.set_defaults(run=run_card)
+
     publication = commands.add_parser("publish", help="upload a release folder in one commit, read it back, verify it")
     publication.add_argument("folder", help="a release folder")
     add_flag(publication, "repo_id", required=True, metavar="ID", help="the repository on the Hub, namespace/name")
@@ -404,6 +415,21 @@ def run_predict(arguments: argparse.Namespace, rest: list[str]) -> None:
 
 
 # --- the Hub ---
+
+
+def run_card(arguments: argparse.Namespace, rest: list[str]) -> None:
+    start_logging()
+    from .recipe import HubmodelsError
+    from .workflow import refresh_card
+
+    notes = None
+    if arguments.notes is not None:
+        try:
+            notes = Path(arguments.notes).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise HubmodelsError(f"cannot read the notes {arguments.notes}: {error}") from None
+    refresh_card(arguments.folder, notes)
+    print(f"{arguments.folder}/README.md")
 
 
 def run_publish(arguments: argparse.Namespace, rest: list[str]) -> None:

@@ -16,7 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import tqdm
 from datasets import Dataset
 
-from . import auto
+from . import auto, publishing
 from .data import (
     Batches,
     Columns,
@@ -30,7 +30,6 @@ from .data import (
     stream_head,
 )
 from .evaluation import Results, answer, evaluate, evaluation_mode, predict, transformed_batches
-from .publishing import release
 from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, check_names, nearest, parse_section
 from .tasks import Examination, Plot, Task, get_task
 from .training import Run, train
@@ -107,7 +106,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     results, test_rows, plots = measure(model, task, columns, processor, values, arguments, baseline)
     folder = Path(arguments.output_dir) / "release"
     if PartialState().is_main_process:
-        release(
+        publishing.release(
             folder,
             model=model,
             processor=processor,
@@ -174,6 +173,12 @@ def open_release(model_name_or_path: str, overrides: dict[str, Any] | None = Non
     processor = task.load_processor(model_name_or_path)
     values = {name: getattr(model.config, name) for name in task.config_fields}
     return OpenedRelease(data_arguments, task, arguments, model, processor, values)
+
+
+def refresh_card(folder: str | os.PathLike, notes: str | None = None) -> None:
+    """Write the card of a release folder anew, with notes where they are given (see `publishing.refresh_card`)."""
+    _, task, _ = parse_recipe(read_recipe(os.fspath(folder)))
+    publishing.refresh_card(folder, task, notes)
 
 
 def find_processes() -> None:

@@ -2,7 +2,7 @@
 
 from .checks import check_release
 from .fetch import download, list_on_hub, verify
-from .folder import release
+from .folder import refresh_card, release
 from .golden import check_golden
 from .upload import Publication, publish
 from .verification import Verification, verify_folder
@@ -15,6 +15,7 @@ __all__ = [
     "download",
     "list_on_hub",
     "publish",
+    "refresh_card",
     "release",
     "verify",
     "verify_folder",

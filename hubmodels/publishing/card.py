@@ -25,6 +25,7 @@ FILE_PURPOSES = {
     "golden.safetensors": "a fixed input and this model's output for it, for verification",
     "metrics.json": "results, provenance and checksums",
     "recipe.yaml": "the recipe that gave these weights",
+    "notes.md": "the section Notes of this card",
     "preprocessor_config.json": "how raw inputs become tensors",
     "processor_config.json": "how raw inputs become tensors",
     "tokenizer.json": "vocabulary and rules of the tokenizer",
@@ -41,41 +42,26 @@ def template_path() -> Path:
 
 
 def render_card(
-    *,
-    name: str,
-    model_id: str,
-    license: str,
-    recipe: Recipe,
-    task: Any,
-    model_class: str,
-    num_parameters: int,
-    results: Mapping[str, Any],
-    data: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-    figures: Sequence[tuple[str, str]],
-    files: Sequence[str],
-    limits: Sequence[str],
+    metrics: Mapping[str, Any], *, recipe: Recipe, task: Any, files: Sequence[str], notes: str | None = None
 ) -> str:
     """The text of README.md.
 
     Args:
-        name: of the checkpoint, a title.
-        model_id: what a reader passes to `from_pretrained`.
-        license: of the weights, an identifier that the Hub knows.
+        metrics: what metrics.json holds: name (the title), model_id (what a reader passes to `from_pretrained`),
+            license (an identifier that the Hub knows), model_class, num_parameters, results (`Results.to_dict()`), data
+            and provenance (see `release`), figures (path within the folder, caption), limits (sentences).
         recipe, task: what was trained.
-        model_class: the model's class name.
-        num_parameters: its weights.
-        results: `Results.to_dict()`: metrics with value, low and high, baseline, difference, verdict, num_rows.
-        data: dataset, revision, fingerprint, license, carved, num_rows (see `release`).
-        provenance: command, seed, hardware, minutes, versions (see `release`).
-        figures: (path within the folder, caption).
         files: the names of the release's files.
-        limits: sentences that the task or the caller adds to the general ones.
+        notes: Markdown for a section of its own.
 
     Raises:
         HubmodelsError: the metadata are not valid.
+        KeyError: `metrics` lacks one of these.
     """
-    card_data = card_metadata(name, license, recipe, task, results, data)
+    name, model_id, model_class = metrics["name"], metrics["model_id"], metrics["model_class"]
+    num_parameters, figures = metrics["num_parameters"], metrics["figures"]
+    results, data, provenance = metrics["results"], metrics["data"], metrics["provenance"]
+    card_data = card_metadata(name, metrics["license"], recipe, task, results, data)
     values = {
         "title": name,
         "model_id": model_id,
@@ -87,12 +73,13 @@ def render_card(
         "data_rows": [(split, f"{count:,}") for split, count in (data.get("num_rows") or {}).items()],
         "evaluated_on": _evaluated_on(results, data),
         **_result_tables(results, task),
-        "figures": [{"path": path, "caption": caption, "alt": _alt(caption)} for path, caption in figures],
+        "figures": [{**figure, "alt": _alt(figure["caption"])} for figure in figures],
+        "notes": notes.strip() if notes else None,
         "training_sentence": _training_sentence(recipe, provenance),
         "recipe_yaml": recipe.to_yaml().strip(),
         "command": provenance.get("command"),
         "versions": ", ".join(f"{key} {value}" for key, value in (provenance.get("versions") or {}).items()),
-        "limits": [*_general_limits(results, data), *limits],
+        "limits": [*_general_limits(results, data), *metrics["limits"]],
         "files": [{"name": file, "what": purpose} for file in files if (purpose := _purpose(file))],
     }
     try:

@@ -5,6 +5,7 @@ config.json                architecture, class names and `auto_map`
 model.safetensors          weights
 preprocessor_config.json   or whatever files the processor writes
 recipe.yaml                the recipe that gave the weights
+notes.md                   what else was found out about the model, a section of the card; optional, written by a person
 metrics.json               results, provenance, checksums of the other files
 golden.safetensors         a fixed input and the output for it
 figures/*.png              plots
@@ -26,7 +27,16 @@ from ..recipe import HubmodelsError, Recipe
 from .card import dataset_name, eval_results_yaml, render_card
 from .code import foreign_code, installed_code, write_code
 from .golden import GOLDEN_FILE, reference_model, write_golden
-from .layout import METRICS_FILE, WEIGHTS_FILE, has_checksum, metrics_checksum, read_json, release_files
+from .layout import (
+    CARD_FILE,
+    METRICS_FILE,
+    NOTES_FILE,
+    WEIGHTS_FILE,
+    has_checksum,
+    metrics_checksum,
+    read_json,
+    release_files,
+)
 from .verification import verify_folder
 from .weights import quiet_transformers
 
@@ -93,36 +103,24 @@ def release(
             file_name, text = entry
             (temporary / file_name).parent.mkdir()
             (temporary / file_name).write_text(text, encoding="utf-8")
-        num_parameters = sum(parameter.numel() for parameter in model.parameters())
-        card = render_card(
-            name=name,
-            model_id=model_id or name,
-            license=license,
-            recipe=recipe,
-            task=task,
-            model_class=type(model).__name__,
-            num_parameters=num_parameters,
-            results=results,
-            data=data,
-            provenance=provenance,
-            figures=figures,
-            files=sorted([*release_files(temporary), METRICS_FILE]),
-            limits=limits,
-        )
-        (temporary / "README.md").write_text(card, encoding="utf-8")
         if data.get("dataset"):
             data["dataset"] = dataset_name(str(data["dataset"]))
         metrics = {
             "name": name,
             "model_id": model_id or name,
+            "license": license,
             "family": recipe.family,
             "task": recipe.task,
+            "model_class": type(model).__name__,
             "main_metric": task.main_metric,
-            "num_parameters": num_parameters,
+            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "results": dict(results),
             "data": data,
             "provenance": provenance,
+            "figures": [{"path": path, "caption": caption} for path, caption in figures],
+            "limits": list(limits),
         }
+        _write_card(temporary, metrics, recipe, task)
         metrics["checksums"] = {
             "algorithm": "sha256",
             "metrics": metrics_checksum(metrics),
@@ -131,6 +129,52 @@ def release(
         write_json(temporary / METRICS_FILE, metrics)
         verify_folder(temporary, f"the release {name}")
     return folder
+
+
+def _write_card(folder: Path, metrics: Mapping[str, Any], recipe: Recipe, task: Any) -> None:
+    """README.md from what metrics.json holds, the recipe and the notes."""
+    notes = folder / NOTES_FILE
+    card = render_card(
+        metrics,
+        recipe=recipe,
+        task=task,
+        files=sorted({*release_files(folder), CARD_FILE, METRICS_FILE}),
+        notes=notes.read_text(encoding="utf-8") if notes.is_file() else None,
+    )
+    with atomic_file(folder / CARD_FILE) as temporary:
+        temporary.write_text(card, encoding="utf-8")
+
+
+def refresh_card(folder: str | os.PathLike, task: Any, notes: str | None = None) -> None:
+    """Write a release's card anew from its metrics.json, with the present template.
+
+    Args:
+        folder: the release.
+        task: tag, metric_names and example() of its task, made by its recipe.
+        notes: Markdown of a section of its own, which becomes the release's notes.md; an empty one removes the notes;
+            None leaves them as they are.
+
+    Raises:
+        HubmodelsError: metrics.json is missing or lacks what a card says, as those of hubmodels before 0.1.0 did.
+    """
+    folder = Path(folder)
+    metrics = read_json(folder / METRICS_FILE)
+    recipe = Recipe.load(folder / "recipe.yaml")
+    if notes is not None and notes.strip():
+        with atomic_file(folder / NOTES_FILE) as temporary:
+            temporary.write_text(notes.strip() + "\n", encoding="utf-8")
+    elif notes is not None:
+        (folder / NOTES_FILE).unlink(missing_ok=True)
+    try:
+        _write_card(folder, metrics, recipe, task)
+    except KeyError as error:
+        raise HubmodelsError(f"{METRICS_FILE} of {folder} has no {error}: release the model again") from None
+    metrics["checksums"]["metrics"] = metrics_checksum(metrics)
+    listed = metrics["checksums"]["files"]
+    listed.pop(NOTES_FILE, None)
+    if (folder / NOTES_FILE).is_file():
+        listed[NOTES_FILE] = hash_file(folder / NOTES_FILE)
+    write_json(folder / METRICS_FILE, metrics)
 
 
 def refresh_code(folder: str | os.PathLike) -> list[str]:

@@ -12,6 +12,7 @@ from ..recipe import HubmodelsError
 from .golden import GOLDEN_FILE
 
 METRICS_FILE = "metrics.json"
+NOTES_FILE = "notes.md"
 CONFIG_FILE, WEIGHTS_FILE, RECIPE_FILE, CARD_FILE = "config.json", "model.safetensors", "recipe.yaml", "README.md"
 # Without a checksum: the card, which people edit on the Hub, and the file that holds the checksums.
 UNHASHED_FILES = (CARD_FILE, METRICS_FILE, ".gitattributes", ".gitignore", "LICENSE")

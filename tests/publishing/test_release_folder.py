@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from hubmodels import auto
+from hubmodels.cli import main
 from hubmodels.publishing import verify_folder
 from hubmodels.publishing.card import format_interval, format_number
 from hubmodels.publishing.golden import check_golden, read_golden, write_golden
@@ -138,6 +139,33 @@ def test_the_body_of_the_card_says_everything_that_a_reader_needs(made: Path) ->
         assert words in text
     assert "{" not in text.split("```")[0]  # no placeholder of the template is left
     assert "\n\n\n" not in text
+
+
+def test_a_card_is_written_anew_as_it_was_and_its_notes_are_a_section_that_stays(folder: Path, tmp_path: Path) -> None:
+    before = (folder / "README.md").read_text()
+    (folder / "README.md").write_text("spoilt")
+    assert main(["card", str(folder)]) == 0
+    assert (folder / "README.md").read_text() == before
+    (tmp_path / "notes").write_text("Five seeds gave 0.98 to 0.99.\n")
+    assert main(["card", str(folder), "--notes", str(tmp_path / "notes")]) == 0
+    assert "## Notes\n\nFive seeds gave 0.98 to 0.99.\n\n## Training" in (folder / "README.md").read_text()
+    verify_folder(folder)
+    assert main(["card", str(folder)]) == 0
+    assert "Five seeds" in (folder / "README.md").read_text()
+    (tmp_path / "notes").write_text("")
+    assert main(["card", str(folder), "--notes", str(tmp_path / "notes")]) == 0
+    assert (folder / "README.md").read_text() == before
+    verify_folder(folder)
+
+
+def test_a_card_without_its_numbers_is_not_written_anew(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["figures"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    before = (folder / "README.md").read_text()
+    assert main(["card", str(folder)]) == 2
+    assert "has no 'figures': release the model again" in capsys.readouterr().err
+    assert (folder / "README.md").read_text() == before
 
 
 def test_the_results_stand_in_an_eval_results_entry_too(made: Path) -> None:
