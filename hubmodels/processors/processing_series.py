@@ -57,6 +57,7 @@ class TimeSeriesProcessor(ProcessorMixin):
         mean, std: of each channel over the training rows; values become (value - mean) / std.
         max_length: classification: the longest series, in steps; None for any.
         too_long: what happens to a longer one: it is refused, or truncated to its first `max_length` steps.
+        series_column: classification: the column of whole series in tables of them.
         context_length, prediction_length: forecasting: steps that a forecast sees and steps ahead; None otherwise.
         targets: the channels that are forecast; all when None.
         time_column, id_column: names of the columns of times and of series' ids, where frames have them.
@@ -77,6 +78,7 @@ class TimeSeriesProcessor(ProcessorMixin):
         std: list[float] | None = None,
         max_length: int | None = None,
         too_long: str = "refuse",
+        series_column: str | None = None,
         context_length: int | None = None,
         prediction_length: int | None = None,
         targets: list[str] | None = None,
@@ -94,7 +96,7 @@ class TimeSeriesProcessor(ProcessorMixin):
     ) -> None:
         super().__init__(**kwargs)
         self.channels, self.mean, self.std = channels or [], mean or [], std or []
-        self.max_length, self.too_long = max_length, too_long
+        self.max_length, self.too_long, self.series_column = max_length, too_long, series_column
         self.context_length, self.prediction_length = context_length, prediction_length
         self.targets, self.time_column, self.id_column = targets, time_column, id_column
         self.frequency, self.calendar = frequency, calendar or []

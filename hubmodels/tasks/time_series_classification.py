@@ -157,7 +157,7 @@ class TimeSeriesClassification(Task):
         (column, _) = train.features
         series = [self.read(values, row, column) for row, values in enumerate(train[column])]
         try:
-            processor = TimeSeriesProcessor.fit(series, too_long=self.longer_series)
+            processor = TimeSeriesProcessor.fit(series, too_long=self.longer_series, series_column=column)
         except ValueError as error:
             raise HubmodelsError(f"the series cannot be used: {error}") from None
         processor.max_length = max(map(len, series))
@@ -250,20 +250,16 @@ class TimeSeriesClassification(Task):
             observed[place, : lengths[place]] = encoded["past_observed_mask"][0]
         return {"values": values, "observed": observed, "length": lengths}
 
+    def input_columns(self, processor: Any) -> list[str]:
+        return [self.series_column_name or processor.series_column]
+
     def encode_inputs(self, rows: Any, row_numbers: list[int], processor: Any, config_values: dict[str, Any]) -> "Rows":
         """The series of a file's column of lists (JSON lines or Parquet)."""
-        import pyarrow
-
-        name = self.series_column_name
-        if name is None:
-            found = [field.name for field in rows.schema if pyarrow.types.is_nested(field.type)]
-            named = [column for column in found if column.lower() in SERIES_NAMES]
-            found = found if len(found) == 1 else named
-            name = found[0] if len(found) == 1 else None
-        if name is None or name not in rows.column_names:
+        name = self.input_columns(processor)[0]
+        if name not in rows.column_names:
             raise HubmodelsError(
-                f"no column of whole series{f' {name!r}' if name else ''} among {', '.join(rows.column_names)}: give "
-                f"JSON lines or Parquet with lists (steps x channels)"
+                f"no column of whole series {name!r} among {', '.join(rows.column_names)}: give JSON lines or Parquet "
+                f"with lists (steps x channels) in such a column"
             )
         return self.encode_series(rows.column(name).to_pylist(), list(row_numbers), name, processor)
 

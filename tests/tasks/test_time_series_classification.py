@@ -174,7 +174,7 @@ def test_rows_to_predict_are_the_series_of_a_file() -> None:
     )
     for name, array in inputs.items():
         np.testing.assert_array_equal(array, columns.tensor(name))
-    with pytest.raises(HubmodelsError, match="no column of whole series among n"):
+    with pytest.raises(HubmodelsError, match="no column of whole series 'series' among n"):
         task.encode_inputs(pyarrow.table({"n": [1]}), [0], processor, values)
 
 
