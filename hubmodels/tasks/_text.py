@@ -179,8 +179,12 @@ def load_tokenizer(path: str, **kwargs: Any) -> Any:
 def tokenizer_key(tokenizer: Any) -> str:
     """A hash of everything that decides how a tokenizer splits a text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    content = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    parts = [content, type(tokenizer).__name__, repr(sorted(tokenizer.special_tokens_map.items())), repr(tokenizer)]
+    content = tokenizer.get_vocab()
+    if backend is not None:  # cutting and padding are set by each call; the folder that it came from means nothing
+        content = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
+    settings = {"length": tokenizer.model_max_length, "sides": [tokenizer.padding_side, tokenizer.truncation_side]}
+    parts = [json.dumps(content, sort_keys=True), type(tokenizer).__name__, json.dumps(settings)]
+    parts.append(repr(sorted(tokenizer.special_tokens_map.items())))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The zero-shot task: columns, pairs as tensors, augmentation, ranks by hand, baseline, figures, and a whole training."""
+"""The zero-shot task: columns, pairs as tensors, augmentation, ranks by hand, baseline, figures, a whole training."""
 
 from types import SimpleNamespace
 

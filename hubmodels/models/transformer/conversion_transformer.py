@@ -85,6 +85,14 @@ VIT_NAMES = {
     r"vit\.layernorm": "transformer.norm",
     r"classifier": "classifier.output",
 }
+HEADS = {
+    "Model": TransformerModel,
+    "ForCausalLM": TransformerForCausalLM,
+    "ForMaskedLM": TransformerForMaskedLM,
+    "ForSequenceClassification": TransformerForSequenceClassification,
+    "ForTokenClassification": TransformerForTokenClassification,
+    "ForImageClassification": TransformerForImageClassification,
+}
 PLAIN = {
     "normalization": "layer_norm",
     "gated_mlp": False,
@@ -208,19 +216,9 @@ def rename(model: PreTrainedModel, names: dict[str, str], skip: str = r"$^") -> 
     return {name: torch.cat([found[part] for part in sorted(found)]) for name, found in parts.items()}
 
 
-CLASSES = {
-    "Model": TransformerModel,
-    "ForCausalLM": TransformerForCausalLM,
-    "ForMaskedLM": TransformerForMaskedLM,
-    "ForSequenceClassification": TransformerForSequenceClassification,
-    "ForTokenClassification": TransformerForTokenClassification,
-    "ForImageClassification": TransformerForImageClassification,
-}
-
-
 def fill(head: str, config: TransformerConfig, weights: dict[str, Tensor]) -> PreTrainedModel:
     """A model with exactly these weights. Raises ValueError when they are not those that the config needs."""
-    model = CLASSES[head](config)
+    model = HEADS[head](config)
     try:
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
