@@ -37,6 +37,7 @@ class TimeSeriesClassification(Task):
     config_fields: ClassVar[tuple[str, ...]] = ("num_input_channels", "id2label", "label2id")
     main_metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
+    shares: ClassVar[tuple[str, ...]] = ("accuracy",)
     metric_names: ClassVar[dict[str, str]] = {
         "accuracy": "accuracy",
         "macro_f1": "macro F1",
