@@ -209,6 +209,9 @@ def register_pipelines(module: Any) -> None:
     for path in sorted(FOLDER.glob("pipelines/[!_]*.py")):
         found = importlib.import_module(f".pipelines.{path.stem}", __package__)
         for task, (cls, suffix) in found.PIPELINES.items():
+            # A task that transformers took out, or has in a form that cannot do our models, is ours now.
+            getattr(module, "REMOVED_TASKS", {}).pop(task, None)
+            module.PIPELINE_REGISTRY.supported_tasks.pop(task, None)
             module.PIPELINE_REGISTRY.register_pipeline(task, pipeline_class=cls, pt_model=auto_class(suffix))
 
 

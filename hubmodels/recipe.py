@@ -93,7 +93,7 @@ class TrainingArguments:
     adam_beta2: float = option(0.999, "AdamW: decay of the gradient's square, in [0, 1)")
     adam_epsilon: float = option(1e-8, "AdamW: added to the denominator, > 0")
     momentum: float = option(0.9, "SGD: momentum, in [0, 1)")
-    lr_scheduler_type: str = option("cosine", "a schedule of transformers.get_scheduler")
+    lr_scheduler_type: str = option("cosine", "a schedule of transformers.get_scheduler, or coslog4")
     lr_scheduler_kwargs: dict | None = option(None, "further arguments of that schedule")
     warmup_steps: float = option(0, "optimizer steps of linear warm-up; below 1 a share of all steps")
     max_grad_norm: float = option(1.0, "clip the gradient's 2-norm to this, 0 for no clipping")

@@ -65,7 +65,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     find_processes()
     data_arguments, task, arguments = parse_recipe(recipe)
     loaded = load_data(data_arguments)
-    rows = {name: task.select(split) for name, split in loaded.splits.items()}
+    rows = select_rows(task, loaded.splits)
     checkpoint = recipe.model_name_or_path
     fitted = stream_head(rows["train"]) if data_arguments.streaming else rows["train"]
     processor = task.load_processor(checkpoint) if checkpoint else fit_processor(task, fitted)
@@ -77,6 +77,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
         model = auto.load_model(checkpoint, recipe.family, task.head, values | recipe.model)
     else:
         model = auto.build_model(recipe.family, task.head, values | recipe.model)
+    values |= read_fields(model, task.model_fields)
     transform = task.transform(processor, values, training=False)
 
     def validate(model: torch.nn.Module) -> dict[str, float]:
@@ -141,7 +142,7 @@ def evaluate_release(
     task, processor, values = opened.task, opened.processor, opened.values
     loaded = load_data(opened.data_arguments)
     wanted = ("train", split) if baseline else (split,)
-    rows = {name: task.select(loaded.splits[name]) for name in wanted}
+    rows = select_rows(task, {name: loaded.splits[name] for name in wanted})
     columns = encode_splits(task, rows, processor, values)
     return measure(opened.model, task, columns, processor, values, opened.arguments, baseline, split)[0]
 
@@ -155,7 +156,7 @@ class OpenedRelease:
     arguments: TrainingArguments
     model: Any
     processor: Any
-    values: dict[str, Any]  # of the task's config fields
+    values: dict[str, Any]  # of the config fields that the task knows
 
 
 def open_release(model_name_or_path: str, overrides: dict[str, Any] | None = None) -> OpenedRelease:
@@ -171,7 +172,7 @@ def open_release(model_name_or_path: str, overrides: dict[str, Any] | None = Non
     data_arguments, task, arguments = parse_recipe(recipe)
     model = auto.load_model(model_name_or_path, recipe.family, task.head)
     processor = task.load_processor(model_name_or_path)
-    values = {name: getattr(model.config, name) for name in task.config_fields}
+    values = read_fields(model, task.config_fields + task.model_fields)
     return OpenedRelease(data_arguments, task, arguments, model, processor, values)
 
 
@@ -289,6 +290,18 @@ def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments
     return data_arguments, task, arguments
 
 
+def select_rows(task: Task, splits: dict[str, Any]) -> dict[str, Any]:
+    """The rows and columns of each split that the task reads; the training and validation splits without rows that the
+    model shall not learn from."""
+    rows = {name: task.select(split) for name, split in splits.items()}
+    return rows | {name: task.training_rows(rows[name]) for name in ("train", "validation") if name in rows}
+
+
+def read_fields(model: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Fields of a model's config; None where it has no such field."""
+    return {name: getattr(model.config, name, None) for name in names}
+
+
 def fit_processor(task: Task, train: Any) -> Any:
     """The task's processor for these training rows, kept beside the data set's cache: a second start reads no row."""
     from datasets.fingerprint import Hasher
@@ -311,6 +324,8 @@ def fit_processor(task: Task, train: Any) -> Any:
 def encode_splits(task: Task, rows: dict[str, Dataset], processor: Any, values: dict[str, Any]) -> dict[str, Columns]:
     """The encoded columns of each split; encoded by the main process, mapped by the others."""
     columns = {}
+    # What the model's section says changes no row's encoding: one cache for training and evaluation.
+    values = {name: value for name, value in values.items() if name not in task.model_fields}
     for name, split in rows.items():
         with PartialState().main_process_first():
             columns[name] = encode_dataset(

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python scripts/benchmark_transformer.py [--rounds 9] [--device cpu] [--dtype float32]
 
 Both are timed in turn, so that load falls on both alike, and the medians are compared: of the process's CPU time on a
-CPU, which other processes lengthen little, and of wall-clock time on a GPU. A training step is a forward and a backward
-pass.
+CPU, which another process does not lengthen, and of wall-clock time on a GPU. A training step is a forward and a
+backward pass.
 """
 
 import argparse
@@ -17,26 +17,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, ViTConfig, ViTForImageCl
 
 from hubmodels.models.transformer.conversion_transformer import convert_llama, convert_vit
 
-LLAMA = {
-    "vocab_size": 65,
-    "hidden_size": 128,
-    "intermediate_size": 352,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 512,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
-VIT = {
-    "hidden_size": 96,
-    "intermediate_size": 384,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 4,
-    "image_size": 28,
-    "patch_size": 4,
-    "num_channels": 1,
-    "num_labels": 10,
-}
+LLAMA = {"vocab_size": 65, "hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4,
+         "num_attention_heads": 4, "max_position_embeddings": 512,
+         "bos_token_id": None, "eos_token_id": None}  # fmt: skip
+VIT = {"hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 4,
+       "image_size": 28, "patch_size": 4, "num_channels": 1, "num_labels": 10}  # fmt: skip
 
 
 def compare(name: str, unit: str, count: int, theirs: Callable, ours: Callable, arguments: argparse.Namespace) -> None:

@@ -52,7 +52,7 @@ def test_every_family_folder_is_complete() -> None:
 
 
 def test_an_unknown_family_is_refused_with_the_nearest() -> None:
-    with pytest.raises(HubmodelsError, match=r"unknown family 'cnnn', did you mean 'cnn'\?; the families are cnn, mlp"):
+    with pytest.raises(HubmodelsError, match=r"unknown family 'cnnn', did you mean 'cnn'\?; the families are .*cnn"):
         auto.build_model("cnnn", HEAD, {})
 
 

@@ -19,7 +19,7 @@ def release(run_cli, tmp_path_factory):
     """A small ensemble trained on scikit-learn's diabetes by the command line."""
     folder = tmp_path_factory.mktemp("runs") / "diabetes"
     words = "train --family mlp --task tabular-regression --dataset sklearn:diabetes --hidden_sizes 32 --num_ensemble 4"
-    options = "--num_train_epochs 8 --per_device_train_batch_size 32 --no_baseline --quantiles 0.1 0.9"
+    options = "--num_train_epochs 8 --per_device_train_batch_size 32 --no_baseline --quantiles 0.05 0.5 0.95"
     code, _, err = run_cli(*words.split(), *options.split(), "--output_dir", folder)
     assert code == 0, err
     return folder / "release"
@@ -49,7 +49,12 @@ def test_evaluate_finds_the_stated_metrics_again(release, run_cli) -> None:
     assert code == 0, err
     stated = json.loads((release / "metrics.json").read_text())["results"]["metrics"]
     assert json.loads(out)["metrics"]["rmse"] == pytest.approx(stated["rmse"], rel=1e-6)
-    assert json.loads(out)["metrics"]["r2"]["value"] > 0.2  # the mean has 0
+    found = json.loads(out)["metrics"]
+    assert found["r2"]["value"] > 0.2  # the mean has 0
+    for name in ("coverage", "quantile_loss"):
+        assert found[name] == pytest.approx(stated[name], rel=1e-6)
+        assert found[name]["low"] < found[name]["value"] < found[name]["high"]
+    assert 0.3 < found["coverage"]["value"] < 1  # 0.9 after more than these 80 steps
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.parquet"])

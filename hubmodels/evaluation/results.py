@@ -2,11 +2,14 @@
 
 Intervals are percentile intervals of the bootstrap over the test rows (Efron and Tibshirani 1993, chapter 13); the
 difference is bootstrapped in pairs: both methods are measured on the same resampled rows. They speak of the choice of
-test rows, not of the choice of seed or training rows.
+test rows, not of the choice of seed or training rows. Rows that overlap (windows of one series) are drawn as stretches
+of neighbours (the circular block bootstrap of Politis and Romano 1992): alone they would pretend to be independent.
+Where no resample changes a share of the rows, as one without a mistake, the bootstrap knows nothing, and the interval
+is Wilson's (1927, JASA 22:209).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +17,7 @@ import numpy as np
 
 Rows = dict[str, np.ndarray]
 LEVEL = 0.95
+QUANTILE = 1.959964  # of the normal distribution at (1 + LEVEL) / 2
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Results:
     baseline_metrics: dict[str, Estimate] | None = None
     other_baselines: list[dict[str, Any]] = field(default_factory=list)  # name, seconds, metrics -> estimate
     difference: Estimate | None = None  # network minus baseline, of the main metric
+    resample_block: int = 1  # neighbouring rows that the bootstrap drew together
     verdict: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,6 +67,8 @@ class Results:
             "metric_names": self.metric_names,
             "per_class": {name: _plain(estimates) for name, estimates in self.per_class.items()},
         }
+        if self.resample_block > 1:
+            result["resample_block"] = self.resample_block
         if self.baseline_metrics is not None:
             result["baseline"] = {
                 "name": self.baseline_name,
@@ -95,6 +102,8 @@ class Results:
             if len(self.per_class) > max_classes:
                 text += f"\n... and {len(self.per_class) - max_classes} more classes"
         text += f"\n\n{self.num_rows:,} rows; in brackets the 95 % bootstrap interval"
+        if self.resample_block > 1:
+            text += f" (of stretches of {self.resample_block} rows)"
         if self.baseline_name:
             text += f"; baseline: {self.baseline_name}"
         for other in self.other_baselines:
@@ -116,7 +125,8 @@ def evaluate(
 
     Args:
         rows: what `predict` gave.
-        task: gives `metrics`, `class_metrics`, `class_names`, `main_metric`, `greater_is_better`, `metric_names`.
+        task: gives `metrics`, `class_metrics`, `class_names`, `resample_block`, `main_metric`, `greater_is_better`,
+            `metric_names`, and `shares`, the metrics that are a share of the rows.
         config_values: the model's, for the task.
         baseline: `name`, `seconds` and `rows` of a classical method on the same rows in the same order; None for none.
         examination: `metrics` and `baseline_metrics` that were measured of the model as a whole, each with value, low
@@ -139,21 +149,32 @@ def evaluate(
 
     names = list(task.metrics(rows, config_values))
     class_metrics = list(task.class_metrics(rows, config_values)) if classes else []
-    estimates, samples = _bootstrap(measure, rows, num_resamples, seed)
+    block = min(task.resample_block(config_values), num_rows)
+
+    def resample(some: Rows) -> tuple[dict[str, Estimate], list[Estimate], np.ndarray]:
+        """The estimates of the rows' metrics and of their classes', and the values on the resamples."""
+        # The same seed draws the same rows of a network and of its baselines, which makes the pairs. A baseline can
+        # lack some of the metrics: it has no quantiles, for example.
+        present = list(task.metrics(some, config_values))
+        shares = [place for place, name in enumerate(present) if name in task.shares]
+        found, values = _bootstrap(measure, some, num_resamples, seed, block, shares)
+        return dict(zip(present, found, strict=False)), found[len(present) :], values
+
+    metrics, class_estimates, samples = resample(rows)
     per_class = {
         label: {
-            metric: estimates[len(names) + position * len(classes) + index]
-            for position, metric in enumerate(class_metrics)
+            metric: class_estimates[position * len(classes) + index] for position, metric in enumerate(class_metrics)
         }
         for index, label in enumerate(classes)
     }
     results = Results(
         num_rows=num_rows,
-        metrics=dict(zip(names, estimates, strict=False)),
+        metrics=metrics,
         per_class=per_class,
         main_metric=task.main_metric,
         greater_is_better=task.greater_is_better,
         metric_names=dict(task.metric_names),
+        resample_block=block,
     )
     if examination is not None:
         results.metrics |= _examined(examination.metrics)
@@ -162,40 +183,70 @@ def evaluate(
     if len(next(iter(baseline.rows.values()))) != num_rows:
         raise ValueError(f"the baseline has {len(next(iter(baseline.rows.values())))} rows, the network {num_rows}")
     main = names.index(task.main_metric)
-    # The same seed draws the same rows, which makes the pairs.
-    baseline_estimates, baseline_samples = _bootstrap(measure, baseline.rows, num_resamples, seed)
+    results.baseline_metrics, _, baseline_samples = resample(baseline.rows)
+    baseline_main = list(results.baseline_metrics).index(task.main_metric)
     results.baseline_name = baseline.name
     results.baseline_seconds = baseline.seconds
-    results.baseline_metrics = dict(zip(names, baseline_estimates, strict=False))
     if examination is not None:
         results.baseline_metrics |= _examined(examination.baseline_metrics)
     for other in getattr(baseline, "others", []):
-        other_estimates, _ = _bootstrap(measure, other.rows, num_resamples, seed)
-        results.other_baselines.append(
-            {
-                "name": other.name,
-                "seconds": round(other.seconds, 1),
-                "metrics": dict(zip(names, other_estimates, strict=False)),
-            }
-        )
+        metrics, _, _ = resample(other.rows)
+        results.other_baselines.append({"name": other.name, "seconds": round(other.seconds, 1), "metrics": metrics})
     value = _difference(results.metrics[task.main_metric].value, results.baseline_metrics[task.main_metric].value)
-    results.difference = _estimate(value, samples[:, main] - baseline_samples[:, main])
+    results.difference = _estimate(value, samples[:, main] - baseline_samples[:, baseline_main])
     results.verdict = _verdict(results)
     return results
 
 
+class _Drawn(Mapping):
+    """Some of the rows, each column gathered only when it is asked for: metrics need few of those that figures do."""
+
+    def __init__(self, rows: Rows, drawn: np.ndarray) -> None:
+        self.rows, self.drawn = rows, drawn
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.rows[name][self.drawn]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
 def _bootstrap(
-    measure: Callable[[Rows], np.ndarray], rows: Rows, num_resamples: int, seed: int
+    measure: Callable[[Rows], np.ndarray], rows: Rows, num_resamples: int, seed: int, block: int, shares: list[int]
 ) -> tuple[list[Estimate], np.ndarray]:
-    """The estimate of each number that `measure` gives, and its values on the resamples, (num_resamples, numbers)."""
+    """The estimate of each number that `measure` gives, and its values on the resamples, (num_resamples, numbers). The
+    numbers at the places `shares` are shares of the rows."""
     values = measure(rows)
     num_rows = len(next(iter(rows.values())))
     generator = np.random.default_rng(seed)
     samples = np.empty((num_resamples, len(values)))
     for index in range(num_resamples):
-        drawn = generator.integers(0, num_rows, num_rows)
-        samples[index] = measure({name: column[drawn] for name, column in rows.items()})
-    return [_estimate(value, samples[:, index]) for index, value in enumerate(values)], samples
+        if block == 1:
+            drawn = generator.integers(0, num_rows, num_rows)
+        else:  # stretches, the last one cut, that go on at the first row behind the last
+            firsts = generator.integers(0, num_rows, -(-num_rows // block))
+            drawn = ((firsts[:, None] + np.arange(block)).ravel()[:num_rows]) % num_rows
+        samples[index] = measure(_Drawn(rows, drawn))
+    estimates = [_estimate(value, samples[:, index]) for index, value in enumerate(values)]
+    for place in shares:
+        found = estimates[place]
+        if found.value is not None and found.low == found.high == found.value:
+            estimates[place] = Estimate(found.value, *wilson_interval(found.value, num_rows))
+    return estimates, samples
+
+
+def wilson_interval(share: float, num_rows: int) -> tuple[float, float]:
+    """The 95 % interval of a share of so many rows, which has a width at 0 and 1 too (Wilson 1927)."""
+    square = QUANTILE**2 / num_rows
+    middle = share + square / 2
+    half = QUANTILE * math.sqrt(share * (1 - share) / num_rows + square / (4 * num_rows))
+    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
 
 
 def _estimate(value: float | None, samples: np.ndarray) -> Estimate:

@@ -6,14 +6,14 @@ of a CSV, JSON-lines or Parquet file. All rows go through the processor at once 
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers.pipelines.base import Pipeline
 
+from ._files import read_file
+
 DEFAULT_BATCH_SIZE = 2_048  # larger ones leave the processor's caches: 8,192 rows are half as fast
-READERS = {".csv": "read_csv", ".tsv": "read_table", ".parquet": "read_parquet", ".jsonl": "read_json"}
 
 
 class TabularPipeline(Pipeline):
@@ -54,7 +54,8 @@ class TabularPipeline(Pipeline):
 
 class TabularClassificationPipeline(TabularPipeline):
     """Of each row `label`, its `score` (probability), all `probabilities` and, of an ensemble, the `uncertainty`: the
-    standard deviation of the score over the members."""
+    standard deviation of the score over the members. A multi-label model's rows also have `labels`, all of a
+    probability of at least 1/2; `label` is the likeliest one."""
 
     def postprocess(self, outputs: Any) -> list[dict[str, Any]]:
         names = list(self.model.config.id2label.values())
@@ -66,6 +67,9 @@ class TabularClassificationPipeline(TabularPipeline):
             {"label": names[place], "score": score, "probabilities": dict(zip(names, row, strict=True))}
             for place, score, row in zip(classes.tolist(), scores.tolist(), probabilities.tolist(), strict=True)
         ]
+        if multi:
+            for answer in answers:
+                answer["labels"] = [name for name, value in answer["probabilities"].items() if value >= 0.5]
         if outputs.get("spread") is not None:
             spread = outputs["spread"].float().gather(1, classes[:, None])[:, 0]
             for answer, value in zip(answers, spread.tolist(), strict=True):
@@ -96,18 +100,6 @@ class TabularRegressionPipeline(TabularPipeline):
 
 def is_column(values: Any) -> bool:
     return hasattr(values, "__len__") and not isinstance(values, str | bytes) and getattr(values, "ndim", 1) > 0
-
-
-def read_file(path: str | os.PathLike) -> Any:
-    """A table's file as a DataFrame. Raises ValueError when there is none or its kind is unknown."""
-    import pandas
-
-    suffix = Path(path).suffix.lower()
-    if suffix not in READERS:
-        raise ValueError(f"cannot read {os.fspath(path)}: the kinds of files are {', '.join(READERS)}")
-    if not Path(path).is_file():
-        raise ValueError(f"there is no file {os.fspath(path)}")
-    return getattr(pandas, READERS[suffix])(path, **({"lines": True} if suffix == ".jsonl" else {}))
 
 
 PIPELINES = {

@@ -14,7 +14,7 @@ import datetime
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -209,19 +209,15 @@ class TabularProcessor(ProcessorMixin):
         """The codes (B,) of a category's values; of unknown ones the code of the rare where there is one, else 0."""
         lookup = self._lookups[column["name"]]
         unknown = len(column["values"]) + 1 if column["has_rare"] else 0
-        known: dict[Any, int] = {}
-        codes = np.empty(len(values), dtype=np.int64)
+        listed = values.tolist()
         try:
-            for row, value in enumerate(values.tolist()):
-                code = known.get(value)
-                if code is None:  # once for each value
-                    known[value] = code = lookup.get(_text(value), unknown)
-                codes[row] = code
+            known = {value: lookup.get(_text(value), unknown) for value in set(listed)}
         except TypeError:
+            row = next((row for row, value in enumerate(listed) if not isinstance(value, Hashable)), 0)
             raise ValueError(
-                f"column {column['name']!r} must hold one value a row, row {row} holds {values[row]!r}"
+                f"column {column['name']!r} must hold one value a row, row {row} holds {listed[row]!r}"
             ) from None
-        return codes
+        return np.fromiter(map(known.__getitem__, listed), dtype=np.int64, count=len(listed))
 
     def numeric_grid(self, index: int, num_points: int) -> tuple[np.ndarray, np.ndarray]:
         """Values of a numeric feature at even quantiles of the training rows, ascending: (values in the column's unit,
@@ -507,8 +503,11 @@ def _array(values: Any) -> np.ndarray:
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "fiubM":
         return values
     result = np.empty(len(values), dtype=object)
-    result[:] = [value.item() if isinstance(value, np.generic | torch.Tensor) else value for value in values]
+    result[:] = values if isinstance(values, np.ndarray) else list(values)
     kinds = set(map(type, result))
+    if any(issubclass(kind, np.generic | torch.Tensor) for kind in kinds):
+        result[:] = [value.item() if isinstance(value, np.generic | torch.Tensor) else value for value in values]
+        kinds = set(map(type, result))
     if kinds <= {int, float} and kinds:
         return result.astype(np.float64)
     return result.astype(bool) if kinds == {bool} else result

@@ -243,8 +243,10 @@ def _result_tables(results: Mapping[str, Any], task: Any) -> dict[str, Any]:
         [_cell(label), *(_class_value(entries.get(column)) for column in columns)]
         for label, entries in per_class.items()
     ]
+    block = results.get("resample_block", 1)
     return {
         "metric_rows": rows,
+        "blocks": f", which overlap and were drawn as stretches of {block} neighbours" if block > 1 else "",
         "baseline_name": baseline.get("name"),
         "difference": sentence,
         "others": f"Other baselines, {label}: {'; '.join(others)}." if others else None,

@@ -8,6 +8,7 @@ when there is nothing new.
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -108,12 +109,14 @@ def publish(
         raise HubmodelsError(
             "a tag and a pull request were both asked for: tag the commit after the request was merged"
         )
-    if refresh_code and not dry_run:
-        refresh_code_files(folder)
-    check_release(folder, max_bytes)
-    message, description = describe_commit(folder)
-    message = commit_message or message
     with tempfile.TemporaryDirectory(prefix="hubmodels-publish-") as temporary:
+        if refresh_code and dry_run:  # what would be sent is said of a refreshed copy
+            folder = Path(shutil.copytree(folder, Path(temporary, "refreshed", folder.resolve().name)))
+        if refresh_code:
+            refresh_code_files(folder)
+        check_release(folder, max_bytes)
+        message, description = describe_commit(folder)
+        message = commit_message or message
         files = {name: folder / name for name in release_files(folder)}
         files[CARD_FILE] = addressed_card(folder, repo_id, Path(temporary))
         if not dry_run:

@@ -61,13 +61,19 @@ class Examination:
 
 @dataclass(kw_only=True)
 class Task:
-    """The contract of a task. In the order in which the straight line calls it."""
+    """The contract of a task. In the order in which the straight line calls it.
+
+    `config_values` holds the `config_fields` and, from `transform` on, when there is a model, its `model_fields`:
+    fields or properties of the config that the recipe decides (noise, size of the latents), None where the
+    model has no such field."""
 
     tag: ClassVar[str]  # the Hub's pipeline tag: "image-classification"
     head: ClassVar[str]  # suffix of the model classes: "ForImageClassification"
     config_fields: ClassVar[tuple[str, ...]]  # config fields that the data decide: ("num_channels", "id2label", ...)
+    model_fields: ClassVar[tuple[str, ...]] = ()  # config fields that the recipe decides and the task must know
     main_metric: ClassVar[str]  # decides about checkpoints and about network against baseline
     greater_is_better: ClassVar[bool]
+    shares: ClassVar[tuple[str, ...]] = ()  # metrics that are a share of the rows: they have an interval at 0 and 1 too
     metric_names: ClassVar[dict[str, str]]  # metric -> its name in a table: {"accuracy": "accuracy"}
     carve: ClassVar[str] = "random"  # which rows become a missing split: `random` ones, or the `last` (time)
 
@@ -75,6 +81,11 @@ class Task:
         """Only the columns that the task reads, files and images left undecoded. Raises HubmodelsError when a column
         that it needs is not there or is of the wrong type."""
         raise NotImplementedError
+
+    def training_rows(self, rows: "datasets.Dataset") -> "datasets.Dataset":
+        """Of the selected rows of the training and validation splits those that the model learns from; all by
+        default."""
+        return rows
 
     def fit_processor(self, train: "datasets.Dataset") -> Any:
         """The processor (raw input -> tensors), its statistics from the selected training rows alone."""
@@ -138,6 +149,10 @@ class Task:
     def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
         """Every metric over these rows, NaN where it is undefined. Fast: the bootstrap calls it a thousand times."""
         raise NotImplementedError
+
+    def resample_block(self, config_values: dict[str, Any]) -> int:
+        """How many neighbouring rows the bootstrap draws together, since they overlap; 1 where rows are independent."""
+        return 1
 
     def class_names(self, config_values: dict[str, Any]) -> list[str]:
         """The classes that `class_metrics` speaks of, in its order; none for tasks without classes."""

@@ -65,6 +65,17 @@ def survey_images(train: "datasets.Dataset", column: str) -> tuple[tuple[int, in
     return common, all_grey
 
 
+def processor_fields(
+    train: "datasets.Dataset", column: str, size: tuple[int, int] | None, num_channels: int | None
+) -> dict[str, Any]:
+    """An image processor's size and channels: as given, or where None as the training images usually are."""
+    if size is None or num_channels is None:
+        usual_size, all_grey = survey_images(train, column)
+        size = size or usual_size
+        num_channels = num_channels or (1 if all_grey else 3)
+    return {"size": {"height": size[0], "width": size[1]}, "num_channels": num_channels}
+
+
 def fit_image_processor(
     train: "datasets.Dataset", column: str, size: tuple[int, int] | None, num_channels: int | None
 ) -> Any:
@@ -74,11 +85,7 @@ def fit_image_processor(
 
     from ..processors.processing_image import HubmodelsImageProcessor
 
-    if size is None or num_channels is None:
-        usual_size, all_grey = survey_images(train, column)
-        size = size or usual_size
-        num_channels = num_channels or (1 if all_grey else 3)
-    fields = {"size": {"height": size[0], "width": size[1]}, "num_channels": num_channels}
+    fields = processor_fields(train, column, size, num_channels)
     counts = byte_counts(train, column, HubmodelsImageProcessor(**fields))
     values = np.arange(256) / 255
     total = counts.sum(axis=1)

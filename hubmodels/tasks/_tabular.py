@@ -204,7 +204,7 @@ class TabularTask(Task):
             best = max(range(len(scores)), key=scores.__getitem__)
             model = self.fit_baseline(kind, choices[best], inputs, targets, processor, seed)
             rows = self.baseline_rows(model, test_inputs, test_targets, config_values)
-            name = self.baseline_names[kind] + (f", best of {len(scores)} settings" if len(scores) > 1 else "")
+            name = self.name_baseline(kind, targets) + (f", best of {len(scores)} settings" if len(scores) > 1 else "")
             found.append((scores[best], Baseline(name, rows, time.perf_counter() - started)))
         first, *others = (item for _, item in sorted(found, key=lambda pair: -pair[0]))
         first.others = others
@@ -216,8 +216,14 @@ class TabularTask(Task):
         """The settings of the linear model that are tried."""
         raise NotImplementedError
 
-    def make_baseline(self, kind: str, settings: dict[str, Any], seed: int, **boosting: Any) -> Any:
-        """scikit-learn's estimator of a kind: boosting, linear or dummy."""
+    def name_baseline(self, kind: str, targets: "np.ndarray") -> str:
+        """The words for a kind."""
+        return self.baseline_names[kind]
+
+    def make_baseline(
+        self, kind: str, settings: dict[str, Any], targets: "np.ndarray", seed: int, **boosting: Any
+    ) -> Any:
+        """scikit-learn's estimator of a kind for such targets: boosting, linear or dummy."""
         raise NotImplementedError
 
     def fit_baseline(
@@ -242,6 +248,7 @@ class TabularTask(Task):
             model = self.make_baseline(
                 kind,
                 settings,
+                targets,
                 seed,
                 categorical_features=few or None,
                 max_iter=BOOSTING_ITERATIONS,
@@ -250,7 +257,7 @@ class TabularTask(Task):
             if len(inputs) < 100:  # too few to hold some out: scikit-learn's own number of trees
                 model.set_params(**{name: 100 for name in model.get_params() if name.endswith("max_iter")})
         else:
-            model = self.make_baseline(kind, settings, seed)
+            model = self.make_baseline(kind, settings, targets, seed)
         if kind == "linear":
             scaling = make_column_transformer(
                 (StandardScaler(), list(range(numbers))),
@@ -261,6 +268,7 @@ class TabularTask(Task):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", message="Found unknown categories")
+            warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
             return model.fit(inputs, targets)
 
     def score_baseline(

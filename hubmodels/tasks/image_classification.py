@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, option
-from . import Baseline, Plot, Task
+from ..recipe import option
+from . import Baseline, Plot
 from ._columns import class_names, class_numbers, label_column
-from ._images import IMAGE_NAMES, fit_image_processor, image_column, read_pixels
+from ._image_task import ImageTask
+from ._images import fit_image_processor, image_column, read_pixels
 
 if TYPE_CHECKING:
     import datasets
@@ -29,7 +30,7 @@ MISTAKE_SIDE = 64  # larger images are averaged down to this many pixels a side 
 
 
 @dataclass(kw_only=True)
-class ImageClassification(Task):
+class ImageClassification(ImageTask):
     """One image, one class."""
 
     tag: ClassVar[str] = "image-classification"
@@ -37,6 +38,7 @@ class ImageClassification(Task):
     config_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size", "id2label", "label2id", "problem_type")
     main_metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
+    shares: ClassVar[tuple[str, ...]] = ("accuracy",)
     metric_names: ClassVar[dict[str, str]] = {
         "accuracy": "accuracy",
         "macro_f1": "macro F1",
@@ -44,24 +46,14 @@ class ImageClassification(Task):
         "log_loss": "log loss",
     }
 
-    image_column_name: str | None = option(None, "column of the images; the only image column when absent")
     label_column_name: str | None = option(None, "column of the classes; the only class column when absent")
-    image_size: int | list[int] | None = option(None, "side in pixels, or height and width; the usual one when absent")
-    num_channels: int | None = option(None, "1 for grey, 3 for RGB; 1 when absent if every training image is grey")
     random_crop_padding: int = option(0, "augmentation: pad by this many pixels and crop at random, >= 0")
     horizontal_flip: float = option(0.0, "augmentation: probability of mirroring left to right, in [0, 1]")
     random_erasing: float = option(0.0, "augmentation: probability of a random rectangle of noise, in [0, 1]")
     mixup_alpha: float = option(0.0, "augmentation: blend pairs by a Beta(alpha, alpha) share, >= 0; 0 for none")
 
     def __post_init__(self) -> None:
-        if self.image_size is not None:
-            sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
-            if len(sides) not in (1, 2) or min(sides) < 1:
-                raise ValueError(
-                    f"image_size must be a side or [height, width], each at least 1, got {self.image_size}"
-                )
-        if self.num_channels not in (None, 1, 3):
-            raise ValueError(f"num_channels must be 1 (grey) or 3 (RGB), got {self.num_channels}")
+        super().__post_init__()
         for name in ("horizontal_flip", "random_erasing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a probability between 0 and 1, got {getattr(self, name)}")
@@ -85,56 +77,25 @@ class ImageClassification(Task):
         """An image processor with the usual size, the channels, and each channel's mean and standard deviation over all
         pixels of all training rows, of bytes divided by 255, from exact counts of each byte."""
         column, _ = train.features  # in the order of `select`
-        return fit_image_processor(train, column, self._wanted_size(), self.num_channels)
-
-    def load_processor(self, path: str, **kwargs: Any) -> Any:
-        """The image processor of a checkpoint; its size and channels stay, since the network was built for them."""
-        from ..processors.processing_image import HubmodelsImageProcessor
-
-        try:
-            processor = HubmodelsImageProcessor.from_pretrained(path, **kwargs)
-        except (OSError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise HubmodelsError(f"no usable image processor (preprocessor_config.json) at {path}: {reason}") from error
-        size = (processor.size["height"], processor.size["width"])
-        if self._wanted_size() not in (None, size):
-            raise HubmodelsError(
-                f"{path} takes images of {size[0]} x {size[1]} pixels; leave out --image_size {self.image_size}"
-            )
-        if self.num_channels not in (None, processor.num_channels):
-            raise HubmodelsError(
-                f"{path} takes images of {processor.num_channels} channel(s); "
-                f"leave out --num_channels {self.num_channels}"
-            )
-        return processor
+        return fit_image_processor(train, column, self.wanted_size(), self.num_channels)
 
     def fit_config(self, train: "datasets.Dataset", processor: Any) -> dict[str, Any]:
         """Channels and size as the processor gives them. The classes are a class column's own names in their order, or
         the distinct texts or integers of the training rows, sorted."""
         _, column = train.features
         names = class_names(train, column)
-        height, width = processor.size["height"], processor.size["width"]
-        return {
-            "num_channels": processor.num_channels,
-            "image_size": height if height == width else [height, width],
+        return self.image_config(processor) | {
             "id2label": dict(enumerate(names)),
             "label2id": {name: index for index, name in enumerate(names)},
             "problem_type": "single_label_classification",  # also when mixup makes the labels probabilities
         }
-
-    def _wanted_size(self) -> tuple[int, int] | None:
-        if self.image_size is None:
-            return None
-        sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
-        return sides[0], sides[-1]
 
     # ---------------------------------------------------------------- rows -> tensors
 
     def encoded_features(self, processor: Any, config_values: dict[str, Any]) -> "datasets.Features":
         import datasets
 
-        shape = (processor.num_channels, processor.size["height"], processor.size["width"])
-        return datasets.Features(pixel_values=datasets.Array3D(shape, "uint8"), labels=datasets.Value("int64"))
+        return datasets.Features(pixel_values=self.image_feature(processor), labels=datasets.Value("int64"))
 
     def encode(
         self,
@@ -150,26 +111,6 @@ class ImageClassification(Task):
             "pixel_values": read_pixels(rows[image], row_numbers, image, processor),
             "labels": class_numbers(rows[label], row_numbers, label, features[label], config_values["id2label"]),
         }
-
-    def input_columns(self, processor: Any) -> list[str]:
-        return [self.image_column_name] if self.image_column_name else list(IMAGE_NAMES)
-
-    def encode_inputs(self, rows: Any, row_numbers: list[int], processor: Any, config_values: dict[str, Any]) -> "Rows":
-        """The images, from a column of images, of their bytes or of their paths."""
-        column = next((name for name in self.input_columns(processor) if name in rows.column_names), None)
-        if column is None:
-            raise HubmodelsError(
-                f"no column of images ({', '.join(self.input_columns(processor))}) among {', '.join(rows.column_names)}"
-            )
-        values = [
-            {"bytes": value, "path": None}
-            if isinstance(value, bytes)
-            else {"bytes": None, "path": value}
-            if isinstance(value, str)
-            else value
-            for value in rows.column(column).to_pylist()
-        ]
-        return {"pixel_values": read_pixels(values, row_numbers, column, processor)}
 
     def answers(self, outputs: Any, config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
         from ._classification import classification_answers
@@ -301,14 +242,6 @@ class ImageClassification(Task):
             f"each (below). The expected calibration error is {calibration_error(rows):.3f}.",
             figure=reliability_figure(rows),
         )
-
-    def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
-        """Two fixed patterns of bytes, from integers alone, normalised."""
-        import torch
-
-        shape = (2, processor.num_channels, processor.size["height"], processor.size["width"])
-        numbers = torch.arange(math.prod(shape))
-        return {"pixel_values": processor.normalize_pixels((numbers * numbers // 7 % 256).to(torch.uint8).view(shape))}
 
     def example(self) -> str:
         return (

@@ -30,11 +30,13 @@ class TabularRegression(TabularTask):
     )  # fmt: skip
     main_metric: ClassVar[str] = "rmse"
     greater_is_better: ClassVar[bool] = False
+    shares: ClassVar[tuple[str, ...]] = ("coverage",)
     metric_names: ClassVar[dict[str, str]] = {
         "rmse": "RMSE",
         "mae": "mean absolute error",
         "r2": "R²",
         "coverage": "share of targets between the outer quantiles",
+        "quantile_loss": "mean quantile loss",
     }
     baseline_names: ClassVar[dict[str, str]] = {
         "boosting": "histogram gradient boosting with early stopping",
@@ -104,10 +106,14 @@ class TabularRegression(TabularTask):
     # ---------------------------------------------------------------- results
 
     def predict(self, outputs: Any, batch: "Batch") -> "Batch":
-        """`labels` and `predictions` (B, L), and `quantile_values` (B, L, Q) where the model gives any."""
+        """`labels` and `predictions` (B, L), and where the model gives quantiles `quantile_values` (B, L, Q) and
+        `quantile_losses` (B, L): the mean pinball loss over the quantiles (Koenker and Bassett 1978)."""
         rows = {"labels": batch["labels"], "predictions": outputs.logits.float()}
         if getattr(outputs, "quantile_values", None) is not None:
-            rows["quantile_values"] = outputs.quantile_values.float()
+            values = rows["quantile_values"] = outputs.quantile_values.float()
+            levels = outputs.quantile_levels.float()[:, None]  # (B, 1, Q)
+            errors = batch["labels"].view(values.shape[:2])[..., None] - values  # (B, L, Q)
+            rows["quantile_losses"] = (errors * (levels - (errors < 0).float())).mean(dim=-1)
         return rows
 
     def answers(self, outputs: Any, config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
@@ -127,13 +133,15 @@ class TabularRegression(TabularTask):
         }
 
     def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
-        """Means over the targets; the coverage only where there are quantiles."""
+        """Means over the targets; coverage and quantile loss only where there are quantiles."""
         import numpy as np
 
         result = {name: float(values.mean()) for name, values in _target_metrics(rows).items()}
         if "quantile_values" in rows and rows["quantile_values"].shape[-1] > 1:
             low, high = rows["quantile_values"].min(axis=-1), rows["quantile_values"].max(axis=-1)
             result["coverage"] = float(np.mean((low <= rows["labels"]) & (rows["labels"] <= high)))
+        if "quantile_losses" in rows:
+            result["quantile_loss"] = float(rows["quantile_losses"].mean(dtype=np.float64))
         return result
 
     def class_names(self, config_values: dict[str, Any]) -> list[str]:
@@ -149,7 +157,9 @@ class TabularRegression(TabularTask):
     def linear_settings(self) -> list[dict[str, Any]]:
         return [{"alpha": penalty} for penalty in LINEAR_PENALTIES]
 
-    def make_baseline(self, kind: str, settings: dict[str, Any], seed: int, **boosting: Any) -> Any:
+    def make_baseline(
+        self, kind: str, settings: dict[str, Any], targets: "np.ndarray", seed: int, **boosting: Any
+    ) -> Any:
         from sklearn.dummy import DummyRegressor
         from sklearn.ensemble import HistGradientBoostingRegressor
         from sklearn.linear_model import Ridge

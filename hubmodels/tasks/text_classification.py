@@ -45,6 +45,7 @@ class TextClassification(TextTask):
     config_fields: ClassVar[tuple[str, ...]] = ("vocab_size", "pad_token_id", "id2label", "label2id", "problem_type")
     main_metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
+    shares: ClassVar[tuple[str, ...]] = ("accuracy",)
     metric_names: ClassVar[dict[str, str]] = {
         "accuracy": "accuracy",
         "macro_f1": "macro F1",

@@ -45,6 +45,9 @@ class ZeroShotImageClassification(TextTask):
     config_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size", "vocab_size", "pad_token_id")
     main_metric: ClassVar[str] = "image_to_text_recall_at_5"
     greater_is_better: ClassVar[bool] = True
+    shares: ClassVar[tuple[str, ...]] = tuple(
+        f"{way}_recall_at_{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)
+    )
     metric_names: ClassVar[dict[str, str]] = {
         **{f"image_to_text_recall_at_{k}": f"image to text, recall@{k}" for k in RECALLS},
         **{f"text_to_image_recall_at_{k}": f"text to image, recall@{k}" for k in RECALLS},

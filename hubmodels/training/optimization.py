@@ -84,17 +84,29 @@ def make_optimizer(
 def make_scheduler(
     optimizer: torch.optim.Optimizer, arguments: TrainingArguments, total_steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """A schedule of transformers, which steps once an optimizer step; warmup_steps below 1 is a share of all steps."""
+    """A schedule of transformers or `coslog4`, which steps once an optimizer step; warmup_steps below 1 is a share of
+    all steps."""
     name = arguments.lr_scheduler_type
     names = [item.value for item in SchedulerType if item.value not in ("reduce_lr_on_plateau", "greedy")]
+    names.append("coslog4")
     if name not in names:
         raise HubmodelsError(f"lr_scheduler_type must be one of {', '.join(names)}, got {name!r}{nearest(name, names)}")
     warmup = arguments.warmup_steps
+    if name == "coslog4":
+        if warmup or arguments.lr_scheduler_kwargs:
+            raise HubmodelsError("the schedule coslog4 rises from 0: leave out warmup_steps and lr_scheduler_kwargs")
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: coslog4(step / total_steps))
     warmup = math.ceil(warmup * total_steps) if warmup < 1 else int(warmup)
     try:
         return get_scheduler(name, optimizer, warmup, total_steps, arguments.lr_scheduler_kwargs or {})
     except (TypeError, ValueError) as error:
         raise HubmodelsError(f"lr_scheduler_kwargs do not fit the schedule {name}: {error}") from error
+
+
+def coslog4(progress: float) -> float:
+    """The learning rate's factor at a share `progress` of training, in [0, 1]: four cycles from 0 to 1 and back, each
+    twice as long as the one before (RealMLP, Holzmuller et al. 2024, arXiv:2407.04491, section 3)."""
+    return 0.5 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * progress)))
 
 
 class WeightAverage:

@@ -28,6 +28,7 @@ class MlpConfig(PreTrainedConfig):
     hidden_act: str = "relu"  # activation, a name that transformers.activations.ACT2FN knows
     normalization: Literal["none", "batch_norm", "layer_norm"] = "none"  # between each linear map and its activation
     hidden_dropout_prob: float | int = 0.0  # share of hidden activations dropped in training, in [0, 1)
+    initialization: Literal["default", "realmlp"] = "default"  # realmlp: NTK parametrisation, N(0, 1), a scale in front
     residual: bool = False  # every hidden layer but the first is a pre-normalised residual block; needs equal widths
 
     # Tables

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from hubmodels.evaluation import evaluate
+from hubmodels.evaluation.results import wilson_interval
+from hubmodels.tasks import Task
 from hubmodels.tasks.image_classification import ImageClassification
 
 VALUES = {"id2label": {0: "cat", 1: "dog", 2: "owl"}}
@@ -31,7 +33,7 @@ def baseline_of(rows: dict) -> SimpleNamespace:
     return SimpleNamespace(name="logistic regression", rows=rows, seconds=1.25)
 
 
-class Error:
+class Error(Task):
     """A task with one metric, the mean error, of which less is better."""
 
     main_metric, greater_is_better, metric_names = "error", False, {"error": "mean error"}
@@ -41,6 +43,26 @@ class Error:
 
     def class_names(self, values: dict) -> list:
         return []
+
+    def resample_block(self, values: dict) -> int:
+        return values.get("block", 1)
+
+
+def test_a_share_without_a_mistake_has_wilsons_interval_and_other_shares_the_bootstraps() -> None:
+    rows = rows_with(1.0, 359, 0)
+    results = evaluate(rows, TASK, VALUES, baseline_of(rows_with(0.0, 359, 0, rows["labels"])))
+    found, worst = results.metrics["accuracy"], results.baseline_metrics["accuracy"]
+    # Wilson's interval is where the score test of a share is at its limit: |share - p| = 1.96 sqrt(p (1 - p) / n).
+    assert (found.value, found.high, worst.value, worst.low) == (1.0, pytest.approx(1.0), 0.0, pytest.approx(0.0))
+    assert 1 - found.low == pytest.approx(1.959964 * math.sqrt(found.low * (1 - found.low) / 359), rel=1e-5)
+    assert worst.high == pytest.approx(1 - found.low)
+    assert str(found) == "1.0000 (0.9894 to 1.0000)"
+    for share, num_rows in ((0.3, 50), (0.0, 7)):
+        low, high = wilson_interval(share, num_rows)
+        for end in (low, high):
+            assert abs(share - end) == pytest.approx(1.959964 * math.sqrt(end * (1 - end) / num_rows), abs=1e-6)
+    constant = evaluate({"errors": np.ones(20)}, Error(), {}).metrics["error"]
+    assert (constant.low, constant.high) == (1.0, 1.0)  # no share
 
 
 @pytest.mark.parametrize(("accuracy", "num_rows"), [(0.9, 2000), (0.5, 300)])
@@ -62,6 +84,51 @@ def test_the_interval_of_a_mean_covers_the_truth_as_often_as_it_says() -> None:
         covered += estimate.low <= 2.0 <= estimate.high
     # 95 % of 300 is 285; the percentile interval of 60 rows covers about 94 %, and the count's deviation is 4.
     assert 266 <= covered <= 298
+
+
+def test_overlapping_rows_are_drawn_as_stretches_of_neighbours() -> None:
+    # Ten equal rows in a row tell as much as one: the interval must be that of the 40 values behind the 400 rows.
+    values = np.random.default_rng(0).normal(2.0, 1.0, 40)
+    rows = {"errors": np.repeat(values, 10)}
+    results = evaluate(rows, Error(), {"block": 10})
+    alone, expected = (evaluate(some, Error(), {}).metrics["error"] for some in (rows, {"errors": values}))
+    found = results.metrics["error"]
+    assert found.value == pytest.approx(values.mean())
+    # A stretch can begin in the middle of ten equal rows, which evens it out a little.
+    assert 0.75 < (found.high - found.low) / (expected.high - expected.low) < 1.1
+    assert alone.high - alone.low < 0.4 * (expected.high - expected.low)
+    assert results.to_dict()["resample_block"] == 10
+    assert "of stretches of 10 rows" in results.table()
+
+
+def test_a_resample_gathers_only_the_columns_that_metrics_read() -> None:
+    class Unread:
+        def __getitem__(self, rows: np.ndarray) -> None:
+            raise AssertionError("this column was gathered")
+
+    rows = {"errors": np.arange(5.0), "forecasts": Unread()}
+    assert evaluate(rows, Error(), {}).metrics["error"].value == 2
+
+
+def test_a_baseline_may_lack_some_of_the_networks_metrics() -> None:
+    class Several(Error):
+        main_metric, metric_names = "error", {"error": "mean error", "spread": "mean spread"}
+
+        def metrics(self, rows: dict, values: dict) -> dict[str, float]:
+            spread = {"spread": float(rows["spreads"].mean())} if "spreads" in rows else {}
+            return {"error": float(rows["errors"].mean()), **spread}
+
+        def class_names(self, values: dict) -> list:
+            return ["one", "two"]
+
+        def class_metrics(self, rows: dict, values: dict) -> dict:
+            return {"share": np.array([7.0, 8.0])}
+
+    rows = {"errors": np.arange(6.0), "spreads": np.ones(6)}
+    results = evaluate(rows, Several(), {}, baseline_of({"errors": np.arange(6.0) + 1}))
+    assert list(results.baseline_metrics) == ["error"]
+    assert results.baseline_metrics["error"].value == 3.5
+    assert results.difference.value == -1
 
 
 def test_equal_seeds_give_equal_intervals_and_other_seeds_do_not() -> None:

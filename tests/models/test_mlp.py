@@ -18,7 +18,8 @@ TINY = {
         "hidden_dropout_prob": 0.1, "image_size": 4, "num_labels": 3,
     },
     "table": {
-        "num_numeric_features": 4, "categorical_cardinalities": [2, 12], "hidden_sizes": [16, 8], "num_labels": 3,
+        "num_numeric_features": 4, "categorical_cardinalities": [2, 12], "hidden_sizes": [32, 32], "num_labels": 3,
+        "initialization": "realmlp",
     },
     "periodic": {
         "num_numeric_features": 3, "numeric_embedding": "periodic", "numeric_embedding_size": 4, "num_labels": 3,

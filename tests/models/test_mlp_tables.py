@@ -79,9 +79,13 @@ def test_few_categories_are_one_hot_many_are_embedded_and_unknown_ones_are_zero(
 
 
 @pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("initialization", ["default", "realmlp"])
 @pytest.mark.parametrize("numeric_embedding", ["none", "periodic", "piecewise_linear"])
-def test_an_ensemble_is_the_mean_of_its_members_run_one_by_one(residual: bool, numeric_embedding: str) -> None:
+def test_an_ensemble_is_the_mean_of_its_members_run_one_by_one(
+    residual: bool, initialization: str, numeric_embedding: str
+) -> None:
     values = {
+        "initialization": initialization,
         **TABLE, "hidden_sizes": [16, 16], "residual": residual, "normalization": "layer_norm", "num_ensemble": 4,
         "numeric_embedding": numeric_embedding, "bin_edges": EDGES, "numeric_embedding_size": 3,
     }  # fmt: skip
@@ -100,6 +104,53 @@ def test_an_ensemble_is_the_mean_of_its_members_run_one_by_one(residual: bool, n
         torch.testing.assert_close(together, predictions.mean(0), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(outputs.spread, predictions.std(0), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(outputs.member_logits, logits.transpose(0, 1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_many_rows_take_a_table_of_the_first_layer_and_give_what_few_rows_give(residual: bool, monkeypatch) -> None:
+    values = {
+        **TABLE, "hidden_sizes": [16, 16], "residual": residual, "normalization": "layer_norm",
+        "numeric_embedding": "piecewise_linear", "bin_edges": EDGES, "numeric_embedding_size": 3,
+    }  # fmt: skip
+    model = MlpForTabularRegression(MlpConfig(**values)).eval()
+    draw_all(model)
+    inputs = table_inputs(1000)
+    # At, between and beyond the edges of both numbers, and the smallest steps beside one.
+    special = [-1.0, 0.0, 2.0, 0.5, 1.0, 4.0, -9.0, 9.0, 1 - 1e-7, 1 + 1e-7]
+    inputs["numeric_features"][:10] = torch.tensor(special)[:, None]
+    calls = []
+    embedding = type(model.mlp.features.numbers)
+    mapped = embedding.map_linearly
+    monkeypatch.setattr(embedding, "map_linearly", lambda *args: calls.append(1) or mapped(*args))
+    with torch.no_grad():
+        many = model(**inputs, output_hidden_states=True)
+        few = [model(**{name: value[start : start + 100] for name, value in inputs.items()}) for start in (0, 900)]
+    assert calls == [1]
+    torch.testing.assert_close(many.logits[:100], few[0].logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(many.logits[900:], few[1].logits, rtol=1e-4, atol=1e-4)
+    with_gradients = model(**inputs, output_hidden_states=True)
+    assert len(calls) == 1
+    for given, expected in zip(many.hidden_states, with_gradients.hidden_states, strict=True):
+        torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_realmlp_weights_are_normal_and_divided_by_the_root_of_their_inputs() -> None:
+    torch.manual_seed(0)
+    values = {**TABLE, "hidden_sizes": [400, 300], "initialization": "realmlp"}
+    model = MlpForTabularRegression(MlpConfig(**values)).eval()
+    first, second = (layer.linear for layer in model.mlp.body.layers)
+    for linear in (second, model.output_layer):
+        assert linear.weight.std().item() == pytest.approx(1, rel=0.05)
+    assert second.bias.std().item() == pytest.approx(10, rel=0.1)
+    inputs = table_inputs(300)
+    numbers, codes = inputs["numeric_features"], inputs["categorical_features"]
+    one_hot = torch.stack([codes[:, 0] == 1, codes[:, 0] == 2, codes[:, 0] == 3, codes[:, 1] == 1], dim=1)
+    hidden = torch.cat([numbers, one_hot.float()], dim=1) * (6 * model.mlp.front_scale.weight)
+    for linear in (first, second, model.output_layer):
+        hidden = hidden @ linear.weight.T / math.sqrt(linear.in_features) + linear.bias / 10
+        hidden = hidden.relu() if linear is not model.output_layer else hidden
+    torch.testing.assert_close(model(**inputs).logits, hidden, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(model.mlp.front_scale.weight, torch.tensor(1 / 6))
 
 
 def test_in_training_each_member_has_a_loss_of_its_own() -> None:
@@ -146,8 +197,24 @@ def test_quantiles_are_fitted_by_the_pinball_loss() -> None:
     model = MlpForTabularRegression(MlpConfig(**{**TABLE, "num_labels": 1}, quantiles=[0.1, 0.9]))
     outputs = model(**table_inputs(), labels=torch.zeros(5))
     low, high = outputs.quantile_values[:, 0].unbind(1)
+    torch.testing.assert_close(outputs.quantile_levels, torch.tensor([[0.1, 0.9]] * 5))
     pinball = torch.cat([torch.where(-q >= 0, level * -q, (level - 1) * -q) for q, level in ((low, 0.1), (high, 0.9))])
     torch.testing.assert_close(outputs.loss, outputs.logits.square().mean() + pinball.mean())
+
+
+def test_trained_quantiles_are_those_of_the_noise() -> None:
+    torch.manual_seed(0)
+    config = MlpConfig(num_numeric_features=1, hidden_sizes=[8], num_labels=1, quantiles=[0.05, 0.5, 0.95])
+    model = MlpForTabularRegression(config)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    numbers, noise = torch.zeros(4000, 1), torch.randn(4000)
+    for _ in range(300):
+        optimizer.zero_grad()
+        model(numeric_features=numbers, labels=noise).loss.backward()
+        optimizer.step()
+    found = model(numeric_features=numbers[:1]).quantile_values[0, 0]
+    expected = noise.quantile(torch.tensor(config.quantiles))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.03)
 
 
 def test_a_reloaded_model_has_the_edges_and_targets_of_its_config(tmp_path) -> None:

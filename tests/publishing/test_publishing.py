@@ -94,6 +94,21 @@ def test_a_dry_run_against_what_is_published_lists_the_changes_alone(folder: Pat
     assert "notes.md" not in contents(hub, "me/x")
 
 
+def test_a_dry_run_that_refreshes_code_says_what_would_be_sent_and_leaves_the_folder(
+    folder: Path, hub: HubServer, api: HfApi
+) -> None:
+    publish(folder, "me/x", api=api)
+    other = (folder / "modeling_mlp.py").read_bytes() + b"\nimport os\n"
+    (folder / "modeling_mlp.py").write_bytes(other)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    publication = publish(folder, "me/x", dry_run=True, refresh_code=True, api=api)
+    # The refreshed code is what is published already, as is the checksum that speaks of it.
+    assert "modeling_mlp.py" in publication.unchanged
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    with pytest.raises(HubmodelsError, match="modeling_mlp.py is not the file"):
+        publish(folder, "me/x", dry_run=True, api=api)
+
+
 def test_a_private_repository_is_made_private_and_can_be_verified(made: Path, hub: HubServer, api: HfApi) -> None:
     publish(made, "me/secret", private=True, api=api)
     assert hub.model("me/secret").private

@@ -101,7 +101,7 @@ def test_classification_metrics_are_scikit_learns(num_classes: int) -> None:
     probabilities = logits.softmax(-1).numpy()
     auc_input = probabilities[:, 1] if num_classes == 2 else probabilities
     predicted = probabilities.argmax(1)
-    assert list(found) == list(CLASSIFY.metric_names)
+    assert [*found, "label_accuracy"] == list(CLASSIFY.metric_names)  # that one is of rows with several labels
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted))
     assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
     assert found["macro_f1"] == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
@@ -127,6 +127,14 @@ def test_regression_metrics_are_scikit_learns_and_means_over_targets() -> None:
     assert REGRESS.class_metrics(rows, names)["rmse"] == pytest.approx(rmse, rel=1e-5)
     rows["quantile_values"] = np.stack([labels - 1, labels + (np.arange(200).reshape(100, 2) % 4 - 2)], axis=-1)
     assert REGRESS.metrics(rows, {})["coverage"] == pytest.approx(0.5)  # -2, -1 lie below; 0 and 1 do not
+    levels, values = [0.1, 0.5, 0.9], np.stack([predictions - 1, predictions, predictions + 1], axis=-1)
+    outputs = type("Outputs", (), {"logits": torch.from_numpy(predictions)})
+    outputs.quantile_values = torch.from_numpy(values)
+    outputs.quantile_levels = torch.tensor([levels]).repeat(100, 1)
+    rows = REGRESS.predict(outputs, {"labels": torch.from_numpy(labels)})
+    found = REGRESS.metrics({name: value.numpy() for name, value in rows.items()}, {})
+    pinball = [metrics.mean_pinball_loss(labels, values[..., place], alpha=level) for place, level in enumerate(levels)]
+    assert found["quantile_loss"] == pytest.approx(np.mean(pinball), rel=1e-5)
 
 
 @both

@@ -124,6 +124,26 @@ def test_an_unknown_schedule_is_refused_with_the_nearest_name() -> None:
         make_players(nn.Linear(2, 2), TrainingArguments(lr_scheduler_kwargs={"cycles": 2}), 10)
 
 
+def test_coslog4_has_four_cycles_each_twice_as_long_as_the_last() -> None:
+    arguments = TrainingArguments(lr_scheduler_type="coslog4", learning_rate=0.5, weight_decay=0.1)
+    (player,) = make_players(nn.Linear(2, 2), arguments, total_steps=150)
+    rates = []
+    for _ in range(151):
+        rates.append([group["lr"] for group in player.optimizer.param_groups])
+        player.optimizer.step()
+        player.scheduler.step()
+    assert all(weights == biases for weights, biases in rates)
+    first = [rate for rate, _ in rates]
+    # The cycles end where 1 + 15 t is a power of two: at steps 0, 10, 30, 70 and 150; their peaks lie at 2^(k + 1/2).
+    assert [first[step] for step in (0, 10, 30, 70, 150)] == pytest.approx([0] * 5, abs=1e-9)
+    peaks = [step for step in range(1, 150) if first[step - 1] < first[step] > first[step + 1]]
+    assert peaks == [round(10 * (2 ** (cycle + 0.5) - 1)) for cycle in range(4)]
+    assert [first[step] for step in peaks] == pytest.approx([0.5] * 4, rel=0.02)
+    assert first[5] == pytest.approx(0.25 * (1 - math.cos(2 * math.pi * math.log2(1.5))))
+    with pytest.raises(HubmodelsError, match="leave out warmup_steps"):
+        make_players(nn.Linear(2, 2), TrainingArguments(lr_scheduler_type="coslog4", warmup_steps=0.1), 10)
+
+
 def test_a_model_without_weights_or_with_a_weight_of_no_player_is_refused() -> None:
     with pytest.raises(HubmodelsError, match="no weights to train"):
         make_players(nn.Linear(2, 2).requires_grad_(False), TrainingArguments(), 10)

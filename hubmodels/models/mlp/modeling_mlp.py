@@ -3,6 +3,9 @@
 The defaults are SimpleNet, the classic first network: 784-128-10 with ReLU. Residual layers are the tabular ResNet of
 Gorishniy et al. 2021 (arXiv:2106.11959, section 3.2). Weights start as torch.nn.Linear's own, uniform in
 +-1/sqrt(fan_in) (LeCun et al. 1998, Efficient BackProp, section 4.6), so that SimpleNet is the one of the tutorials.
+`initialization: realmlp` is RealMLP's parametrisation (Holzmuller et al. 2024, arXiv:2407.04491, section 3) without its
+look at training rows: weights are not rescaled to outputs of variance 1, and a hidden unit's bias puts its kink at a
+random point of the standard normal distribution, where "he+5" takes training rows; output layers' biases start at 0.
 
 On tables an ensemble is TabM-mini (Gorishniy et al. 2024, arXiv:2410.24210, section 3.3): its members share all weights
 but a scale of the inputs and the output layer, each has its own loss, and their predictions are averaged.
@@ -22,7 +25,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_mlp import MlpConfig
-from .modeling_mlp_tables import EnsembleLinear, EnsembleScale, TableFeatures, TargetScale
+from .modeling_mlp_tables import EnsembleLinear, EnsembleScale, FrontScale, TableFeatures, TargetScale
 
 # B batch, C channels, H height, W width, N num_features, D width of a hidden layer, L num_labels
 # Tables: F num_numeric_features, M categories, E width of an embedded number, K num_ensemble, Q quantiles
@@ -35,18 +38,47 @@ def build_norm(width: int, config: MlpConfig) -> nn.Module:
     return nn.LayerNorm(width) if config.normalization == "layer_norm" else nn.Identity()
 
 
+class NtkLinear(nn.Linear):
+    """W x / sqrt(fan_in) + 0.1 b: a linear map whose weights and biases are all of the order of 1.
+
+    The factors act through Adam, whose steps do not know a parameter's scale: a bias learns at a tenth of the rate, as
+    in RealMLP, and one rate fits layers of every width."""
+
+    def __init__(self, in_features: int, out_features: int, is_output: bool = False) -> None:
+        super().__init__(in_features, out_features)
+        self.is_output = is_output
+
+    def init_weights(self) -> None:
+        init.normal_(self.weight)
+        init.normal_(self.bias, std=0.0 if self.is_output else 10.0)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.weight * (1 / math.sqrt(self.in_features)), 0.1 * self.bias)
+
+
+def build_linear(num_features: int, width: int, config: MlpConfig, is_output: bool = False) -> nn.Linear:
+    """A linear map in the configured parametrisation."""
+    if config.initialization == "realmlp":
+        return NtkLinear(num_features, width, is_output)
+    return nn.Linear(num_features, width)
+
+
 class PlainLayer(nn.Module):
     """Linear map, normalisation, activation, dropout: (B, N) -> (B, D)."""
 
     def __init__(self, num_features: int, width: int, config: MlpConfig) -> None:
         super().__init__()
-        self.linear = nn.Linear(num_features, width)
+        self.linear = build_linear(num_features, width, config)
         self.norm = build_norm(width, config)
         self.activation = ACT2FN[config.hidden_act]
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.dropout(self.activation(self.norm(self.linear(hidden))))
+        return self.finish(self.linear(hidden))
+
+    def finish(self, mapped: Tensor) -> Tensor:
+        """What follows the linear map."""
+        return self.dropout(self.activation(self.norm(mapped)))
 
 
 class ResidualLayer(nn.Module):
@@ -55,9 +87,9 @@ class ResidualLayer(nn.Module):
     def __init__(self, width: int, config: MlpConfig) -> None:
         super().__init__()
         self.norm = build_norm(width, config)
-        self.linear_in = nn.Linear(width, width)
+        self.linear_in = build_linear(width, width, config)
         self.activation = ACT2FN[config.hidden_act]
-        self.linear_out = nn.Linear(width, width)
+        self.linear_out = build_linear(width, width, config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -75,7 +107,7 @@ class MlpBody(nn.Module):
         super().__init__()
         widths = list(config.hidden_sizes)
         if config.residual:
-            first = nn.Linear(num_features, widths[0])
+            first = build_linear(num_features, widths[0], config)
             self.layers = nn.ModuleList([first, *(ResidualLayer(width, config) for width in widths[1:])])
             self.norm, self.activation = build_norm(widths[-1], config), ACT2FN[config.hidden_act]
         else:
@@ -83,11 +115,20 @@ class MlpBody(nn.Module):
             self.layers = nn.ModuleList(PlainLayer(*sizes, config) for sizes in zip(inputs, widths, strict=True))
             self.norm, self.activation = nn.Identity(), nn.Identity()
 
-    def forward(self, hidden: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The last hidden features and, in order, what each layer gave."""
+    @property
+    def first_linear(self) -> nn.Module:
+        """The linear map that takes the features."""
+        return self.layers[0].linear if isinstance(self.layers[0], PlainLayer) else self.layers[0]
+
+    def forward(self, hidden: Tensor, is_mapped: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The last hidden features and, in order, what each layer gave. With `is_mapped` the features have been through
+        `first_linear` already."""
         hidden_states = []
         for layer in self.layers:
-            hidden = layer(hidden)  # (B, D)
+            if is_mapped and not hidden_states:
+                hidden = layer.finish(hidden) if isinstance(layer, PlainLayer) else hidden  # (B, D)
+            else:
+                hidden = layer(hidden)  # (B, D)
             hidden_states.append(hidden)
         return self.activation(self.norm(hidden)), tuple(hidden_states)
 
@@ -105,7 +146,9 @@ class MlpPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Write every weight of `module`; what a checkpoint has loaded is left as it is."""
-        if isinstance(module, nn.Linear):
+        if isinstance(module, NtkLinear):
+            module.init_weights()
+        elif isinstance(module, nn.Linear):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))  # uniform in +-1/sqrt(fan_in)
             bound = 1 / math.sqrt(module.in_features)
             init.uniform_(module.bias, -bound, bound)
@@ -145,6 +188,8 @@ class MlpModel(MlpPreTrainedModel):
             raise ValueError(f"num_ensemble is for tables only and must be 1 for images, got {config.num_ensemble}")
         else:
             num_features = math.prod(config.image_shape)
+        front = config.initialization == "realmlp" and config.num_ensemble == 1  # members have scales of their own
+        self.front_scale = FrontScale(num_features) if front else nn.Identity()
         self.body = MlpBody(num_features, config)
         self.post_init()
 
@@ -168,15 +213,21 @@ class MlpModel(MlpPreTrainedModel):
             `last_hidden_state` (B, hidden_sizes[-1]) and, if asked for, `hidden_states`, one (B, D) a layer. Of an
             ensemble (B, K, hidden_sizes[-1]) and (B, K, D).
         """
+        is_mapped = False
         if self.config.is_tabular:
             self.check_table(numeric_features, categorical_features)
-            features = self.features(numeric_features, categorical_features, self.dtype)  # (B, N)
+            first = self.body.first_linear
+            is_mapped = self.num_ensemble == 1 and self.features.can_map_linearly(numeric_features, first)
+            if is_mapped:
+                features = self.features.map_linearly(numeric_features, categorical_features, first)  # (B, D)
+            else:
+                features = self.features(numeric_features, categorical_features, self.dtype)  # (B, N)
         else:
             self.check_images(pixel_values)
             features = pixel_values.flatten(1)  # (B, N)
         if self.num_ensemble > 1:
             features = self.scale(features).flatten(0, 1)  # (B * K, N): to the layers members are rows
-        features, hidden_states = self.body(features)  # (B, D)
+        features, hidden_states = self.body(self.front_scale(features), is_mapped)  # (B, D)
         if self.num_ensemble > 1:
             features, *hidden_states = (
                 hidden.unflatten(0, (-1, self.num_ensemble)) for hidden in (features, *hidden_states)
@@ -261,6 +312,7 @@ class MlpTabularOutput(ModelOutput):
         logits: (B, L). Classification: of the mean of the members' probabilities. Regression: their mean prediction, in
             the targets' units.
         quantile_values: (B, L, Q), regression with `quantiles`: these, in the targets' units.
+        quantile_levels: (B, Q), regression with `quantiles`: the config's, for each row.
         spread: (B, L), ensembles: the standard deviation over the members, of probabilities or predictions.
         member_logits: (B, K, L), ensembles: what each member gives.
         hidden_states: one (B, K, D) a layer, or (B, D) without an ensemble.
@@ -269,6 +321,7 @@ class MlpTabularOutput(ModelOutput):
     loss: Tensor | None = None
     logits: Tensor | None = None
     quantile_values: Tensor | None = None
+    quantile_levels: Tensor | None = None
     spread: Tensor | None = None
     member_logits: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
@@ -291,9 +344,10 @@ class MlpTabularPreTrainedModel(MlpPreTrainedModel):
         self.mlp = MlpModel(config)
         width = config.hidden_sizes[-1]
         if config.num_ensemble > 1:
-            self.output_layer = EnsembleLinear(config.num_ensemble, width, num_outputs)
+            ntk = config.initialization == "realmlp"
+            self.output_layer = EnsembleLinear(config.num_ensemble, width, num_outputs, ntk)
         else:
-            self.output_layer = nn.Linear(width, num_outputs)
+            self.output_layer = build_linear(width, num_outputs, config, is_output=True)
 
     def finish(self, output: MlpTabularOutput, return_dict: bool | None) -> MlpTabularOutput | tuple:
         return_dict = self.config.return_dict if return_dict is None else return_dict
@@ -319,8 +373,12 @@ class MlpTabularPreTrainedModel(MlpPreTrainedModel):
         member = type(self)(config).to(self.device, self.dtype)
         state = {name: value for name, value in self.state_dict().items() if name != "mlp.scale.weight"}
         if self.num_ensemble > 1:
-            first = "mlp.body.layers.0.weight" if config.residual else "mlp.body.layers.0.linear.weight"
-            state[first] = state[first] * self.mlp.scale.weight[index]
+            scale = self.mlp.scale.weight[index]  # (N,)
+            if config.initialization == "realmlp":
+                state["mlp.front_scale.weight"] = scale / 6
+            else:
+                first = "mlp.body.layers.0.weight" if config.residual else "mlp.body.layers.0.linear.weight"
+                state[first] = state[first] * scale
             for name in ("output_layer.weight", "output_layer.bias"):
                 state[name] = state[name][index]
         member.load_state_dict(state)
@@ -434,6 +492,7 @@ class MlpForTabularRegression(MlpTabularPreTrainedModel):
             loss=loss,
             logits=restored[0],
             quantile_values=restored[1:].movedim(0, -1) if self.quantiles else None,
+            quantile_levels=values.new_tensor([self.quantiles]).repeat(len(values), 1) if self.quantiles else None,
             spread=spread,
             member_logits=members,
             hidden_states=outputs[1] if len(outputs) > 1 else None,

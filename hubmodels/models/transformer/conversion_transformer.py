@@ -66,7 +66,7 @@ BERT_NAMES = {
     r"bert\.encoder\.layer\.(\d+)\.output\.LayerNorm": "transformer.layers.{0}.mlp_norm",
     r"bert\.pooler\.dense": "classifier.pooler",
     r"cls\.predictions\.transform\.dense": "dense",
-    r"cls\.predictions\.transform\.LayerNorm": "norm",
+    r"cls\.predictions\.transform\.LayerNorm": "head_norm",
     r"cls\.predictions\.decoder": "lm_head",
     r"cls\.predictions": "",  # the decoder's bias, a second time
     r"classifier": "classifier",

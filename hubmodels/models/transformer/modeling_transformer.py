@@ -105,7 +105,8 @@ class TransformerForMaskedLM(TransformerPreTrainedModel):
         self.transformer = TransformerModel(config)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.activation = ACT2FN[config.hidden_act]
-        self.norm = build_norm(config.hidden_size, config)
+        # Not `norm`: loading would take the body's `transformer.norm` for it, as a body may be stored without prefix.
+        self.head_norm = build_norm(config.hidden_size, config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size)
         self.post_init()
 
@@ -136,7 +137,7 @@ class TransformerForMaskedLM(TransformerPreTrainedModel):
             input_ids, attention_mask, position_ids, token_type_ids, None, None, inputs_embeds, None,
             output_hidden_states, output_attentions, True, **kwargs,
         )  # fmt: skip
-        hidden = self.norm(self.activation(self.dense(outputs.last_hidden_state)))
+        hidden = self.head_norm(self.activation(self.dense(outputs.last_hidden_state)))
         logits = self.lm_head(hidden)  # (B, T, V)
         loss = None if labels is None else token_loss(logits, labels)
         return self.finish(MaskedLMOutput(loss, logits, outputs.hidden_states, outputs.attentions), return_dict)

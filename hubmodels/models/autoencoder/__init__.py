@@ -1,0 +1,1 @@
+"""Autoencoders: plain, denoising, variational and vector-quantised, of images and tables, as configs of one model."""
