@@ -78,8 +78,6 @@ def test_calls_that_do_not_fit_the_model_are_refused() -> None:
         ({"likelihood": "discretized_logistic", "variance": "optimal"}, "needs likelihood gaussian"),
         ({"num_importance_samples": 2, "free_bits": 0.1}, "free_bits 0"),
         ({"num_latent_codes": 2}, "kind vector_quantized"),
-        ({"kind": "vector_quantized", "num_mixture_components": 2}, "continuous code"),
-        ({"latent_map": True, "num_mixture_components": 2}, "at most 512 numbers"),
         ({"fsq_levels": [1]}, "each at least 2"),
         ({"kind": "vector_quantized", "quantizer": "fsq", "latent_size": 3}, "one level for each latent number"),
         ({"noise_types": ["gauss"]}, "noise_types must name one or more of gaussian, salt_and_pepper, masking"),
