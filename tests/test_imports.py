@@ -136,14 +136,8 @@ def test_nothing_imports_scripts_or_tests_and_only_the_command_line_imports_the_
 
 
 def test_scripts_import_only_the_command_line_and_the_workflow() -> None:
-<<<<<<< HEAD
-    measuring = "benchmark"  # take the package apart, to time it
-    for path in sorted((PACKAGE.parent / "scripts").glob("*.py")):
-        if path.name.startswith(measuring):
-=======
     for path in sorted((PACKAGE.parent / "scripts").glob("*.py")):
         if path.name.startswith("benchmark"):  # takes the stages apart, to time them
->>>>>>> integration
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hubmodels."):
