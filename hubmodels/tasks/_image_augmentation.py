@@ -28,6 +28,18 @@ def random_crop(pixels: torch.Tensor, padding: int, generator: torch.Generator |
     return padded.view(-1).unfold(0, W, 1).index_select(0, starts.view(-1)).view(B, C, H, W)
 
 
+def random_shift(pixels: torch.Tensor, limit: int, generator: torch.Generator | None) -> torch.Tensor:
+    """Move each image by up to `limit` pixels down or up and right or left, its edges repeated, (B, C, H, W): what
+    `random_crop` does where the background is not black."""
+    B, C, H, W = pixels.shape
+    device = pixels.device
+    down, right = torch.randint(-limit, limit + 1, (2, B, 1), generator=generator, device=device)
+    y = (torch.arange(H, device=device) - down).clamp(0, H - 1)  # (B, H)
+    x = (torch.arange(W, device=device) - right).clamp(0, W - 1)  # (B, W)
+    rows, channels = torch.arange(B, device=device).view(B, 1, 1, 1), torch.arange(C, device=device).view(1, C, 1, 1)
+    return pixels[rows, channels, y.view(B, 1, H, 1), x.view(B, 1, 1, W)]
+
+
 def random_horizontal_flip(pixels: torch.Tensor, probability: float, generator: torch.Generator | None) -> torch.Tensor:
     """Mirror each image left to right with this probability."""
     flipped = torch.rand(len(pixels), generator=generator, device=pixels.device) < probability

@@ -61,7 +61,7 @@ class ZeroShotImageClassification(TextTask):
     max_length: int | None = option(
         None, "tokens of a text, longer ones are cut; the longest's, at most 77, when absent"
     )
-    random_crop_padding: int = option(0, "augmentation: pad by this many pixels and crop at random, >= 0")
+    random_shift: int = option(0, "augmentation: move images by up to this many pixels, edges repeated, >= 0")
     horizontal_flip: float = option(0.0, "augmentation: probability of mirroring left to right, in [0, 1]")
     color_jitter: float = option(0.0, "augmentation: images brighter and darker by up to this share, in [0, 1]")
     token_dropout: float = option(0.0, "augmentation: share of a text's tokens that are hidden, in [0, 1)")
@@ -78,8 +78,8 @@ class ZeroShotImageClassification(TextTask):
             raise ValueError(f"num_channels must be 1 (grey) or 3 (RGB), got {self.num_channels}")
         if self.max_length is not None and self.max_length < 3:  # one token between two special ones
             raise ValueError(f"max_length must be at least 3, got {self.max_length}")
-        if not self.random_crop_padding >= 0:
-            raise ValueError(f"random_crop_padding must be at least 0, got {self.random_crop_padding}")
+        if not self.random_shift >= 0:
+            raise ValueError(f"random_shift must be at least 0, got {self.random_shift}")
         for name in ("horizontal_flip", "color_jitter"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
@@ -202,7 +202,7 @@ class ZeroShotImageClassification(TextTask):
     def transform(
         self, processor: Any, config_values: dict[str, Any], *, training: bool
     ) -> "Callable[[Batch, torch.Generator | None], Batch]":
-        """`pixel_values`, in training cropped, mirrored and coloured as bytes and then normalised; `input_ids` and
+        """`pixel_values`, in training moved, mirrored and coloured as bytes and then normalised; `input_ids` and
         `attention_mask` (B, longest of the batch), in training with hidden tokens, special ones never among them."""
         import torch
 
@@ -215,8 +215,8 @@ class ZeroShotImageClassification(TextTask):
             tokens = batch["input_ids"][:, : int(lengths.max())].long()
             mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
             if training:
-                if self.random_crop_padding:
-                    pixels = augmentation.random_crop(pixels, self.random_crop_padding, generator)
+                if self.random_shift:
+                    pixels = augmentation.random_shift(pixels, self.random_shift, generator)
                 if self.horizontal_flip:
                     pixels = augmentation.random_horizontal_flip(pixels, self.horizontal_flip, generator)
                 if self.color_jitter:

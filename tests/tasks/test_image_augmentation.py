@@ -162,3 +162,28 @@ def test_without_options_training_transforms_as_evaluation_does() -> None:
     training = ImageClassification().transform(processor, values, training=True)(batch, generator())
     evaluation = ImageClassification().transform(processor, values, training=False)(batch, None)
     assert torch.equal(training["pixel_values"], evaluation["pixel_values"])
+
+
+def test_a_shift_moves_whole_images_and_repeats_their_edges() -> None:
+    pixels = torch.arange(5 * 7).view(1, 1, 5, 7).repeat(200, 2, 1, 1).to(torch.uint8)
+    moved = augmentation.random_shift(pixels, 2, torch.Generator().manual_seed(0))
+    found = set()
+    for image in moved:
+        row, column = divmod(int(image[0, 2, 3]), 7)  # where the centre came from
+        found.add((row - 2, column - 3))
+        expected = torch.tensor([[min(max(y + row - 2, 0), 4) * 7 + min(max(x + column - 3, 0), 6) for x in range(7)]
+                                 for y in range(5)])  # fmt: skip
+        assert torch.equal(image, expected.to(torch.uint8).expand(2, 5, 7))
+    assert found == {(y, x) for y in range(-2, 3) for x in range(-2, 3)}
+
+
+def test_colours_are_multiplied_within_the_limits_and_differently_for_each_image() -> None:
+    pixels = torch.full((500, 3, 2, 2), 100, dtype=torch.uint8)
+    jittered = augmentation.color_jitter(pixels, 0.4, torch.Generator().manual_seed(0)).float()
+    assert torch.equal(jittered, jittered[..., :1, :1].expand_as(jittered))  # one factor an image and channel
+    assert jittered.min() >= 100 * 0.6 * 0.8 - 0.5
+    assert jittered.max() <= 100 * 1.4 * 1.2 + 0.5
+    # Means of 1500 draws, whose standard deviation is 26.
+    assert jittered.mean().item() == pytest.approx(100, abs=3)
+    assert (jittered[:, 0] != jittered[:, 1]).float().mean() > 0.9
+    assert (augmentation.color_jitter(torch.full_like(pixels, 255), 0.4, None) <= 255).all()

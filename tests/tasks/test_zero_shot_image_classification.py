@@ -38,7 +38,7 @@ def rows(**columns: tuple) -> Dataset:
 @pytest.fixture(scope="module")
 def prepared() -> SimpleNamespace:
     task = ZeroShotImageClassification(
-        tokenizer="characters", random_crop_padding=2, horizontal_flip=0.5, color_jitter=0.4, token_dropout=0.5
+        tokenizer="characters", random_shift=2, horizontal_flip=0.5, color_jitter=0.4, token_dropout=0.5
     )
     selected = task.select(rows())
     processor = task.fit_processor(selected)
@@ -72,7 +72,7 @@ def test_columns_are_found_by_their_types_and_usual_names() -> None:
         ({"image_size": [1, 2, 3]}, "image_size must be a side or"),
         ({"num_channels": 4}, "num_channels must be 1"),
         ({"max_length": 2}, "max_length must be at least 3"),
-        ({"random_crop_padding": -1}, "random_crop_padding must be at least 0"),
+        ({"random_shift": -1}, "random_shift must be at least 0"),
         ({"color_jitter": 1.5}, "color_jitter must be between 0 and 1"),
         ({"token_dropout": 1.0}, "token_dropout must be at least 0 and below 1"),
     ],
