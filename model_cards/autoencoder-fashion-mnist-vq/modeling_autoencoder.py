@@ -1,0 +1,572 @@
+"""Autoencoders as configs of one model: plain (Hinton and Salakhutdinov 2006), denoising (Vincent et al. 2008),
+variational (Kingma and Welling 2013, arXiv:1312.6114) with the bounds of beta-VAE, IWAE (Burda et al. 2015,
+arXiv:1509.00519), free bits (Kingma et al. 2016, arXiv:1606.04934, appendix C.8) and sigma-VAE (Rybkin et al. 2020,
+arXiv:2006.13202), and vector-quantised (van den Oord et al. 2017, arXiv:1711.00937) or finite scalar quantisation
+(Mentzer et al. 2023, arXiv:2309.15505).
+
+Convolutions start as He et al. 2015 (arXiv:1502.01852) say, linear layers uniform in +-1/sqrt(fan_in), as torch's.
+Departs from the papers: every likelihood goes with every kind; the loss is the mean over a row's values, so that the
+learning rate does not depend on the size of the images; the importance-weighted bound takes beta as the weight of
+log p(z) - log q(z|x).
+"""
+
+import contextlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.modeling_outputs import ImageSuperResolutionOutput
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .configuration_autoencoder import AutoencoderConfig
+from .modeling_autoencoder_layers import (
+    BUFFERED,
+    EmaCodebook,
+    FiniteScalarQuantizer,
+    GaussianMixture,
+    KlWeight,
+    Likelihood,
+    add_noise,
+    build_networks,
+)
+
+# B batch, C channels, H height, W width, D latent_size, L numbers of a whole code, K importance samples
+
+RANGE_TOLERANCE = 1e-3  # how far beyond 0..1 rounding may carry a pixel
+
+
+@dataclass
+class AutoencoderOutput(ModelOutput):
+    """The code comes first, not the loss, so that `pipeline("image-feature-extraction")` returns it.
+
+    Attributes:
+        latents: (B, *latent_shape): the code; the mean of a variational one, the vectors of a discrete one.
+        pooler_output: (B, L): the same as one vector a row.
+        loss: scalar: (reconstruction_loss + weight * kl) / values of a row + commitment_weight * commitment_loss.
+        reconstruction_loss: scalar: -log p(values | code) in nats, summed over a row, mean over rows; with likelihood
+            mse the squared error.
+        kl: scalar: KL divergence of the code's distribution from the normal prior, in nats a row (variational).
+        commitment_loss: scalar: mean squared distance of the encoder's numbers from their vectors (quantizer ema).
+        row_reconstruction_loss: (B,): reconstruction_loss of each row.
+        row_kl: (B,): kl of each row.
+        codes: (B, places...), int64: the discrete codes (vector_quantized).
+        reconstruction: like the input; images within 0..1.
+        hidden_states: what each stage of the encoder, then of the decoder gives, if asked for.
+    """
+
+    latents: Tensor | None = None
+    pooler_output: Tensor | None = None
+    loss: Tensor | None = None
+    reconstruction_loss: Tensor | None = None
+    kl: Tensor | None = None
+    commitment_loss: Tensor | None = None
+    row_reconstruction_loss: Tensor | None = None
+    row_kl: Tensor | None = None
+    codes: Tensor | None = None
+    reconstruction: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class AutoencoderPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation of every autoencoder."""
+
+    config: AutoencoderConfig
+    base_model_prefix = "autoencoder"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer must scale it itself
+    _no_split_modules = ["ResidualBlock"]  # noqa: RUF012
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Write every weight of `module`; what a checkpoint has loaded is left as it is."""
+        if isinstance(module, nn.Conv2d):
+            gain = getattr(module, "initial_gain", 1.0)
+            init.normal_(module.weight, std=gain * math.sqrt(2 / math.prod(module.weight.shape[1:])))
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))  # uniform in +-1/sqrt(fan_in)
+            bound = 1 / math.sqrt(module.in_features)
+            init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm | nn.GroupNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                init.zeros_(module.running_mean)
+                init.ones_(module.running_var)
+                init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, BUFFERED):
+            module.init_weights()
+
+
+class AutoencoderModel(AutoencoderPreTrainedModel):
+    """Encoder, code, decoder and the loss that trains them; what a trained one can be asked stands below `forward`.
+
+    Raises:
+        ValueError: values of another shape or type, images outside of 0..1, or values that are not finite.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__(config)
+        self.encoder, self.decoder = build_networks(config)
+        self.likelihood = Likelihood(config)
+        self.kl_weight = KlWeight(config) if config.kind == "variational" else None
+        self.quantizer = self.prior = None
+        if config.kind == "vector_quantized":
+            self.quantizer = EmaCodebook(config) if config.quantizer == "ema" else FiniteScalarQuantizer(config)
+        if config.num_mixture_components:
+            self.prior = GaussianMixture(config.num_mixture_components, math.prod(config.latent_shape))
+        self.num_values = math.prod(config.row_shape)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        numeric_features: Tensor | None = None,
+        target_values: Tensor | None = None,
+        labels: Tensor | None = None,
+        noise: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> AutoencoderOutput | tuple:
+        """
+        Args:
+            pixel_values: images (B, C, H, W) of 0..1.
+            numeric_features: rows of a table (B, num_numeric_features), instead of images.
+            target_values: what to reconstruct, of the same shape; the input itself when None.
+            labels: classes that travel with the rows of a batch; an autoencoder does not look at them.
+            noise: instead of drawing it. variational: N(0, 1), (B, *latent_shape), or (B, K, *latent_shape) for the
+                importance-weighted bound of K samples; in evaluation the mean is decoded when it is None. denoising:
+                what to add to the input, of its shape.
+            output_hidden_states: give what each stage gives too; the config's choice when None.
+            return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
+
+        Returns:
+            See `AutoencoderOutput`. A denoising autoencoder in evaluation takes its input as the noisy values: it has a
+            loss only where `target_values` are given.
+        """
+        values = self.check(pixel_values, numeric_features)
+        config, targets = self.config, values
+        has_loss = target_values is not None or self.training or config.kind != "denoising"
+        if target_values is not None:
+            targets = self.check_values(target_values, "target_values")
+            if targets.shape != values.shape:
+                raise ValueError(
+                    f"target_values must have the input's shape {tuple(values.shape)}, got {tuple(targets.shape)}"
+                )
+        if config.kind == "denoising" and noise is not None:
+            values = values + noise
+            values, has_loss = values if config.num_numeric_features else values.clamp(0, 1), True
+        elif config.kind == "denoising" and self.training and target_values is None:
+            values = self.add_noise(values)
+        encoded, hidden_states = self.encoder(values)
+        terms: dict[str, Tensor] = {}  # of the output
+        num_samples = 0  # of the importance-weighted bound; 0 where there is none
+        if config.kind == "variational":
+            mean, log_variance = split_moments(encoded)
+            if noise is None and self.training:
+                K = config.num_importance_samples
+                shape = (len(mean), K, *mean.shape[1:]) if K > 1 else mean.shape
+                noise = torch.randn(shape, device=mean.device)
+            num_samples = noise.shape[1] if noise is not None and noise.ndim > mean.ndim else 0
+            drawn = draw_latents(mean, log_variance, noise)  # (B, *latent_shape) or (B, K, *latent_shape)
+            latents, decoded_latents = mean.to(encoded.dtype), drawn.to(encoded.dtype)
+            terms["row_kl"] = kl_terms(mean, log_variance).flatten(1).sum(1)  # (B,)
+            terms["kl"] = terms["row_kl"].mean()
+        elif config.kind == "vector_quantized":
+            latents, terms["codes"], commitment = self.quantizer(self.to_places(encoded))
+            if commitment is not None:
+                terms["commitment_loss"] = commitment
+            decoded_latents = latents
+        else:
+            latents = decoded_latents = encoded
+        decoded, maps = self.decoder(decoded_latents.flatten(0, 1) if num_samples else decoded_latents)
+        if has_loss and num_samples:
+            row_loss = self.likelihood(decoded, targets.repeat_interleave(num_samples, dim=0))
+            row_loss = row_loss.view(-1, num_samples)  # (B, K)
+            bound = log_mean_exp(-row_loss - self.kl_weight() * sampled_kl(drawn, log_variance, noise))  # (B,)
+            terms["loss"] = -bound.mean() / self.num_values
+            row_loss = row_loss.mean(1)
+        elif has_loss:
+            row_loss = self.likelihood(decoded, targets)  # (B,)
+            terms["loss"] = self.total_loss(row_loss, terms, encoded)
+        if has_loss:
+            terms["row_reconstruction_loss"], terms["reconstruction_loss"] = row_loss, row_loss.mean()
+        reconstruction = self.to_values(decoded)
+        if num_samples:
+            reconstruction = reconstruction.unflatten(0, (-1, num_samples)).mean(1)
+            maps = [hidden.unflatten(0, (-1, num_samples)) for hidden in maps]
+        wanted = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        outputs = AutoencoderOutput(
+            latents=latents,
+            pooler_output=latents.flatten(1),
+            reconstruction=reconstruction,
+            hidden_states=(*hidden_states, *maps) if wanted else None,
+            **terms,
+        )
+        return outputs if (config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
+
+    def total_loss(self, row_loss: Tensor, terms: dict[str, Tensor], encoded: Tensor) -> Tensor:
+        """The loss of one code a row, see `AutoencoderOutput`."""
+        loss = row_loss.mean()
+        if self.config.kind == "variational":
+            kl = terms["kl"]
+            if self.config.free_bits:
+                # Each number's mean over the batch, as in the paper: a row may cost less where others cost more.
+                kl = kl_terms(*split_moments(encoded)).mean(0).clamp(min=self.config.free_bits).sum()
+            loss = loss + self.kl_weight() * kl
+        loss = loss / self.num_values
+        if "commitment_loss" in terms:
+            loss = loss + self.config.commitment_weight * terms["commitment_loss"]
+        return loss
+
+    # Checks and shapes
+
+    def check(self, pixel_values: Tensor | None, numeric_features: Tensor | None) -> Tensor:
+        """The one input that the config says. Raises ValueError for another, or for values that it cannot be."""
+        name, other = "pixel_values", "numeric_features"
+        values, unwanted = pixel_values, numeric_features
+        if self.config.num_numeric_features:
+            name, other, values, unwanted = other, name, unwanted, values
+        if values is None or unwanted is not None:
+            given = "both" if values is not None else "none" if unwanted is None else other
+            raise ValueError(f"this autoencoder takes {name} and no {other}, got {given}")
+        return self.check_values(values, name)
+
+    def check_values(self, values: Tensor, name: str) -> Tensor:
+        """Raises ValueError for another shape or type, values that are not finite, and images outside of 0..1."""
+        shape = self.config.row_shape
+        if values.shape[1:] != shape or values.ndim != len(shape) + 1 or not values.is_floating_point():
+            raise ValueError(
+                f"{name} must be floating-point of shape (batch, {', '.join(map(str, shape))}), got {values.dtype} of "
+                f"shape {tuple(values.shape)}; use the checkpoint's processor"
+            )
+        # In training on an accelerator the host would wait for the device at every step; the loop refuses NaN losses.
+        waits = self.training and values.device.type != "cpu"
+        if values.device.type == "meta" or waits or torch.compiler.is_compiling() or not values.numel():
+            return values
+        low, high = (bound.item() for bound in values.detach().aminmax())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(
+                f"{name} must be finite, got values from {low:g} to {high:g}; mend or leave out those rows"
+            )
+        if len(shape) > 1 and (low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE):
+            raise ValueError(
+                f"{name} must lie in 0..1, got values from {low:g} to {high:g}; use an image processor with do_rescale "
+                "and without do_normalize"
+            )
+        return values
+
+    def to_places(self, encoded: Tensor) -> Tensor:
+        """What the encoder gives for discrete codes, (B, D * places) or (B, D, H, W), as (B, D, places...)."""
+        return encoded.view(-1, *self.config.latent_shape)
+
+    def to_values(self, decoded: Tensor) -> Tensor:
+        """What the decoder gives as values like the input: images within 0..1."""
+        values = self.likelihood.mean(decoded).view(-1, *self.config.row_shape)
+        return values if self.config.num_numeric_features else values.clamp(0, 1)
+
+    # What a trained autoencoder can be asked: in evaluation mode, without gradients
+
+    @torch.no_grad()
+    def encode(self, pixel_values: Tensor | None = None, numeric_features: Tensor | None = None) -> Tensor:
+        """The codes (B, *latent_shape) of images or rows of a table, see `forward`; nothing is drawn at random."""
+        with evaluation(self):
+            return self.codes_of(self.continuous(self.check(pixel_values, numeric_features)))
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Codes (B, *latent_shape) -> images (B, C, H, W) of 0..1, or rows of a table. Raises ValueError for another
+        shape."""
+        shape = self.config.latent_shape
+        if latents.shape[1:] != shape:
+            raise ValueError(
+                f"latents must have the shape (batch, {', '.join(map(str, shape))}), got {tuple(latents.shape)}"
+            )
+        with evaluation(self):
+            return self.to_values(self.decoder(latents.to(self.dtype))[0])
+
+    @torch.no_grad()
+    def encode_codes(self, pixel_values: Tensor | None = None, numeric_features: Tensor | None = None) -> Tensor:
+        """The discrete codes (B, places...), int64. Raises ValueError for another kind than vector_quantized."""
+        self.require("vector_quantized", "encode_codes")
+        with evaluation(self):
+            return self.quantizer(self.continuous(self.check(pixel_values, numeric_features)))[1]
+
+    def decode_codes(self, codes: Tensor) -> Tensor:
+        """Discrete codes (B, places...) -> images or rows. Raises ValueError for another kind, shape or codes that are
+        not 0 to num_codes - 1."""
+        self.require("vector_quantized", "decode_codes")
+        places, N = self.config.latent_shape[1:], self.config.num_codes
+        if codes.shape[1:] != places or (codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < N):
+            raise ValueError(
+                f"codes must be 0 to {N - 1}, of shape (batch, {', '.join(map(str, places))}), got {tuple(codes.shape)}"
+            )
+        return self.decode(self.quantizer.lookup(codes))
+
+    @property
+    def has_fitted_prior(self) -> bool:
+        """Whether `fit_after_training` has fitted a distribution of the codes."""
+        return self.prior is not None and int(self.prior.num_rows) > 0
+
+    @torch.no_grad()
+    def sample(
+        self,
+        num_samples: int,
+        generator: torch.Generator | None = None,
+        batch_size: int = 256,
+        prior: str | None = None,
+    ) -> Tensor:
+        """New images (num_samples, C, H, W) of 0..1, or rows of a table: the decoder's means for codes from a prior.
+
+        Args:
+            num_samples: how many, >= 1.
+            generator: the source of all random numbers, on the model's device; torch's own when None.
+            batch_size: rows in one pass of the decoder, >= 1; the result does not depend on it but for rounding.
+            prior: normal (of a variational autoencoder), or fitted: the distribution of the training codes; None for
+                the fitted one where there is one, else the normal one.
+
+        Raises:
+            ValueError: no such prior.
+        """
+        if num_samples < 1 or batch_size < 1:
+            raise ValueError(f"num_samples and batch_size must be at least 1, got {num_samples} and {batch_size}")
+        if prior not in (None, "normal", "fitted"):
+            raise ValueError(f"prior must be normal or fitted, got {prior!r}")
+        if prior == "normal" or not self.has_fitted_prior:
+            if prior == "fitted" or self.config.kind != "variational":
+                wanted = "no fitted prior" if prior == "fitted" else f"no normal prior: its kind is {self.config.kind}"
+                raise ValueError(
+                    f"this autoencoder has {wanted}; train it with num_mixture_components above 0, or call "
+                    "fit_after_training"
+                )
+            shape = (num_samples, *self.config.latent_shape)
+            latents = torch.randn(shape, generator=generator, device=self.device)
+        else:
+            latents = self.prior.sample(num_samples, generator).reshape(-1, *self.config.latent_shape)
+            with evaluation(self):
+                latents = self.codes_of(latents)
+        return torch.cat([self.decode(part) for part in latents.split(batch_size)])
+
+    @torch.no_grad()
+    def interpolate(self, a: Tensor, b: Tensor, num_steps: int = 8) -> Tensor:
+        """The way from inputs `a` to inputs `b`, both (B, *row), along a straight line between their codes (before
+        discrete ones are rounded): (B, num_steps, *row), both ends' reconstructions included."""
+        if num_steps < 2:
+            raise ValueError(f"num_steps must be at least 2, got {num_steps}")
+        if a.shape != b.shape:
+            raise ValueError(f"a and b must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}")
+        with evaluation(self):
+            ends = [self.continuous(self.check_values(end, name)) for end, name in ((a, "a"), (b, "b"))]
+            shares = torch.linspace(0, 1, num_steps, device=ends[0].device, dtype=ends[0].dtype)
+            ways = [self.decode(self.codes_of(torch.lerp(*ends, share))) for share in shares]
+        return torch.stack(ways, dim=1)
+
+    @torch.no_grad()
+    def elbo(self, values: Tensor, num_samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """The evidence lower bound of each row (B,), in nats: the mean over draws of log p(x|z), less the KL divergence
+        (arXiv:1312.6114, eq. 7). `values` are images or rows of a table. Raises ValueError for another kind."""
+        return self.evidence(values, num_samples, generator, 8)[1]
+
+    @torch.no_grad()
+    def log_likelihood(
+        self,
+        values: Tensor,
+        num_importance_samples: int = 1,
+        generator: torch.Generator | None = None,
+        samples_per_pass: int = 8,
+    ) -> Tensor:
+        """log p(x) of each row (B,), in nats, by importance sampling from q(z|x): a lower bound in expectation, which
+        rises with the samples to the truth (arXiv:1509.00519, theorem 1). Of likelihood bernoulli it is a density only
+        for black and white pixels.
+
+        Args:
+            values: images (B, C, H, W) or rows of a table.
+            num_importance_samples: draws of a row, >= 1.
+            generator: the source of all random numbers, on the model's device.
+            samples_per_pass: draws of a row that are decoded at once, >= 1: memory against speed.
+
+        Raises:
+            ValueError: the kind is not variational.
+        """
+        return self.evidence(values, num_importance_samples, generator, samples_per_pass)[0]
+
+    def evidence(
+        self, values: Tensor, num_samples: int, generator: torch.Generator | None, samples_per_pass: int
+    ) -> tuple[Tensor, Tensor]:
+        """The importance-weighted bound and the ELBO of each row, from the same draws."""
+        self.require("variational", "the likelihood")
+        if num_samples < 1 or samples_per_pass < 1:
+            raise ValueError(f"samples must be at least 1, got {num_samples} and {samples_per_pass} a pass")
+        name = "numeric_features" if self.config.num_numeric_features else "pixel_values"
+        with evaluation(self):
+            mean, log_variance = split_moments(self.encoder(self.check_values(values, name))[0])
+            log_weights, log_p = [], 0.0
+            for start in range(0, num_samples, samples_per_pass):
+                K = min(samples_per_pass, num_samples - start)
+                noise = torch.randn((K, *mean.shape), generator=generator, device=mean.device).transpose(0, 1)
+                drawn = draw_latents(mean, log_variance, noise)  # (B, K, *latent_shape)
+                decoded, _ = self.decoder(drawn.to(self.dtype).flatten(0, 1))
+                row_loss = self.likelihood(decoded, values.repeat_interleave(K, dim=0)).view(-1, K)
+                log_weights.append(-row_loss - sampled_kl(drawn, log_variance, noise))
+                log_p = log_p - row_loss.sum(1)
+            constant = self.likelihood.constant()
+            divergence = kl_terms(mean, log_variance).flatten(1).sum(1)
+            return (
+                log_mean_exp(torch.cat(log_weights, dim=1)) - constant,
+                log_p / num_samples - divergence - constant,
+            )
+
+    @torch.no_grad()
+    def anomaly_score(self, values: Tensor) -> Tensor:
+        """How little each row resembles the training rows (B,): larger is odder. Of a variational autoencoder the
+        negative evidence lower bound at the code's mean, in nats; of the other kinds the mean squared error."""
+        name = "numeric_features" if self.config.num_numeric_features else "pixel_values"
+        with evaluation(self):
+            outputs = self(**{name: values}, return_dict=True)
+        if self.config.kind == "variational":
+            return outputs.row_reconstruction_loss + outputs.row_kl
+        return (outputs.reconstruction.float() - values.float()).square().flatten(1).mean(1)
+
+    def add_noise(
+        self,
+        values: Tensor,
+        generator: torch.Generator | None = None,
+        noise_types: list[str] | None = None,
+        noise_strength: tuple[float, float] | None = None,
+    ) -> Tensor:
+        """Noisy values, images within 0..1: a kind and a strength are drawn for each row, the config's unless given."""
+        types = list(self.config.noise_types if noise_types is None else noise_types)
+        low, high = self.config.noise_strength if noise_strength is None else noise_strength
+        return add_noise(values, types, (low, high), generator, bounded=not self.config.num_numeric_features)
+
+    @torch.no_grad()
+    def fit_after_training(self, batches: Iterable[dict[str, Tensor]]) -> None:
+        """Fit the prior of the codes (discrete ones before rounding), where the config has one, to all training rows.
+
+        Args:
+            batches: what `forward` takes, over all training rows once.
+        """
+        if self.prior is None:
+            return
+        found = []
+        with evaluation(self):
+            for batch in batches:
+                values = self.check(batch.get("pixel_values"), batch.get("numeric_features")).to(self.device)
+                found.append(self.continuous(values).flatten(1).cpu())
+        if not found:
+            raise ValueError("there are no training rows to fit the prior to")
+        self.prior.fit(torch.cat(found))
+
+    def continuous(self, values: Tensor) -> Tensor:
+        """The encoder's numbers (B, *latent_shape): a variational one's mean, a discrete one's before rounding."""
+        encoded, _ = self.encoder(values)
+        if self.config.kind == "variational":
+            return split_moments(encoded)[0].to(encoded.dtype)
+        return self.to_places(encoded) if self.quantizer is not None else encoded
+
+    def codes_of(self, continuous: Tensor) -> Tensor:
+        """The code that the encoder's numbers stand for."""
+        return continuous if self.quantizer is None else self.quantizer(continuous)[0]
+
+    def require(self, kind: str, what: str) -> None:
+        if self.config.kind != kind:
+            raise ValueError(f"{what} needs an autoencoder of kind {kind}, this one is {self.config.kind}")
+
+
+class AutoencoderForImageToImage(AutoencoderPreTrainedModel):
+    """Images -> images: an autoencoder that takes noise away, under transformers' names for such models."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__(config)
+        if config.num_numeric_features:
+            raise ValueError("image to image needs images: num_numeric_features must be 0")
+        self.autoencoder = AutoencoderModel(config)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        labels: Tensor | None = None,
+        noise: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> ImageSuperResolutionOutput | tuple:
+        """
+        Args:
+            pixel_values: images (B, C, H, W) of 0..1; noisy ones, unless the model is in training without `labels`:
+                then it adds the noise that the config says.
+            labels: the clean images, of the same shape.
+            noise: see `AutoencoderModel.forward`.
+            output_hidden_states: give what each stage gives too; the config's choice when None.
+            return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
+
+        Returns:
+            `loss` (scalar; in evaluation when there are labels), `reconstruction` (B, C, H, W) within 0..1 and, if
+            asked for, `hidden_states`.
+        """
+        outputs = self.autoencoder(
+            pixel_values, target_values=labels, noise=noise, output_hidden_states=output_hidden_states, return_dict=True
+        )
+        outputs = ImageSuperResolutionOutput(
+            loss=outputs.loss, reconstruction=outputs.reconstruction, hidden_states=outputs.hidden_states
+        )
+        return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
+
+
+def split_moments(encoded: Tensor) -> tuple[Tensor, Tensor]:
+    """The encoder's numbers as mean and log variance of the code, float32; the bounds keep exp finite."""
+    mean, log_variance = encoded.float().chunk(2, dim=1)
+    return mean, log_variance.clamp(-30, 20)
+
+
+def draw_latents(mean: Tensor, log_variance: Tensor, noise: Tensor | None) -> Tensor:
+    """mean + standard deviation * noise (arXiv:1312.6114, eq. 10), for noise (B, ...) or K samples a row (B, K, ...);
+    the mean when there is none."""
+    if noise is None:
+        return mean
+    if noise.ndim > mean.ndim:
+        mean, log_variance = mean[:, None], log_variance[:, None]
+    return mean + (log_variance / 2).exp() * noise
+
+
+def kl_terms(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), each number's, in nats (arXiv:1312.6114, app. B)."""
+    return (mean.square() + log_variance.exp() - 1 - log_variance) / 2
+
+
+def sampled_kl(drawn: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """log q(z|x) - log p(z) of drawn codes (B, K, ...), whose mean over draws is the KL divergence: (B, K)."""
+    terms = (drawn.square() - noise.square() - log_variance[:, None]) / 2
+    return terms.flatten(2).sum(2)
+
+
+def log_mean_exp(log_weights: Tensor) -> Tensor:
+    """log of the mean over the second dimension: (B, K) -> (B,)."""
+    return log_weights.logsumexp(1) - math.log(log_weights.shape[1])
+
+
+@contextlib.contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards every module is in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules() if module.training]
+    if modes:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+__all__ = [
+    "AutoencoderConfig",
+    "AutoencoderForImageToImage",
+    "AutoencoderModel",
+    "AutoencoderOutput",
+    "AutoencoderPreTrainedModel",
+]
