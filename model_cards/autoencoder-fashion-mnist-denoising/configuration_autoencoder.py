@@ -155,13 +155,6 @@ class AutoencoderConfig(PreTrainedConfig):
             raise ValueError("num_importance_samples above 1 needs free_bits 0 and variance shared or per_value")
         if self.num_latent_codes > 1 and (self.latent_map or self.kind != "vector_quantized"):
             raise ValueError("num_latent_codes above 1 needs kind vector_quantized and latent_map false")
-        if self.num_mixture_components and self.kind == "vector_quantized":
-            raise ValueError("num_mixture_components needs a continuous code; vector_quantized fits code frequencies")
-        if self.num_mixture_components and math.prod(self.latent_shape) > 512:
-            raise ValueError(
-                f"num_mixture_components needs a code of at most 512 numbers (full covariances), got latent_shape "
-                f"{self.latent_shape}: set it to 0 or make the code smaller"
-            )
         if min(self.fsq_levels, default=0) < 2:
             raise ValueError(f"fsq_levels must be at least one number, each at least 2, got {list(self.fsq_levels)}")
         if self.kind == "vector_quantized" and self.quantizer == "fsq" and self.latent_size != len(self.fsq_levels):

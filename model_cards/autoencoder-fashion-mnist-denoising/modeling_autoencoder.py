@@ -25,7 +25,6 @@ from transformers.utils import ModelOutput
 from .configuration_autoencoder import AutoencoderConfig
 from .modeling_autoencoder_layers import (
     BUFFERED,
-    CodeFrequencies,
     EmaCodebook,
     FiniteScalarQuantizer,
     GaussianMixture,
@@ -119,8 +118,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         self.quantizer = self.prior = None
         if config.kind == "vector_quantized":
             self.quantizer = EmaCodebook(config) if config.quantizer == "ema" else FiniteScalarQuantizer(config)
-            self.prior = CodeFrequencies(math.prod(config.latent_shape[1:]), config.num_codes)
-        elif config.num_mixture_components:
+        if config.num_mixture_components:
             self.prior = GaussianMixture(config.num_mixture_components, math.prod(config.latent_shape))
         self.num_values = math.prod(config.row_shape)
         self.post_init()
@@ -341,16 +339,17 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
             raise ValueError(f"prior must be normal or fitted, got {prior!r}")
         if prior == "normal" or not self.has_fitted_prior:
             if prior == "fitted" or self.config.kind != "variational":
-                remedy = "train it with num_mixture_components above 0" if self.quantizer is None else "train it"
                 wanted = "no fitted prior" if prior == "fitted" else f"no normal prior: its kind is {self.config.kind}"
-                raise ValueError(f"this autoencoder has {wanted}; {remedy}, or call fit_after_training")
+                raise ValueError(
+                    f"this autoencoder has {wanted}; train it with num_mixture_components above 0, or call "
+                    "fit_after_training"
+                )
             shape = (num_samples, *self.config.latent_shape)
             latents = torch.randn(shape, generator=generator, device=self.device)
         else:
-            latents = self.prior.sample(num_samples, generator)
-            if self.quantizer is not None:
-                latents = self.quantizer.lookup(latents.reshape(-1, *self.config.latent_shape[1:]))
-            latents = latents.reshape(-1, *self.config.latent_shape)
+            latents = self.prior.sample(num_samples, generator).reshape(-1, *self.config.latent_shape)
+            with evaluation(self):
+                latents = self.codes_of(latents)
         return torch.cat([self.decode(part) for part in latents.split(batch_size)])
 
     @torch.no_grad()
@@ -447,20 +446,18 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @torch.no_grad()
     def fit_after_training(self, batches: Iterable[dict[str, Tensor]]) -> None:
-        """Fit the prior of the codes, where the config has one, to all training rows.
+        """Fit the prior of the codes (discrete ones before rounding), where the config has one, to all training rows.
 
         Args:
             batches: what `forward` takes, over all training rows once.
         """
         if self.prior is None:
             return
-        read = self.encode if self.quantizer is None else self.encode_codes
-        names = ("pixel_values", "numeric_features")
-        device = self.device
-        found = [
-            read(**{name: batch[name].to(device) for name in names if name in batch}).flatten(1).cpu()
-            for batch in batches
-        ]
+        found = []
+        with evaluation(self):
+            for batch in batches:
+                values = self.check(batch.get("pixel_values"), batch.get("numeric_features")).to(self.device)
+                found.append(self.continuous(values).flatten(1).cpu())
         if not found:
             raise ValueError("there are no training rows to fit the prior to")
         self.prior.fit(torch.cat(found))

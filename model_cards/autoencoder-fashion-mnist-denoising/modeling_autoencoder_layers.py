@@ -417,21 +417,33 @@ def add_noise(
 # Priors that are fitted after training
 
 
-class GaussianMixture(nn.Module):
-    """A mixture of Gaussians with full covariances on the codes of the training rows, from which a plain or a
-    variational autoencoder samples better than from the normal prior (Ghosh et al. 2020, arXiv:1903.12436, section 4).
+MIXTURE_RANK = 64  # numbers of a code that a full covariance of each component is fitted on
 
-    Fitted by expectation maximisation from a k-means++ start, in float64, as scikit-learn's does."""
+
+class GaussianMixture(nn.Module):
+    """A mixture of Gaussians with full covariances on the codes of the training rows, from which an autoencoder samples
+    better than from the normal prior (Ghosh et al. 2020, arXiv:1903.12436, section 4).
+
+    Fitted by expectation maximisation from a k-means++ start, in float64, as scikit-learn's does. Codes of more than
+    `MIXTURE_RANK` numbers are fitted in the plane of as many principal components, and sampled there."""
 
     def __init__(self, num_components: int, size: int) -> None:
         super().__init__()
+        rank = min(size, MIXTURE_RANK)
         self.register_buffer("weights", torch.empty(num_components))
-        self.register_buffer("means", torch.empty(num_components, size))
-        self.register_buffer("cholesky", torch.empty(num_components, size, size))  # of the covariances, lower triangles
+        self.register_buffer("means", torch.empty(num_components, rank))
+        self.register_buffer("cholesky", torch.empty(num_components, rank, rank))  # of the covariances, lower triangles
         self.register_buffer("num_rows", torch.empty((), dtype=torch.int64))  # that it was fitted on, 0 for not yet
+        self.is_projected = rank < size
+        if self.is_projected:
+            self.register_buffer("center", torch.empty(size))
+            self.register_buffer("axes", torch.empty(size, rank))  # of the plane, columns of unit length
 
     def init_weights(self) -> None:
         K, L = self.means.shape
+        if self.is_projected:
+            init.zeros_(self.center)
+            init.copy_(self.axes, torch.eye(len(self.center))[:, :L])
         init.constant_(self.weights, 1 / K)
         init.zeros_(self.means)
         init.copy_(self.cholesky, torch.eye(L).expand(K, L, L))
@@ -450,6 +462,13 @@ class GaussianMixture(nn.Module):
                 f"a mixture of {K} Gaussians needs at least {K} rows, got {len(codes)}: lower num_mixture_components"
             )
         codes = codes.double()
+        if self.is_projected:
+            center = codes.mean(0)
+            codes = codes - center
+            axes = torch.linalg.eigh(codes.T @ codes).eigenvectors[:, -self.means.shape[1] :]  # of ascending variance
+            codes = codes @ axes
+            self.center.copy_(center)
+            self.axes.copy_(axes)
         shift, spread = codes.mean(0), codes.std(0, correction=0).clamp(min=1e-12)
         scaled = (codes - shift) / spread
         labels = k_means(scaled, K, torch.Generator().manual_seed(seed))
@@ -475,7 +494,8 @@ class GaussianMixture(nn.Module):
         return score - spread.log().sum().item()
 
     def log_prob(self, codes: Tensor) -> Tensor:
-        """log density of codes (rows, L): (rows,), float64."""
+        """log density of codes (rows, L), or of their places in the plane: (rows,), float64."""
+        codes = (codes - self.center) @ self.axes if self.is_projected else codes
         parameters = (self.weights.double(), self.means.double(), self.cholesky.double())
         return log_densities(codes.double(), *parameters).logsumexp(1)
 
@@ -489,7 +509,7 @@ class GaussianMixture(nn.Module):
         for k in range(len(self.means)):
             rows = chosen == k
             codes[rows] = self.means[k].float() + noise[rows] @ self.cholesky[k].float().T
-        return codes
+        return self.center.float() + codes @ self.axes.float().T if self.is_projected else codes
 
 
 def parts(rows: int, size: int = 16_384) -> list[slice]:
@@ -546,37 +566,10 @@ def log_densities(codes: Tensor, weights: Tensor, means: Tensor, cholesky: Tenso
     return torch.stack(found, dim=1)
 
 
-class CodeFrequencies(nn.Module):
-    """How often the training rows have each discrete code at each place. A weak prior: it draws the places one by one,
-    without regard to each other; it shows what a codebook holds rather than what the images look like."""
-
-    def __init__(self, num_places: int, num_codes: int) -> None:
-        super().__init__()
-        self.register_buffer("frequencies", torch.empty(num_places, num_codes))
-        self.register_buffer("num_rows", torch.empty((), dtype=torch.int64))  # that it was counted on, 0 for not yet
-
-    def init_weights(self) -> None:
-        init.constant_(self.frequencies, 1 / self.frequencies.shape[1])
-        init.zeros_(self.num_rows)
-
-    @torch.no_grad()
-    def fit(self, codes: Tensor) -> None:
-        """Count the codes (rows, P)."""
-        P, N = self.frequencies.shape
-        flat = (codes + torch.arange(P) * N).flatten()
-        self.frequencies.copy_(torch.bincount(flat, minlength=P * N).view(P, N) / len(codes))
-        self.num_rows.fill_(len(codes))
-
-    def sample(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
-        """Codes (num_samples, P)."""
-        return torch.multinomial(self.frequencies.float(), num_samples, replacement=True, generator=generator).T
-
-
-BUFFERED = (EmaCodebook, FiniteScalarQuantizer, Likelihood, KlWeight, GaussianMixture, CodeFrequencies)
+BUFFERED = (EmaCodebook, FiniteScalarQuantizer, Likelihood, KlWeight, GaussianMixture)
 
 __all__ = [
     "BUFFERED",
-    "CodeFrequencies",
     "EmaCodebook",
     "FiniteScalarQuantizer",
     "GaussianMixture",

@@ -1,5 +1,6 @@
 """Configuration of the recurrent network. The defaults are a two-layer LSTM language model on bytes."""
 
+from dataclasses import field
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -46,6 +47,28 @@ class RnnConfig(PreTrainedConfig):
     # direction the first's), or each feature's maximum or mean over the valid steps
 
     # Time series
+    num_input_channels: int = 0  # channels of a series, >= 1; 0 for a model of text
+    reads_observed_mask: bool = False  # the network is told which values are missing, beside seeing 0 in their places
+
+    # Forecasting
+    context_length: int = 96  # steps that a forecast sees, >= 1
+    prediction_length: int = 24  # steps that are forecast, >= 1
+    prediction_channel_indices: list[int] | None = None  # channels that are forecast; all when absent
+    channel_mixing: Literal["joint", "independent"] = "joint"  # a forecast sees all channels, or its own alone
+    segment_length: int = 1  # steps that the recurrence reads at once, >= 1; divides context_length
+    forecast_decoder: Literal["direct", "segments"] = "direct"  # all steps ahead by one linear map from the context's
+    # features, or each segment ahead by one more step of the recurrence (SegRNN); divides prediction_length then
+    instance_normalization: Literal["none", "last", "standard"] = "last"  # taken from each series and given back to its
+    # forecast: nothing, its last value, or its mean and standard deviation
+    forecast_loss: Literal["mse", "mae", "smooth_l1"] = "mse"  # loss of point forecasts
+    distribution_output: Literal["point", "quantile", "student_t"] = "point"  # what is forecast of each value
+    quantiles: list[float] = field(default_factory=lambda: [0.1, 0.5, 0.9])  # levels of quantile and student_t,
+    # ascending, in (0, 1)
+    num_time_features: int = 0  # covariates of each step that are known ahead, >= 0
+    num_static_real_features: int = 0  # covariates of each series, >= 0
+    season_length: int = 1  # steps after which the series recur, >= 1: what the model is measured against
+    season_errors: list[float] | None = None  # mean absolute error of repeating the last season, of each forecast
+    # channel over the training steps, in z-scores: MASE divides by it
 
     def validate_sizes(self) -> None:
         """Refuse sizes that no network can have."""
@@ -59,6 +82,47 @@ class RnnConfig(PreTrainedConfig):
             if not 0 <= getattr(self, f"{name}_dropout_prob") < 1:
                 value = getattr(self, f"{name}_dropout_prob")
                 raise ValueError(f"{name}_dropout_prob must be at least 0 and below 1, got {value}")
+
+    def validate_series(self) -> None:
+        """Refuse series and forecasts that no network can read or give."""
+        for name in ("num_input_channels", "num_time_features", "num_static_real_features"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("context_length", "prediction_length", "segment_length", "season_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("context_length", "prediction_length"):
+            if (name == "context_length" or self.forecast_decoder == "segments") and (
+                getattr(self, name) % self.segment_length
+            ):
+                raise ValueError(f"segment_length {self.segment_length} must divide {name} {getattr(self, name)}")
+        if not self.quantiles or list(self.quantiles) != sorted(set(self.quantiles)):
+            raise ValueError(f"quantiles must ascend, at least one, got {self.quantiles}")
+        if not all(0 < level < 1 for level in self.quantiles):
+            raise ValueError(f"quantiles must lie between 0 and 1 (both excluded), got {self.quantiles}")
+        if (indices := self.prediction_channel_indices) is not None:
+            if (
+                not indices
+                or sorted(set(indices)) != sorted(indices)
+                or not all(0 <= index < max(self.num_input_channels, 1) for index in indices)
+            ):
+                raise ValueError(
+                    f"prediction_channel_indices must be different channels of 0..{self.num_input_channels - 1}, got "
+                    f"{indices}"
+                )
+            if self.channel_mixing == "independent" and len(indices) < self.num_input_channels:
+                raise ValueError(
+                    "channel_mixing independent forecasts each channel from itself: channels that are only seen "
+                    "need joint, or forecast them all"
+                )
+        if self.forecast_decoder == "segments" and self.channel_mixing == "independent" and self.embedding_size % 2:
+            raise ValueError(f"segments of independent channels need an even embedding_size, got {self.embedding_size}")
+
+    @property
+    def forecast_channels(self) -> list[int]:
+        """The channels that are forecast."""
+        indices = self.prediction_channel_indices
+        return list(range(self.num_input_channels)) if indices is None else list(indices)
 
     @property
     def num_directions(self) -> int:

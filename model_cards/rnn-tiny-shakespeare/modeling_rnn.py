@@ -7,7 +7,6 @@ arXiv:1708.02182), whose activation penalties and averaged SGD are left out.
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.generation import GenerationMixin
@@ -15,20 +14,11 @@ from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassif
 from transformers.utils import ModelOutput
 
 from .configuration_rnn import RnnConfig
-from .modeling_rnn_encoder import RnnEncoder, RnnPreTrainedModel, drop_features
+from .modeling_rnn_encoder import RnnModel, RnnPreTrainedModel, classification_loss, drop_features
+from .modeling_rnn_series import RnnForTimeSeriesClassification, RnnForTimeSeriesPrediction
 
 # B batch, T steps (tokens), E embedding_size, H hidden_size, D width of a layer's output (H times directions),
 # V vocab_size, N num_labels, and the state's layers, directions and parts as in modeling_rnn_encoder.py
-
-
-@dataclass
-class RnnOutput(ModelOutput):
-    """What an `RnnModel` gives."""
-
-    last_hidden_state: Tensor | None = None  # (B, T, D) of the last layer, 0 at padding
-    pooler_output: Tensor | None = None  # (B, D), as config.pooling says
-    state: Tensor | None = None  # (B, L * R, P, H) behind each row's last valid step
-    hidden_states: tuple[Tensor, ...] | None = None  # the embeddings and each layer's outputs
 
 
 @dataclass
@@ -39,86 +29,6 @@ class RnnCausalLMOutput(ModelOutput):
     logits: Tensor | None = None  # (B, T, V)
     state: Tensor | None = None  # (B, L * R, P, H) behind each row's last valid step
     hidden_states: tuple[Tensor, ...] | None = None  # the embeddings and each layer's outputs
-
-
-class RnnModel(RnnPreTrainedModel):
-    """Embeddings, recurrent layers, pooling.
-
-    Raises:
-        ValueError: ids outside of the vocabulary (off the CPU only in evaluation, where looking costs no training
-            time), another shape, a batch without tokens, or a row without a valid one.
-    """
-
-    def __init__(self, config: RnnConfig) -> None:
-        super().__init__(config)
-        self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
-        self.encoder = RnnEncoder(config, config.embedding_size)
-        self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        return self.embeddings
-
-    def set_input_embeddings(self, embeddings: nn.Embedding) -> None:
-        self.embeddings = embeddings
-
-    def embed(self, input_ids: Tensor) -> Tensor:
-        """(B, T) -> (B, T, E), in training with whole words dropped."""
-        if input_ids.dim() != 2 or input_ids.is_floating_point():
-            raise ValueError(
-                f"input_ids must be integers of shape (rows, tokens), got {input_ids.dtype} of shape "
-                f"{tuple(input_ids.shape)}; use the checkpoint's tokenizer with return_tensors='pt'"
-            )
-        V = self.embeddings.num_embeddings
-        if input_ids.device.type != "cpu" and not self.training and input_ids.numel() > len(input_ids) > 0:
-            if input_ids.min() < 0 or input_ids.max() >= V:
-                raise unknown_id(input_ids, V)
-        try:
-            hidden = self.embeddings(input_ids)
-        except IndexError:  # torch looks on a CPU
-            raise unknown_id(input_ids, V) from None
-        share = self.config.embedding_dropout_prob
-        if self.training and share > 0:
-            hidden = hidden * F.dropout(hidden.new_ones(V), share)[input_ids][..., None]
-        return hidden
-
-    def pool(self, hidden: Tensor, state: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """(B, T, D) -> (B, D) as config.pooling says, whatever stands at padding."""
-        if self.config.pooling == "last":
-            return state[:, -self.config.num_directions :, 0].flatten(1)
-        mask = hidden.new_ones(hidden.shape[:2]) if attention_mask is None else attention_mask[:, -hidden.shape[1] :]
-        mask = mask[..., None].bool()  # (B, T, 1)
-        if self.config.pooling == "max":
-            return hidden.masked_fill(~mask, -torch.inf).amax(1)
-        return hidden.sum(1) / mask.sum(1)  # padding is 0
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        state: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> RnnOutput | tuple:
-        """
-        Args:
-            input_ids: (B, T), tokens.
-            attention_mask: (B, T), 1 for tokens, 0 for padding, wherever it is; no padding when absent.
-            state: (B, L * R, P, H), an earlier call's, to go on from there; from the start when absent.
-            inputs_embeds: (B, T, E) instead of input_ids.
-            output_hidden_states: give the embeddings and each layer's outputs too; the config's choice when None.
-            return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
-        """
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("give either input_ids or inputs_embeds")
-        config = self.config
-        hidden = self.embed(input_ids) if inputs_embeds is None else inputs_embeds  # (B, T, E)
-        hidden = drop_features(hidden, config.input_dropout_prob, self.training)
-        every = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        hidden, state, hidden_states = self.encoder(hidden, attention_mask, state, every)  # (B, T, D)
-        pooled = self.pool(hidden, state, attention_mask)
-        output = RnnOutput(last_hidden_state=hidden, pooler_output=pooled, state=state, hidden_states=hidden_states)
-        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
 
 class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
@@ -172,8 +82,13 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
         """
         config = self.config
-        outputs = self.rnn(input_ids, attention_mask, state, inputs_embeds, output_hidden_states, return_dict=True)
-        hidden = outputs.last_hidden_state  # (B, T, D)
+        # As a tuple: a ModelOutput takes a tenth of a token's time in `generate`.
+        outputs = self.rnn(input_ids, attention_mask, state, inputs_embeds, output_hidden_states, return_dict=False)
+        hidden, _, state, *rest = outputs  # (B, T, D)
+        if (
+            state.device.type == "mps"
+        ):  # there alone `generate` of transformers 5.23 asks whether it can take steps back
+            state.is_croppable = False
         hidden = hidden[:, -logits_to_keep:] if logits_to_keep else hidden
         hidden = drop_features(hidden, config.output_dropout_prob, self.training)
         logits = self.lm_head(self.projection(hidden))  # (B, T, V)
@@ -182,7 +97,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             if shift_labels is None:
                 shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
             loss = token_loss(logits, shift_labels)
-        output = RnnCausalLMOutput(loss=loss, logits=logits, state=outputs.state, hidden_states=outputs.hidden_states)
+        output = RnnCausalLMOutput(loss=loss, logits=logits, state=state, hidden_states=rest[0] if rest else None)
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     # Generation
@@ -300,15 +215,6 @@ class RnnForTokenClassification(RnnPreTrainedModel):
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
 
-def unknown_id(input_ids: Tensor, vocab_size: int) -> ValueError:
-    """The error for tokens outside of the vocabulary."""
-    low, high = input_ids.aminmax()
-    return ValueError(
-        f"input_ids must be at least 0 and below vocab_size {vocab_size}, got {low} to {high}; use the checkpoint's "
-        "tokenizer"
-    )
-
-
 def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy in nats, in float32, over the labels (B, T) that are not -100. Raises ValueError where the
     labels have another shape than the tokens."""
@@ -317,30 +223,12 @@ def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
 
 
-def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """The mean loss of transformers' classifiers.
-
-    Args:
-        logits: (B, N).
-        labels: single_label_classification: class numbers (B,) or probabilities (B, N); multi_label_classification: 0
-            or 1 for each label (B, N); regression: values (B, N), or (B,) where N is 1.
-        problem_type: one of these, or None: regression when N is 1, else single label for integer labels and multi
-            label for floating-point ones, as in transformers.
-    """
-    if problem_type is None:
-        multi = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
-        problem_type = "regression" if logits.shape[-1] == 1 else multi
-    if problem_type == "single_label_classification":
-        return F.cross_entropy(logits, labels)
-    if problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
-
-
 __all__ = [
     "RnnConfig",
     "RnnForCausalLM",
     "RnnForSequenceClassification",
+    "RnnForTimeSeriesClassification",
+    "RnnForTimeSeriesPrediction",
     "RnnForTokenClassification",
     "RnnModel",
     "RnnPreTrainedModel",

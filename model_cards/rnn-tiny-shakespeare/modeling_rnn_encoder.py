@@ -2,8 +2,8 @@
 
 Cells: Elman 1990; LSTM (Hochreiter and Schmidhuber 1997) with forget gates (Gers et al. 2000); GRU (Cho et al. 2014,
 arXiv:1406.1078) with the reset gate behind the recurrent map, as cuDNN has it. Dropout as in AWD-LSTM (Merity et al.
-2017, arXiv:1708.02182, section 4). Recurrent matrices start orthogonal gate by gate (Saxe et al. 2013, arXiv:1312.6120),
-input matrices as Glorot and Bengio 2010 say, forget gates open (Jozefowicz et al. 2015).
+2017, arXiv:1708.02182, section 4). Recurrent matrices start orthogonal gate by gate (Saxe et al. 2013,
+arXiv:1312.6120), input matrices as Glorot and Bengio 2010 say, forget gates open (Jozefowicz et al. 2015).
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from .configuration_rnn import RnnConfig
 
@@ -78,7 +79,7 @@ class RnnEncoder(nn.Module):
     """Layers of recurrence over (B, T, E) with a state.
 
     The state is one tensor (B, L * R, P, H): for each layer and direction (forward first, as in torch) the hidden
-    vector and, for an LSTM, the cell. `config.state_shape` is that of a row. A state of zeros is where a sequence starts.
+    vector and, for an LSTM, the cell. `config.state_shape` is that of a row. A sequence starts from zeros.
     """
 
     def __init__(self, config: RnnConfig, input_size: int) -> None:
@@ -125,13 +126,13 @@ class RnnEncoder(nn.Module):
             attention_mask = attention_mask[:, -inputs.shape[1] :]
             if not attention_mask.all():  # with all ones nothing needs to move
                 steps = ValidSteps.find(attention_mask)
-        if steps is None and not output_hidden_states:
-            if inputs.shape[1] == 1 and self.num_directions == 1 and inputs.device.type == "cpu":
-                if not torch.is_grad_enabled() and not self.training:
-                    return *self.step(inputs, state), None
-            if self.num_layers == 1 or not self.training or self.hidden_dropout_prob == 0:
-                return *self.run(inputs, state, self.weights()), None
-        return self.run_by_layers(inputs, state, steps, output_hidden_states)
+        by_layers = self.training and self.hidden_dropout_prob > 0 and self.num_layers > 1
+        if steps is not None or output_hidden_states or by_layers:
+            return self.run_by_layers(inputs, state, steps, output_hidden_states)
+        learning = self.training or torch.is_grad_enabled()
+        if inputs.shape[1] == self.num_directions == 1 and inputs.device.type == "cpu" and not learning:
+            return *self.step(inputs, state), None
+        return *self.run(inputs, state, self.weights()), None
 
     def weights(self) -> list[list[Tensor]]:
         """For each layer and direction its input matrix, recurrent matrix and their biases, with weight dropout drawn:
@@ -157,8 +158,8 @@ class RnnEncoder(nn.Module):
         return outputs, torch.stack(parts, dim=2).transpose(0, 1)  # (B, layers * R, P, H)
 
     def step(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One step of all layers by torch's cells: on a CPU 215 us where the fused kernel, which orders its weights anew
-        in each call, takes 2,540 us (LSTM 2 x 304, one row, one thread of an EPYC with AVX-512)."""
+        """One step of all layers by torch's cells: 215 us where the fused kernel, which orders its weights anew in each
+        call, takes 2,540 us (LSTM 2 x 304, one row, one thread of an EPYC with AVX-512)."""
         if state is None:
             state = inputs.new_zeros(len(inputs), *self.state_shape)
         hidden, states = inputs[:, 0], []
@@ -199,7 +200,8 @@ class RnnEncoder(nn.Module):
         """One layer over packed steps (B, V, E). A direction at a time, the backward one on reversed steps, so that the
         padding comes last and meets no valid step. The hidden state is the output at the last valid step; an LSTM's
         cell is kept through the padding by one more input, which is 1 there, shuts the input gate and opens the forget
-        gate. Nothing is padded so: torch's packed sequences took 2.4 times as long to train (LSTM, EPYC)."""
+        gate. With torch's packed sequences a training step took 1,261 ms in place of 383 (LSTM 2 x 256, 32 rows of 64
+        to 128 steps, one thread of an EPYC)."""
         outputs, states = [], []
         for direction, (input_weight, *others) in enumerate(weights):
             own = hidden.take_along_dim(steps.backward, dim=1) if direction else hidden
@@ -267,7 +269,132 @@ class RnnPreTrainedModel(PreTrainedModel):
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            init.normal_(module.weight, std=0.1)
+            init.normal_(module.weight, std=getattr(module, "initial_std", 0.1))
 
 
-__all__ = ["RnnEncoder", "RnnPreTrainedModel"]
+@dataclass
+class RnnOutput(ModelOutput):
+    """What an `RnnModel` gives."""
+
+    last_hidden_state: Tensor | None = None  # (B, T, D) of the last layer, 0 at padding
+    pooler_output: Tensor | None = None  # (B, D), as config.pooling says
+    state: Tensor | None = None  # (B, L * R, P, H) behind each row's last valid step
+    hidden_states: tuple[Tensor, ...] | None = None  # the embeddings and each layer's outputs
+
+
+class RnnModel(RnnPreTrainedModel):
+    """Embeddings, recurrent layers, pooling.
+
+    Raises:
+        ValueError: ids outside of the vocabulary (off the CPU only in evaluation, where looking costs no training
+            time), another shape, a batch without tokens, or a row without a valid one.
+    """
+
+    def __init__(self, config: RnnConfig) -> None:
+        super().__init__(config)
+        # Heads for series embed them by themselves.
+        is_text = config.num_input_channels == 0
+        self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size) if is_text else None
+        self.encoder = RnnEncoder(config, config.embedding_size)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding | None:
+        return self.embeddings
+
+    def set_input_embeddings(self, embeddings: nn.Embedding) -> None:
+        self.embeddings = embeddings
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """(B, T) -> (B, T, E), in training with whole words dropped."""
+        if self.embeddings is None:
+            raise ValueError("this model reads series: give inputs_embeds, or a text model's config")
+        if input_ids.dim() != 2 or input_ids.is_floating_point():
+            raise ValueError(
+                f"input_ids must be integers of shape (rows, tokens), got {input_ids.dtype} of shape "
+                f"{tuple(input_ids.shape)}; use the checkpoint's tokenizer with return_tensors='pt'"
+            )
+        V = self.embeddings.num_embeddings
+        # A CPU's embedding looks by itself; elsewhere looking waits for the device, and so is left out in training.
+        looks = input_ids.device.type != "cpu" and not self.training and input_ids.numel() > 0
+        if looks and (input_ids.min() < 0 or input_ids.max() >= V):
+            raise unknown_id(input_ids, V)
+        try:
+            hidden = self.embeddings(input_ids)
+        except IndexError:
+            raise unknown_id(input_ids, V) from None
+        share = self.config.embedding_dropout_prob
+        if self.training and share > 0:
+            hidden = hidden * F.dropout(hidden.new_ones(V), share)[input_ids][..., None]
+        return hidden
+
+    def pool(self, hidden: Tensor, state: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """(B, T, D) -> (B, D) as config.pooling says, whatever stands at padding."""
+        if self.config.pooling == "last":
+            return state[:, -self.config.num_directions :, 0].flatten(1)
+        mask = hidden.new_ones(hidden.shape[:2]) if attention_mask is None else attention_mask[:, -hidden.shape[1] :]
+        mask = mask[..., None].bool()  # (B, T, 1)
+        if self.config.pooling == "max":
+            return hidden.masked_fill(~mask, -torch.inf).amax(1)
+        return hidden.sum(1) / mask.sum(1)  # padding is 0
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        state: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> RnnOutput | tuple:
+        """
+        Args:
+            input_ids: (B, T), tokens.
+            attention_mask: (B, T), 1 for tokens, 0 for padding, wherever it is; no padding when absent.
+            state: (B, L * R, P, H), an earlier call's, to go on from there; from the start when absent.
+            inputs_embeds: (B, T, E) instead of input_ids.
+            output_hidden_states: give the embeddings and each layer's outputs too; the config's choice when None.
+            return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give either input_ids or inputs_embeds")
+        config = self.config
+        hidden = self.embed(input_ids) if inputs_embeds is None else inputs_embeds  # (B, T, E)
+        hidden = drop_features(hidden, config.input_dropout_prob, self.training)
+        every = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        hidden, state, hidden_states = self.encoder(hidden, attention_mask, state, every)  # (B, T, D)
+        pooled = self.pool(hidden, state, attention_mask)
+        if config.return_dict if return_dict is None else return_dict:
+            return RnnOutput(last_hidden_state=hidden, pooler_output=pooled, state=state, hidden_states=hidden_states)
+        return (hidden, pooled, state) if hidden_states is None else (hidden, pooled, state, hidden_states)
+
+
+def unknown_id(input_ids: Tensor, vocab_size: int) -> ValueError:
+    """The error for tokens outside of the vocabulary."""
+    low, high = input_ids.aminmax()
+    return ValueError(
+        f"input_ids must be at least 0 and below vocab_size {vocab_size}, got {low} to {high}; use the checkpoint's "
+        "tokenizer"
+    )
+
+
+def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
+    """The mean loss of transformers' classifiers.
+
+    Args:
+        logits: (B, N).
+        labels: single_label_classification: class numbers (B,) or probabilities (B, N); multi_label_classification: 0
+            or 1 for each label (B, N); regression: values (B, N), or (B,) where N is 1.
+        problem_type: one of these, or None: regression when N is 1, else single label for integer labels and multi
+            label for floating-point ones, as in transformers.
+    """
+    if problem_type is None:
+        multi = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+        problem_type = "regression" if logits.shape[-1] == 1 else multi
+    if problem_type == "single_label_classification":
+        return F.cross_entropy(logits, labels)
+    if problem_type == "multi_label_classification":
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+    return F.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
+
+
+__all__ = ["RnnEncoder", "RnnModel", "RnnOutput", "RnnPreTrainedModel", "classification_loss", "drop_features"]
