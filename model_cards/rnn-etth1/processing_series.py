@@ -1,0 +1,490 @@
+"""Time series of any form -> `past_values` (B, T, C) float32, z-scored, and where values are missing.
+
+    processor = TimeSeriesProcessor.fit(train_frame, context_length=96, prediction_length=24)  # forecasting
+    processor = TimeSeriesProcessor.fit(list_of_arrays, max_length=29)  # classification
+    processor.save_pretrained(folder)  # processor_config.json
+    batch = processor(frame, return_tensors="pt")     # a DataFrame, a dict of columns, an array, a list of arrays, ...
+
+A frame is wide (a time column and channels) or long (an id column too: several series below each other). Channels are
+z-scored by the training rows' means and standard deviations; a missing value (NaN) becomes 0, their mean, and its mask
+entry says so. Steps that a time column lacks are missing values as well, so that a gap is as long as it was.
+This file goes to the Hub as code.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.processing_utils import ProcessorMixin
+
+from .processing_series_times import (
+    CALENDAR,
+    as_array,
+    calendar_part,
+    channel_statistics,
+    find_frequency,
+    is_missing,
+    move_times,
+    parse_frequency,
+    step_numbers,
+    to_numbers,
+    to_times,
+)
+
+TOO_LONG = ("refuse", "truncate")
+
+
+@dataclass
+class Series:
+    """One series: its name, its values (T, C) in their own units with NaN where missing, and what else is known."""
+
+    name: Any
+    values: np.ndarray
+    times: np.ndarray | None = None  # (T,) datetime64[us] or int64
+    known: np.ndarray | None = None  # (T, K) covariates that are known ahead
+    static: np.ndarray | None = None  # (S,)
+
+
+class TimeSeriesProcessor(ProcessorMixin):
+    """Turns series into the tensors that a model of time series takes. `fit` makes one from training series.
+
+    Args:
+        channels: the names of the channels, in the model's order.
+        mean, std: of each channel over the training rows; values become (value - mean) / std.
+        max_length: classification: the longest series, in steps; None for any.
+        too_long: what happens to a longer one: it is refused, or truncated to its first `max_length` steps.
+        series_column: classification: the column of whole series in tables of them.
+        context_length, prediction_length: forecasting: steps that a forecast sees and steps ahead; None otherwise.
+        targets: the channels that are forecast; all when None.
+        time_column, id_column: names of the columns of times and of series' ids, where frames have them.
+        frequency: the step between two times: a number and M (months), D, h, min, s, ms or us ("15min"), or a number
+            alone for times that are integers. None where there are no times.
+        calendar: parts of the time that the model is told as sine and cosine: minute, hour, weekday, day, month.
+        known: columns that are known ahead, with `known_mean` and `known_std`.
+        static: columns that are constant in a series, with `static_mean` and `static_std`.
+
+    Raises:
+        ValueError: lists of different lengths, or an unknown frequency or calendar part.
+    """
+
+    def __init__(
+        self,
+        channels: list[str] | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        max_length: int | None = None,
+        too_long: str = "refuse",
+        series_column: str | None = None,
+        context_length: int | None = None,
+        prediction_length: int | None = None,
+        targets: list[str] | None = None,
+        time_column: str | None = None,
+        id_column: str | None = None,
+        frequency: str | None = None,
+        calendar: list[str] | None = None,
+        known: list[str] | None = None,
+        known_mean: list[float] | None = None,
+        known_std: list[float] | None = None,
+        static: list[str] | None = None,
+        static_mean: list[float] | None = None,
+        static_std: list[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.channels, self.mean, self.std = channels or [], mean or [], std or []
+        self.max_length, self.too_long, self.series_column = max_length, too_long, series_column
+        self.context_length, self.prediction_length = context_length, prediction_length
+        self.targets, self.time_column, self.id_column = targets, time_column, id_column
+        self.frequency, self.calendar = frequency, calendar or []
+        self.known, self.known_mean, self.known_std = known or [], known_mean or [], known_std or []
+        self.static, self.static_mean, self.static_std = static or [], static_mean or [], static_std or []
+        for kind, names in (("", self.channels), ("known_", self.known), ("static_", self.static)):
+            for part in ("mean", "std"):
+                if len(getattr(self, f"{kind}{part}")) != len(names):
+                    raise ValueError(
+                        f"{kind}{part} needs one number for each of {names}, got {getattr(self, f'{kind}{part}')}"
+                    )
+        if too_long not in TOO_LONG:
+            raise ValueError(f"too_long must be one of {', '.join(TOO_LONG)}, got {too_long!r}")
+        for part in self.calendar:
+            if part not in CALENDAR:
+                raise ValueError(f"calendar parts are {', '.join(CALENDAR)}, got {part!r}")
+        for name in targets or []:
+            if name not in self.channels:
+                raise ValueError(f"target {name!r} is no channel; channels are {', '.join(self.channels)}")
+        if frequency is not None:
+            parse_frequency(frequency)
+        if self.calendar and isinstance(frequency, str) and frequency.isdigit():
+            raise ValueError(f"calendar parts need dates, but the times are integers (frequency {frequency!r})")
+
+    @property
+    def num_time_features(self) -> int:
+        """K: sine and cosine of each calendar part, then the known covariates."""
+        return 2 * len(self.calendar) + len(self.known)
+
+    @property
+    def target_indices(self) -> list[int]:
+        """The places of the forecast channels."""
+        names = self.channels if self.targets is None else self.targets
+        return [self.channels.index(name) for name in names]
+
+    @property
+    def model_input_names(self) -> list[str]:
+        names = ["past_values", "past_observed_mask"]
+        if self.prediction_length is None:
+            return [*names, "attention_mask"]
+        names += ["past_time_features", "future_time_features"] if self.num_time_features else []
+        return names + (["static_real_features"] if self.static else [])
+
+    # ---------------------------------------------------------------- fitting
+
+    @classmethod
+    def fit(cls, series: Any, *, channels: Sequence[str] | None = None, **options: Any) -> "TimeSeriesProcessor":
+        """A processor with the statistics of these series.
+
+        Args:
+            series: the training series, of any form that `__call__` takes.
+            channels: columns of a frame that are channels; all numeric ones that have no other role when None.
+            **options: see the class: `context_length`, `time_column`, `calendar`, ...; means, standard deviations and,
+                where it is not given, the frequency are found here.
+
+        Raises:
+            ValueError: there are no series, one is of another number of channels, a channel has no value at all, or
+                times are unsorted, duplicated or uneven.
+        """
+        columns = table_columns(series)
+        if columns is not None and channels is None:
+            special = {options.get("time_column"), options.get("id_column")}
+            special |= {*(options.get("known") or []), *(options.get("static") or [])}
+            channels = [
+                name
+                for name, column in columns.items()
+                if name not in special and np.asarray(column).dtype.kind in "fiu"
+            ]
+        if columns is None:
+            first = next(iter(read_arrays(series, None)), None)
+            if first is None:
+                raise ValueError("there are no series to fit on")
+            channels = channels or [str(number) for number in range(first.values.shape[1])]
+        for kind in ("known", "static"):
+            if options.get(kind):
+                count = len(options[kind])
+                options |= {f"{kind}_mean": [0.0] * count, f"{kind}_std": [1.0] * count}
+        channels = list(channels)
+        if not channels:
+            raise ValueError("there is no numeric column to be a channel")
+        draft = cls(channels=channels, mean=[0.0] * len(channels), std=[1.0] * len(channels), **options)
+        found = draft.read(series)
+        if not found:
+            raise ValueError("there are no series to fit on")
+        if draft.time_column is not None and draft.frequency is None:
+            draft.frequency = find_frequency([one.times for one in found])
+        for one in found:
+            draft.fill_gaps(one)
+        options["frequency"] = draft.frequency
+        mean, std = channel_statistics(np.concatenate([one.values for one in found]), channels)
+        for kind in ("known", "static"):
+            if names := options.get(kind):
+                parts = [getattr(one, kind) for one in found]
+                values = np.concatenate(parts) if kind == "known" else np.stack(parts)
+                options[f"{kind}_mean"], options[f"{kind}_std"] = channel_statistics(values, names)
+        return cls(channels=channels, mean=mean, std=std, **options)
+
+    # ---------------------------------------------------------------- use
+
+    def __call__(
+        self, series: Any, return_tensors: str | None = None, future: Any = None, **kwargs: Any
+    ) -> BatchFeature:
+        """Prepare series: all of each for classification, the last `context_length` steps of each for forecasting.
+
+        Args:
+            series: a pandas DataFrame or mapping of columns (wide, or long with the id column), an array (T, C), or a
+                list of arrays. NaN is a missing value.
+            return_tensors: "pt" or "np"; by default arrays.
+            future: forecasting with covariates that are known ahead: a frame of theirs for the `prediction_length`
+                steps after each series (with the id column where there are several series).
+
+        Returns:
+            `past_values` (B, T, C) float32 and `past_observed_mask` (B, T, C) bool. For classification T is the longest
+            of the batch and `attention_mask` (B, T) int64 is 1 on the series and 0 on the zeros behind it. For
+            forecasting, where the model has them: `past_time_features` (B, T, K), `future_time_features` (B, H, K),
+            `static_real_features` (B, S).
+
+        Raises:
+            ValueError: a series is empty, too short, too long, of another number of channels, or its times are
+                unsorted, duplicated or not at the processor's frequency.
+        """
+        found = self.read(series)
+        if not found:
+            raise ValueError("there are no series")
+        batch = self.encode_forecast(found, future) if self.prediction_length is not None else self.encode_whole(found)
+        return BatchFeature(batch, tensor_type=return_tensors)
+
+    def read(self, series: Any) -> list[Series]:
+        """Any form of series as a list of them, in the order in which their ids occur. Raises ValueError as `__call__`
+        does for what is no series."""
+        columns = table_columns(series)
+        if columns is None:
+            if self.known or self.static or self.calendar:
+                raise ValueError(
+                    f"arrays lack what the model reads ({', '.join([*self.known, *self.static, *self.calendar])}): "
+                    f"give a DataFrame or a mapping of columns"
+                )
+            return list(read_arrays(series, self.channels))
+        needed = [*self.channels, *self.known, *self.static]
+        needed += [name for name in (self.id_column, self.time_column if self.calendar else None) if name is not None]
+        lacking = [name for name in needed if name not in columns]
+        if lacking:
+            raise ValueError(f"missing columns {', '.join(map(repr, lacking))}; given are {', '.join(columns)}")
+        times = None
+        if self.time_column is not None and self.time_column in columns:
+            times = to_times(columns[self.time_column], self.time_column)
+        values = np.stack([to_numbers(columns[name], name) for name in self.channels], axis=1)
+        known = [to_numbers(columns[name], name) for name in self.known]
+        static = [to_numbers(columns[name], name) for name in self.static]
+        found = []
+        for name, rows in group_rows(columns.get(self.id_column) if self.id_column else None, len(values)):
+            one = Series(name, values[rows], None if times is None else times[rows])
+            if known:
+                one.known = np.stack([column[rows] for column in known], axis=1)
+            if static:
+                one.static = np.array([column[rows[0]] for column in static])
+                for label, column in zip(self.static, static, strict=True):
+                    if not np.array_equal(column[rows], np.full(len(rows), column[rows[0]]), equal_nan=True):
+                        raise ValueError(f"column {label!r} is static, but changes within series {name!r}")
+            found.append(one)
+        return found
+
+    def encode_whole(self, found: list[Series]) -> dict[str, np.ndarray]:
+        """Whole series for classification, padded behind to the longest."""
+        for place, one in enumerate(found):
+            label = place if one.name is None else repr(one.name)
+            if len(one.values) == 0:
+                raise ValueError(f"series {label} is empty: it needs at least 1 step")
+            if one.times is not None and self.frequency is not None:
+                self.fill_gaps(one)
+            if self.max_length is not None and len(one.values) > self.max_length:
+                if self.too_long == "refuse":
+                    raise ValueError(
+                        f"series {label} has {len(one.values)} steps, the longest in training had {self.max_length}: "
+                        f"cut it, or set the processor's too_long to 'truncate' to use its first steps"
+                    )
+                one.values = one.values[: self.max_length]
+        length = max(len(one.values) for one in found)
+        values = np.zeros((len(found), length, len(self.channels)), dtype=np.float32)
+        observed, mask = np.zeros(values.shape, dtype=bool), np.zeros(values.shape[:2], dtype=np.int64)
+        for place, one in enumerate(found):
+            steps = len(one.values)
+            values[place, :steps], observed[place, :steps] = self.scale(one.values)
+            mask[place, :steps] = 1
+        return {"past_values": values, "past_observed_mask": observed, "attention_mask": mask}
+
+    def encode_forecast(self, found: list[Series], future: Any) -> dict[str, np.ndarray]:
+        """The last steps of each series, and what is known of the steps ahead."""
+        context = self.context_length
+        ahead = {one.name: one for one in self._read_future(future)} if self.known else {}
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in self.model_input_names}
+        for place, one in enumerate(found):
+            label = place if one.name is None else repr(one.name)
+            if one.times is not None:
+                self.fill_gaps(one)
+            if len(one.values) < context:
+                raise ValueError(
+                    f"series {label} has {len(one.values)} steps, but a forecast sees {context} (context_length): "
+                    f"give at least that many"
+                )
+            values, observed = self.scale(one.values[-context:])
+            if not observed[:, self.target_indices].any():
+                raise ValueError(f"series {label} has no value in its last {context} steps: all are missing")
+            parts["past_values"].append(values)
+            parts["past_observed_mask"].append(observed)
+            if self.static:
+                parts["static_real_features"].append(self.scale_static(one.static[None])[0])
+            if not self.num_time_features:
+                continue
+            coming = self.future_times(one) if one.times is not None else None
+            known = None
+            if self.known:
+                if one.name not in ahead:
+                    raise ValueError(
+                        f"series {label} needs {', '.join(self.known)} for the {self.prediction_length} steps ahead: "
+                        f"give them as `future`"
+                    )
+                following = ahead[one.name]
+                if len(following.known) != self.prediction_length:
+                    raise ValueError(
+                        f"`future` has {len(following.known)} steps of series {label}, the forecast has "
+                        f"{self.prediction_length}"
+                    )
+                if coming is not None and following.times is not None and not np.array_equal(coming, following.times):
+                    raise ValueError(
+                        f"`future` of series {label} must begin at {coming[0]} and go on by {self.frequency}, got "
+                        f"times from {following.times[0]} to {following.times[-1]}"
+                    )
+                known = following.known
+            past_times = None if one.times is None else one.times[-context:]
+            past_known = None if one.known is None else one.known[-context:]
+            parts["past_time_features"].append(self.time_features(past_times, past_known))
+            parts["future_time_features"].append(self.time_features(coming, known))
+        return {name: np.stack(arrays) for name, arrays in parts.items()}
+
+    def _read_future(self, future: Any) -> list[Series]:
+        if future is None:
+            return []
+        columns = table_columns(future)
+        lacking = [name for name in self.known if name not in (columns or {})]
+        if columns is None or lacking:
+            raise ValueError(f"`future` must be a frame with the columns {', '.join(self.known)}")
+        known = np.stack([to_numbers(columns[name], name) for name in self.known], axis=1)
+        times = to_times(columns[self.time_column], self.time_column) if self.time_column in columns else None
+        groups = group_rows(columns.get(self.id_column) if self.id_column else None, len(known))
+        return [Series(name, known[rows], None if times is None else times[rows], known[rows]) for name, rows in groups]
+
+    # ---------------------------------------------------------------- parts
+
+    def scale(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """z-scored values (T, C) float32, 0 where missing, and where they are not missing, bool (T, C)."""
+        observed = ~np.isnan(values)
+        scaled = (values - np.array(self.mean)) / np.array(self.std)
+        return np.where(observed, scaled, 0).astype(np.float32), observed
+
+    def restore(self, values: np.ndarray, indices: Sequence[int] | None = None) -> np.ndarray:
+        """z-scored values (..., C) in the channels' own units; `indices` are the channels that they are of."""
+        places = list(range(len(self.channels))) if indices is None else list(indices)
+        return np.asarray(values, dtype=np.float64) * np.array(self.std)[places] + np.array(self.mean)[places]
+
+    def scale_static(self, static: np.ndarray) -> np.ndarray:
+        """z-scored static covariates (B, S) float32; what is missing is 0, the mean."""
+        scaled = (static - np.array(self.static_mean)) / np.array(self.static_std)
+        return np.nan_to_num(scaled).astype(np.float32)
+
+    def time_features(self, times: np.ndarray | None, known: np.ndarray | None) -> np.ndarray:
+        """(T, K) float32: sine and cosine of each calendar part, then the known covariates as z-scores."""
+        parts = []
+        if self.calendar:
+            if times is None or times.dtype.kind != "M":
+                raise ValueError(
+                    f"the calendar parts {', '.join(self.calendar)} need dates in column {self.time_column!r}"
+                )
+            for part in self.calendar:
+                angle = 2 * np.pi * calendar_part(times, part) / CALENDAR[part]
+                parts += [np.sin(angle), np.cos(angle)]
+        if self.known:
+            parts += list(np.nan_to_num((known - np.array(self.known_mean)) / np.array(self.known_std)).T)
+        return np.stack(parts, axis=1).astype(np.float32)
+
+    def future_times(self, one: Series) -> np.ndarray | None:
+        """The times of the steps ahead, (prediction_length,); None where the series has no times."""
+        if one.times is None:
+            return None
+        return move_times(one.times[-1], np.arange(1, self.prediction_length + 1), self.frequency)
+
+    def fill_gaps(self, one: Series) -> None:
+        """Put a step of missing values wherever the series' times leave one out; check that times ascend evenly."""
+        if one.times is None or len(one.times) == 0 or self.frequency is None:
+            return
+        name = "" if one.name is None else f" of series {one.name!r}"
+        steps = step_numbers(one.times, self.frequency, f"column {self.time_column!r}{name}")
+        if steps[-1] == len(steps) - 1:
+            return
+        count = int(steps[-1]) + 1
+        values = np.full((count, one.values.shape[1]), np.nan)
+        values[steps] = one.values
+        one.values, one.times = values, move_times(one.times[0], np.arange(count), self.frequency)
+        if one.known is not None:
+            known = np.full((count, one.known.shape[1]), np.nan)
+            known[steps] = one.known
+            one.known = known
+
+
+# -------------------------------------------------------------------- forms of series
+
+
+def group_rows(ids: Any, num_rows: int) -> list[tuple[Any, np.ndarray]]:
+    """The rows of each series with its id, in the order in which the ids occur; one series without ids."""
+    if ids is None:
+        return [(None, np.arange(num_rows))] if num_rows else []
+    array = as_array(ids)
+    places: dict[Any, int] = {}
+    owners = np.empty(len(array), dtype=np.int64)
+    for row, name in enumerate(array.tolist()):
+        if is_missing(name):
+            raise ValueError(f"row {row} has no series id")
+        owners[row] = places.setdefault(name, len(places))
+    order = np.argsort(owners, kind="stable")
+    edges = np.searchsorted(owners[order], np.arange(len(places) + 1))
+    return [(name, order[edges[place] : edges[place + 1]]) for name, place in places.items()]
+
+
+def table_columns(series: Any) -> dict[str, Any] | None:
+    """A table's columns by name, or None where `series` is arrays."""
+    if hasattr(series, "columns") and hasattr(series, "to_numpy"):  # pandas
+        return {str(name): series[name] for name in series.columns}
+    if hasattr(series, "column_names") and hasattr(series, "with_format"):  # datasets
+        table = series.with_format("arrow")[:]
+        return {name: table.column(name).to_pandas() for name in table.column_names}
+    if hasattr(series, "column_names") and hasattr(series, "to_pandas"):  # pyarrow
+        return {name: series.column(name).to_pandas() for name in series.column_names}
+    if isinstance(series, Mapping):
+        lengths = {name: len(values) if hasattr(values, "__len__") else -1 for name, values in series.items()}
+        if len(set(lengths.values())) != 1 or -1 in lengths.values():
+            raise ValueError(f"a mapping of series must hold columns of one length, got {lengths}")
+        return dict(series)
+    return None
+
+
+def read_arrays(series: Any, channels: Sequence[str] | None) -> Iterable[Series]:
+    """Series from one array (T, C) or (T,), an array (B, T, C), or a list of arrays (T, C)."""
+    if isinstance(series, str | bytes) or not hasattr(series, "__len__"):
+        raise ValueError(
+            f"series must be a DataFrame, a mapping of columns, an array (steps, channels) or a list of such arrays; "
+            f"got {type(series).__name__}"
+        )
+    if (isinstance(series, list | tuple) and nesting(series) <= 2 and not is_list_of_arrays(series)) or (
+        getattr(series, "ndim", 3) <= 2
+    ):
+        series = [series]
+    count = None if channels is None else len(channels)
+    for place, one in enumerate(series):
+        try:
+            if isinstance(one, torch.Tensor):
+                one = one.detach().cpu().numpy()
+            values = np.asarray(
+                [[math.nan if value is None else value for value in step] for step in one]
+                if isinstance(one, list | tuple) and one and isinstance(one[0], list | tuple)
+                else one,
+                dtype=np.float64,
+            )
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"series {place} must be an array (steps, channels) of numbers: its steps differ in length or hold text"
+            ) from None
+        if values.size == 0:
+            raise ValueError(f"series {place} is empty: it needs at least 1 step")
+        values = values[:, None] if values.ndim == 1 else values
+        if values.ndim != 2:
+            raise ValueError(f"series {place} must be an array (steps, channels), got one of shape {values.shape}")
+        count = values.shape[1] if count is None else count
+        if values.shape[1] != count:
+            raise ValueError(f"series {place} has {values.shape[1]} channels, the others or the model have {count}")
+        if np.isinf(values).any():
+            step, channel = np.argwhere(np.isinf(values))[0]
+            raise ValueError(f"series {place} holds an infinite number in step {step}, channel {channel}")
+        yield Series(None, values)
+
+
+def is_list_of_arrays(series: Any) -> bool:
+    """Whether each entry of a list is an array or tensor of a whole series, of several channels (T, C)."""
+    return len(series) > 0 and getattr(series[0], "ndim", 0) == 2
+
+
+def nesting(values: Any) -> int:
+    """How deeply lists are nested: 2 for one series (steps of channels) as plain lists, 3 for several."""
+    depth = 0
+    while isinstance(values, list | tuple) and values:
+        depth, values = depth + 1, values[0]
+    return depth + (values.ndim if isinstance(values, np.ndarray | torch.Tensor) else 0)

@@ -1,0 +1,203 @@
+"""Columns of numbers and of times, for `processing_series.py`: reading, statistics, frequency, gaps, calendar."""
+
+import datetime
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+CALENDAR = {"minute": 60, "hour": 24, "weekday": 7, "day": 31, "month": 12}  # part -> its period
+UNITS = {"D": 86_400_000_000, "h": 3_600_000_000, "min": 60_000_000, "s": 1_000_000, "ms": 1_000, "us": 1}
+FREQUENCY = re.compile(r"(\d*)(M|D|h|min|s|ms|us|)")
+MAX_GAP = 10_000_000  # steps of one series; more come from a wrong frequency and would fill the memory
+
+
+# -------------------------------------------------------------------- numbers
+
+
+def channel_statistics(values: np.ndarray, names: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each column of (N, C), missing values left out; a constant column's is 1.
+
+    Raises ValueError for a column without any value."""
+    counts = (~np.isnan(values)).sum(axis=0)
+    for name, count in zip(names, counts, strict=True):
+        if count == 0:
+            raise ValueError(f"column {name!r} has no value: all are missing; leave it out")
+    mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    return mean.tolist(), [float(value) if value > 0 else 1.0 for value in std]
+
+
+def to_numbers(values: Any, name: str) -> np.ndarray:
+    """float64 (N,), NaN where missing. Raises ValueError naming the first value that is infinite or no number."""
+    array = as_array(values)
+    if array.dtype.kind not in "fiub":
+        numbers = np.empty(len(array))
+        for row, value in enumerate(array):
+            try:
+                numbers[row] = math.nan if is_missing(value) else float(value)
+            except (TypeError, ValueError):
+                raise ValueError(f"column {name!r} must hold numbers, row {row} holds {value!r}") from None
+        array = numbers
+    array = array.astype(np.float64)
+    if np.isinf(array).any():
+        raise ValueError(f"column {name!r} holds an infinite number in row {int(np.isinf(array).argmax())}")
+    return array
+
+
+def is_missing(value: Any) -> bool:
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or value == "" or value != value
+
+
+# -------------------------------------------------------------------- times
+
+
+def to_times(values: Any, name: str) -> np.ndarray:
+    """datetime64[us] (UTC where a zone is given) or int64 step numbers, (N,). Raises ValueError naming the first value
+    that is neither."""
+    if "tz" in str(getattr(values, "dtype", "")) or "," in str(getattr(values, "dtype", "")):  # pandas with a zone
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+    array = as_array(values)
+    if array.dtype.kind == "M":
+        times = array.astype("datetime64[us]")
+    elif array.dtype.kind in "iu":
+        return array.astype(np.int64)
+    else:
+        try:  # ISO texts at once
+            if any((len(text) > 20 and text[-6] in "+-") or text.endswith("Z") for text in array[:1]):
+                raise ValueError
+            times = np.array(array.tolist(), dtype="datetime64[us]")
+        except (TypeError, ValueError, AttributeError):
+            times = np.array([_time(value, row, name) for row, value in enumerate(array)], dtype="datetime64[us]")
+    if np.isnat(times).any():
+        raise ValueError(f"column {name!r} has no time in row {int(np.isnat(times).argmax())}; drop such rows")
+    return times
+
+
+def _time(value: Any, row: int, name: str) -> np.datetime64:
+    if is_missing(value):
+        return np.datetime64("NaT", "us")
+    try:
+        value = datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
+        if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+            value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+        if not isinstance(value, datetime.date | np.datetime64):
+            raise TypeError
+        return np.datetime64(value, "us")
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"column {name!r} must hold times (2026-01-31 14:00) or whole numbers, row {row} holds {value!r}"
+        ) from None
+
+
+def parse_frequency(text: str) -> tuple[int, str]:
+    """ "15min" -> (15, "min"); the unit is "" for times that are integers. Raises ValueError for another form."""
+    match = FREQUENCY.fullmatch(text)
+    if match is None or text == "" or match[1] == "0" or int(match[1] or 1) == 0:
+        raise ValueError(f"frequency must be a number and one of M, D, h, min, s, ms, us (15min), got {text!r}")
+    return int(match[1] or 1), match[2]
+
+
+def find_frequency(series: Iterable[np.ndarray]) -> str:
+    """The most frequent difference of neighbouring times. Raises ValueError where no series has two steps."""
+    series = [times for times in series if len(times) > 1]
+    if not series:
+        raise ValueError("no series has two steps, so that the time between them is unknown; give its frequency")
+    differences = np.concatenate([np.diff(times.astype(np.int64)) for times in series])
+    values, counts = np.unique(differences[differences > 0], return_counts=True)
+    if len(values) == 0:
+        raise ValueError("the times are not sorted: they never ascend; sort the rows of each series by time")
+    step = int(values[counts.argmax()])
+    if series[0].dtype.kind != "M":
+        return str(step)
+    day = UNITS["D"]
+    if step % day == 0 and 28 <= step // day <= 366:
+        # Months differ in length; their first days lie evenly as months.
+        every = np.concatenate(series)
+        months = every.astype("datetime64[M]")
+        if np.unique((every - months.astype("datetime64[us]")).astype(np.int64)).size == 1:
+            gaps = np.concatenate([np.diff(times.astype("datetime64[M]").astype(np.int64)) for times in series])
+            kinds, numbers = np.unique(gaps[gaps > 0], return_counts=True)
+            return f"{int(kinds[numbers.argmax()])}M"
+    unit = next(unit for unit, size in UNITS.items() if step % size == 0)
+    return f"{step // UNITS[unit]}{unit}"
+
+
+def step_numbers(times: np.ndarray, frequency: str, what: str) -> np.ndarray:
+    """Each time's step, counted from the first, int64 (T,).
+
+    Raises ValueError for times that descend, occur twice or lie between two steps; `what` names their column."""
+    differences = np.diff(times.astype(np.int64))
+    if (differences == 0).any():
+        raise ValueError(f"{what} holds the time {times[int((differences == 0).argmax())]} twice; keep one row of each")
+    if (differences < 0).any():
+        place = int((differences < 0).argmax())
+        raise ValueError(
+            f"{what} is not sorted: {times[place + 1]} follows {times[place]}; sort the rows of each series by time"
+        )
+    number, unit = parse_frequency(frequency)
+    if (unit == "") != (times.dtype.kind != "M"):
+        raise ValueError(f"{what} and the frequency {frequency!r} do not fit: one is of dates, the other of integers")
+    if unit == "M":
+        months = times.astype("datetime64[M]")
+        within = (times - months.astype("datetime64[us]")).astype(np.int64)
+        offsets = (months - months[0]).astype(np.int64)
+        uneven = (within != within[0]) | (offsets % number != 0)
+    else:
+        number *= UNITS.get(unit, 1)
+        offsets = (times - times[0]).astype(np.int64)
+        uneven = offsets % number != 0
+    if uneven.any():
+        raise ValueError(
+            f"{what} holds {times[int(uneven.argmax())]}, which is no whole number of steps of {frequency} after "
+            f"{times[0]}; resample the rows or give another frequency"
+        )
+    steps = offsets // number
+    if steps[-1] >= max(MAX_GAP, 100 * len(steps)):
+        raise ValueError(f"{what} spans {int(steps[-1]):,} steps of {frequency} with {len(steps):,} rows; check both")
+    return steps
+
+
+def move_times(start: Any, steps: np.ndarray, frequency: str) -> np.ndarray:
+    """The times that lie these numbers of steps after `start`."""
+    number, unit = parse_frequency(frequency)
+    if unit == "M":
+        month = start.astype("datetime64[M]")
+        return (month + steps * number).astype("datetime64[us]") + (start - month.astype("datetime64[us]"))
+    size = number * UNITS.get(unit, 1)
+    return start + (steps * size).astype("timedelta64[us]" if unit else np.int64)
+
+
+def calendar_part(times: np.ndarray, part: str) -> np.ndarray:
+    """A part of the time, counted from 0, in its own unit with fractions: 14:30 is the hour 14.5."""
+    days = times.astype("datetime64[D]")
+    hours = (times - days).astype(np.int64) / UNITS["h"]
+    if part == "hour":
+        return hours
+    if part == "minute":
+        return hours % 1 * 60
+    if part == "weekday":
+        return (days.astype(np.int64) + 3) % 7 + hours / 24  # 1970-01-01 was a Thursday, Monday is 0
+    months = days.astype("datetime64[M]")
+    day = (days - months.astype("datetime64[D]")).astype(np.int64)
+    if part == "day":
+        return day.astype(np.float64)
+    return months.astype(np.int64) % 12 + day / 31
+
+
+def as_array(values: Any) -> np.ndarray:
+    """One column as an array: numbers and times in their own type, everything else as objects."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    if hasattr(values, "to_numpy"):
+        values = values.to_numpy()
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "fiubM":
+        return values
+    result = np.empty(len(values), dtype=object)
+    result[:] = [value.item() if isinstance(value, np.generic | torch.Tensor) else value for value in values]
+    kinds = set(map(type, result))
+    if kinds <= {int, float} and kinds:
+        return result.astype(np.int64 if kinds == {int} else np.float64)
+    return result
