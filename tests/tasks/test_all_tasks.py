@@ -49,7 +49,9 @@ def test_every_method_of_the_contract_is_there(tag: str) -> None:
     contract = {
         name
         for name, value in vars(Task).items()
-        if inspect.isfunction(value) and "raise NotImplementedError" in inspect.getsource(value)
+        if inspect.isfunction(value)
+        and not name.startswith("_")
+        and "raise NotImplementedError" in inspect.getsource(value)
     }
     assert len(contract) > 10
     assert contract <= own
