@@ -206,7 +206,12 @@ def classifier(tmp_path_factory):
 SMALL = {"hidden_sizes": [6], "depths": [0], "latent_size": 3}
 KINDS = {
     "variational": {"kind": "variational", "likelihood": "gaussian", "num_mixture_components": 2},
-    "vector_quantized": {"kind": "vector_quantized", "latent_map": True, "codebook_size": 8, "num_mixture_components": 2},
+    "vector_quantized": {
+        "kind": "vector_quantized",
+        "latent_map": True,
+        "codebook_size": 8,
+        "num_mixture_components": 2,
+    },
 }
 
 
