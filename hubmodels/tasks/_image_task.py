@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..recipe import HubmodelsError, option
 from . import Task
-from ._images import IMAGE_NAMES, processor_fields, read_pixels
+from ._images import IMAGE_NAMES, check_image_options, height_and_width, processor_fields, read_pixels
 
 if TYPE_CHECKING:
     import datasets
@@ -23,21 +23,11 @@ class ImageTask(Task):
     num_channels: int | None = option(None, "1 for grey, 3 for RGB; 1 when absent if every training image is grey")
 
     def __post_init__(self) -> None:
-        if self.image_size is not None:
-            sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
-            if len(sides) not in (1, 2) or min(sides) < 1:
-                raise ValueError(
-                    f"image_size must be a side or [height, width], each at least 1, got {self.image_size}"
-                )
-        if self.num_channels not in (None, 1, 3):
-            raise ValueError(f"num_channels must be 1 (grey) or 3 (RGB), got {self.num_channels}")
+        check_image_options(self.image_size, self.num_channels)
 
     def wanted_size(self) -> tuple[int, int] | None:
         """(height, width) where the options say it."""
-        if self.image_size is None:
-            return None
-        sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
-        return sides[0], sides[-1]
+        return height_and_width(self.image_size)
 
     def fit_processor(self, train: "datasets.Dataset") -> Any:
         """An image processor with the usual size and channels that gives values in 0..1."""

@@ -65,6 +65,24 @@ def survey_images(train: "datasets.Dataset", column: str) -> tuple[tuple[int, in
     return common, all_grey
 
 
+def check_image_options(image_size: int | list[int] | None, num_channels: int | None) -> None:
+    """Raises ValueError for a size or a number of channels that no task takes."""
+    if image_size is not None:
+        sides = [image_size] if isinstance(image_size, int) else image_size
+        if len(sides) not in (1, 2) or min(sides) < 1:
+            raise ValueError(f"image_size must be a side or [height, width], each at least 1, got {image_size}")
+    if num_channels not in (None, 1, 3):
+        raise ValueError(f"num_channels must be 1 (grey) or 3 (RGB), got {num_channels}")
+
+
+def height_and_width(image_size: int | list[int] | None) -> tuple[int, int] | None:
+    """(height, width) of the option `image_size`; None where it says nothing."""
+    if image_size is None:
+        return None
+    sides = [image_size] if isinstance(image_size, int) else image_size
+    return sides[0], sides[-1]
+
+
 def processor_fields(
     train: "datasets.Dataset", column: str, size: tuple[int, int] | None, num_channels: int | None
 ) -> dict[str, Any]:

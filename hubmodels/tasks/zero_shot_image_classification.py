@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import HubmodelsError, option
 from . import Baseline, Plot
-from ._columns import choose_column, existing_column, kind_of
-from ._images import fit_image_processor, image_column, read_pixels
-from ._text import TEXT_TYPES, TextTask, check_texts, load_tokenizer, tokenize, tokenizer_key, vocabulary_size
+from ._columns import choose_column, kind_of
+from ._images import check_image_options, fit_image_processor, height_and_width, image_column, read_pixels
+from ._text import (
+    TEXT_TYPES,
+    TextTask,
+    check_texts,
+    load_tokenizer,
+    text_column,
+    tokenize,
+    tokenizer_key,
+    vocabulary_size,
+)
 
 if TYPE_CHECKING:
     import datasets
@@ -68,14 +77,7 @@ class ZeroShotImageClassification(TextTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.image_size is not None:
-            sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
-            if len(sides) not in (1, 2) or min(sides) < 1:
-                raise ValueError(
-                    f"image_size must be a side or [height, width], each at least 1, got {self.image_size}"
-                )
-        if self.num_channels not in (None, 1, 3):
-            raise ValueError(f"num_channels must be 1 (grey) or 3 (RGB), got {self.num_channels}")
+        check_image_options(self.image_size, self.num_channels)
         if self.max_length is not None and self.max_length < 3:  # one token between two special ones
             raise ValueError(f"max_length must be at least 3, got {self.max_length}")
         if not self.random_shift >= 0:
@@ -96,11 +98,7 @@ class ZeroShotImageClassification(TextTask):
         image = image_column(features, self.image_column_name)
         others = {name: kind for name, kind in features.items() if name != image}
         if self.text_column_name is not None:
-            text = existing_column(self.text_column_name, features, "text_column_name")
-            if kind_of(features[text]) not in TEXT_TYPES:
-                raise HubmodelsError(
-                    f"column {text!r} holds {kind_of(features[text])}, not text; choose another --text_column_name"
-                )
+            text = text_column(features, self.text_column_name)
         else:
             found = [name for name, kind in others.items() if kind_of(kind) in TEXT_TYPES]
             if not found:
@@ -129,9 +127,7 @@ class ZeroShotImageClassification(TextTask):
         trained on the training texts, or the named one of the Hub."""
         from ..processors.processing_image_text import HubmodelsImageTextProcessor
 
-        size = self.image_size
-        if size is not None:
-            size = (size, size) if isinstance(size, int) else (size[0], size[-1])
+        size = height_and_width(self.image_size)
         images = fit_image_processor(train, next(iter(train.features)), size, self.num_channels)
         return HubmodelsImageTextProcessor(images, super().fit_processor(train))
 
