@@ -12,6 +12,7 @@ from . import Baseline, Plot
 from ._columns import class_names, class_numbers, label_column
 from ._image_task import ImageTask
 from ._images import fit_image_processor, image_column, read_pixels
+from ._one_class import OneClassARow
 
 if TYPE_CHECKING:
     import datasets
@@ -30,7 +31,7 @@ MISTAKE_SIDE = 64  # larger images are averaged down to this many pixels a side 
 
 
 @dataclass(kw_only=True)
-class ImageClassification(ImageTask):
+class ImageClassification(OneClassARow, ImageTask):
     """One image, one class."""
 
     tag: ClassVar[str] = "image-classification"
@@ -146,25 +147,6 @@ class ImageClassification(ImageTask):
         return augment
 
     # ---------------------------------------------------------------- results
-
-    def predict(self, outputs: Any, batch: "Batch") -> "Batch":
-        """Of each row the label, the prediction, its probability, and the loss (see `classification_rows`)."""
-        from ._classification import classification_rows
-
-        return classification_rows(outputs.logits, batch["labels"])
-
-    def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
-        from ._classification import classification_metrics
-
-        return classification_metrics(rows, len(config_values["id2label"]))
-
-    def class_names(self, config_values: dict[str, Any]) -> list[str]:
-        return list(config_values["id2label"].values())
-
-    def class_metrics(self, rows: "Rows", config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
-        from ._classification import class_precision_recall
-
-        return class_precision_recall(rows, len(config_values["id2label"]))
 
     def baseline(self, train: Any, test: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Baseline:
         """Logistic regression on pixels that are standardised one by one, its L2 penalty chosen on a tenth of the

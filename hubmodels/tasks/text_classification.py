@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..recipe import HubmodelsError, option
 from . import Baseline, Plot
 from ._columns import class_names, class_numbers, existing_column, label_column
+from ._one_class import OneClassARow
 from ._text import TEXT_NAMES, TextTask, check_texts, text_column, tokenize, vocabulary_size, word_starts
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ logger = logging.getLogger("hubmodels")
 
 
 @dataclass(kw_only=True)
-class TextClassification(TextTask):
+class TextClassification(OneClassARow, TextTask):
     """One text or pair of texts, one class."""
 
     tag: ClassVar[str] = "text-classification"
@@ -210,25 +211,6 @@ class TextClassification(TextTask):
         return trim
 
     # ---------------------------------------------------------------- results
-
-    def predict(self, outputs: Any, batch: "Batch") -> "Batch":
-        """Of each row the label, the prediction, its probability, and the loss (see `classification_rows`)."""
-        from ._classification import classification_rows
-
-        return classification_rows(outputs.logits, batch["labels"])
-
-    def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
-        from ._classification import classification_metrics
-
-        return classification_metrics(rows, len(config_values["id2label"]))
-
-    def class_names(self, config_values: dict[str, Any]) -> list[str]:
-        return list(config_values["id2label"].values())
-
-    def class_metrics(self, rows: "Rows", config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
-        from ._classification import class_precision_recall
-
-        return class_precision_recall(rows, len(config_values["id2label"]))
 
     def baseline(self, train: Any, test: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Baseline:
         """Logistic regression and multinomial naive Bayes on TF-IDF of words and pairs of words, their settings chosen

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from ..recipe import HubmodelsError, option
 from . import Baseline, Plot, Task
 from ._columns import class_names, class_numbers, describe_columns, existing_column, kind_of, label_column
+from ._one_class import OneClassARow
 from ._series import id_column, load_series_processor, number_columns, order_rows, read_columns, time_column
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ NUM_EXAMPLES, MAX_CLASSES, MAX_CHANNELS = 3, 12, 4  # of the figure of series
 
 
 @dataclass(kw_only=True)
-class TimeSeriesClassification(Task):
+class TimeSeriesClassification(OneClassARow, Task):
     """One series, one class."""
 
     tag: ClassVar[str] = "time-series-classification"
@@ -300,25 +301,6 @@ class TimeSeriesClassification(Task):
         return prepare
 
     # ---------------------------------------------------------------- results
-
-    def predict(self, outputs: Any, batch: "Batch") -> "Batch":
-        """Of each row the label, the prediction, its probability, and the loss (see `classification_rows`)."""
-        from ._classification import classification_rows
-
-        return classification_rows(outputs.logits, batch["labels"])
-
-    def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
-        from ._classification import classification_metrics
-
-        return classification_metrics(rows, len(config_values["id2label"]))
-
-    def class_names(self, config_values: dict[str, Any]) -> list[str]:
-        return list(config_values["id2label"].values())
-
-    def class_metrics(self, rows: "Rows", config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
-        from ._classification import class_precision_recall
-
-        return class_precision_recall(rows, len(config_values["id2label"]))
 
     def baseline(self, train: Any, test: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Baseline:
         """Logistic regression on features of each channel (mean, standard deviation, minimum, maximum, first and last
