@@ -30,7 +30,16 @@ from .data import (
     stream_head,
 )
 from .evaluation import Results, answer, evaluate, evaluation_mode, predict, transformed_batches
-from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, check_names, nearest, parse_section
+from .recipe import (
+    DataArguments,
+    HubmodelsError,
+    Recipe,
+    TrainingArguments,
+    check_names,
+    nearest,
+    own_fields,
+    parse_section,
+)
 from .tasks import Examination, Plot, Task, get_task
 from .training import Run, train
 
@@ -447,10 +456,14 @@ def default_recipe(family: str, task: str) -> Recipe:
 
 def finetuning_recipe(model_name_or_path: str, task: str | None = None) -> Recipe:
     """The recipe for fine-tuning a checkpoint: its family and task (or another one) with the family's defaults, its
-    network kept."""
+    network kept, and for the same task its options: how inputs are encoded belongs to the network. Which columns are
+    read does not."""
     parent = read_recipe(model_name_or_path)
     recipe = default_recipe(parent.family, task or parent.task)
     recipe.model = {}
+    if recipe.task == parent.task:
+        options = [name for name in own_fields(get_task(recipe.task)) if "_column_name" not in name]
+        recipe.data |= {name: parent.data[name] for name in options if name in parent.data}
     recipe.model_name_or_path = model_name_or_path
     return recipe
 
