@@ -89,10 +89,12 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     values |= read_fields(model, task.model_fields)
     transform = task.transform(processor, values, training=False)
 
-    def validate(model: torch.nn.Module) -> dict[str, float]:
+    def validate(model: torch.nn.Module) -> dict[str, Any]:
         batch_size, carry = arguments.per_device_eval_batch_size, arguments.carry_state
         rows = predict(model, columns["validation"], task.predict, transform, batch_size, carry_state=carry)
         found = task.validate(model, columns["validation"], transform, processor, values, arguments.seed)
+        if PartialState().is_main_process:
+            found |= {plot.name: plot for plot in task.preview(model, processor, values, arguments.seed)}
         return task.metrics(task.relate(rows), values) | found
 
     def predict_alone(rows: Any) -> dict[str, Any]:

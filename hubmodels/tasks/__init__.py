@@ -198,6 +198,11 @@ class Task:
         validation rows; fast, and the same on every process. Nothing by default."""
         return {}
 
+    def preview(self, model: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Iterator[Plot]:
+        """Figures that show how far the model is at an evaluation during training, alike each time but for the model;
+        on the main process alone. None by default."""
+        return iter(())
+
     def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
         """Figures of the results on the encoded test columns."""
         raise NotImplementedError

@@ -118,6 +118,10 @@ class UnconditionalImageGeneration(LabelledImageTask):
         labels = self._wanted(columns, count, config_values, seed)
         return {"fid": frechet_distance(extract(sample_images(model, count, seed, labels)), real)}
 
+    def preview(self, model: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Iterator[Plot]:
+        """The samples of the final figure, as far as they are."""
+        yield self._samples_plot(model, config_values, seed)
+
     def examine(
         self,
         model: Any,
