@@ -58,7 +58,7 @@ class GanPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Write every weight of `module`; what a checkpoint has loaded is left as it is."""
-        init_network(module, self.config.block)
+        init_network(module)
         if isinstance(module, GanModel):
             init.zeros_(module.num_forwards)
             init.constant_(module.augmentation_prob, self.config.augmentation_prob)
