@@ -1,10 +1,11 @@
 """Generators and discriminators of images, and what the discriminator sees of them.
 
 `dcgan`: strided convolutions (Radford et al. 2015, arXiv:1511.06434), with ReLU and batch norm in the generator and
-leaky ReLU without batch norm in the discriminator; He's initialisation. `residual`: after R3GAN (Huang et al. 2024, arXiv:2501.05441): 1x1,
-grouped 3x3 and 1x1 convolutions with leaky ReLU and no normalisation, bilinear resampling, blocks that start as
-identity. Departs from it: the lowest stage is reached by one linear layer in place of a learned basis. Classes are
-concatenated to the latents, and projected onto the discriminator's features (Miyato and Koyama 2018, arXiv:1802.05637).
+leaky ReLU without batch norm in the discriminator. `residual`: after R3GAN (Huang et al. 2024, arXiv:2501.05441): 1x1,
+grouped 3x3 and 1x1 convolutions with leaky ReLU and no normalisation, bilinear resampling, blocks that start as nearly
+identity. Departs from them: the lowest stage is reached by one linear layer in place of a learned basis, and both start
+by He's initialisation. Classes are concatenated to the latents, and projected onto the discriminator's features (Miyato
+and Koyama 2018, arXiv:1802.05637).
 """
 
 import math
