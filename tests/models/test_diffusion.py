@@ -185,7 +185,7 @@ def exact_model(objective: str, **fields) -> DiffusionModel:
 
 STEPS = {  # enough for 2 %: solvers of first order and noisy ones need more
     "FlowMatchEulerDiscreteScheduler": 160, "EDMEulerScheduler": 320, "EulerDiscreteScheduler": 300,
-    "EulerAncestralDiscreteScheduler": 400, "DDPMScheduler": 250, "DDIMScheduler": 250, "DEISMultistepScheduler": 100,
+    "EulerAncestralDiscreteScheduler": 800, "DDPMScheduler": 250, "DDIMScheduler": 250, "DEISMultistepScheduler": 100,
 }  # fmt: skip
 
 
@@ -221,3 +221,266 @@ def test_with_an_exact_score_every_scheduler_recovers_mean_and_covariance(
     samples, scale = samples.double(), float(COVARIANCE.diagonal().max())
     assert (samples.mean(0) - MEAN).abs().max() < 0.02 * math.sqrt(scale)
     assert (samples.T.cov() - COVARIANCE).abs().max() < 0.02 * scale
+
+
+# Sampling
+
+SAMPLED = {**UNET, "num_inference_steps": 4}
+
+
+@pytest.mark.parametrize("name", ["UniPCMultistepScheduler", "DDPMScheduler", "EulerAncestralDiscreteScheduler"])
+def test_samples_do_not_depend_on_the_batch_size(name: str) -> None:
+    model = build(**SAMPLED)
+    together = model.sample(5, scheduler=name, generator=seeded(3))
+    for batch_size in (1, 2):
+        # Float additions in another order.
+        close(model.sample(5, scheduler=name, generator=seeded(3), batch_size=batch_size), together)
+    close(model.sample(2, labels=[1, 2], scheduler=name, generator=seeded(3)),
+          model.sample(5, labels=[1, 2, 0, 0, 0], scheduler=name, generator=seeded(3))[:2])  # fmt: skip
+    assert not torch.allclose(model.sample(5, scheduler=name, generator=seeded(4)), together)
+    assert not torch.allclose(together[0], together[1])
+    assert 0 <= together.min() <= together.max() <= 1
+
+
+def test_sampling_draws_from_the_generator_alone_and_leaves_the_mode() -> None:
+    model = build(**UNET, hidden_dropout_prob=0.5).train()
+    state = torch.get_rng_state()
+    first = model.sample(2, num_inference_steps=2, generator=seeded())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    assert torch.equal(model.sample(2, num_inference_steps=2, generator=seeded()), first)
+
+
+def test_guidance_goes_from_the_unconditional_prediction_past_the_conditional_one() -> None:
+    model = build(**UNET)
+    x, labels = torch.randn(3, 2, 8, 8, generator=seeded()), torch.tensor([0, 1, 2])
+    with_class = model.denoise(x, 0.6, 0.4, labels)
+    without = model.denoise(x, 0.6, 0.4, torch.full((3,), -1))
+    assert not torch.allclose(with_class, without)
+    close(model.denoise(x, 0.6, 0.4, labels, guidance_scale=2.5), without + 2.5 * (with_class - without))
+    close(model.denoise(x, 0.6, 0.4, labels, guidance_scale=0.0), without)
+    assert torch.equal(model.denoise(x, 0.6, 0.4, labels, guidance_scale=1.0), with_class)
+    given = {"labels": [0, 1, 2], "num_inference_steps": 3}
+    assert torch.equal(
+        model.sample(3, **given, guidance_scale=1.0, generator=seeded()), model.sample(3, **given, generator=seeded())
+    )
+    unconditional = model.sample(3, labels=-1, num_inference_steps=3, generator=seeded())
+    close(model.sample(3, **given, guidance_scale=0.0, generator=seeded()), unconditional)
+
+
+def test_classes_are_drawn_evenly_where_none_are_given() -> None:
+    labels = build(**UNET).draw_labels(None, 3_000, seeded())
+    assert labels.bincount().tolist() == pytest.approx([1_000] * 3, abs=100)  # four standard deviations
+
+
+@pytest.mark.parametrize("name", ["UniPCMultistepScheduler", "FlowMatchHeunDiscreteScheduler", "DDIMScheduler"])
+def test_inpainting_keeps_what_is_not_masked_and_paints_the_rest(name: str) -> None:
+    model = build(**SAMPLED)
+    image, mask = torch.rand(3, 2, 8, 8, generator=seeded()), torch.zeros(1, 1, 8, 8)
+    mask[..., 4:] = 1
+    painted = model.inpaint(image, mask, labels=[0, 1, 2], scheduler=name, generator=seeded())
+    close(painted[..., :4], image[..., :4])
+    assert not torch.allclose(painted[..., 4:], image[..., 4:], atol=0.1)
+    close(model.inpaint(image, mask, labels=[0, 1, 2], scheduler=name, generator=seeded(), batch_size=1), painted)
+    everything = model.inpaint(image, torch.ones(1), labels=[0, 1, 2], scheduler=name, generator=seeded(),
+                               num_resamples=1)  # fmt: skip
+    close(everything, model.sample(3, labels=[0, 1, 2], scheduler=name, generator=seeded()))
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "UniPCMultistepScheduler", "FlowMatchHeunDiscreteScheduler"])
+def test_inpainting_with_an_exact_score_paints_what_fits(name: str, exact_noise: None) -> None:
+    """Of two normal pixels one is known: the other comes near its conditional distribution with more resampling."""
+    model = exact_model("flow_matching")
+    model.bounds = lambda: None  # the values are not those of an image
+    known, mask = torch.full((2_000, 1, 1, 2), 1.5), torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
+    expected = float(MEAN[1] + COVARIANCE[0, 1] / COVARIANCE[0, 0] * (1.5 - MEAN[0]))
+    variance = float(COVARIANCE[1, 1] - COVARIANCE[0, 1] ** 2 / COVARIANCE[0, 0])
+    errors = []
+    for num_resamples in (1, 10):
+        painted = model.inpaint(known, mask, num_inference_steps=30, scheduler=name, generator=seeded(),
+                                batch_size=2_000, num_resamples=num_resamples).double()  # fmt: skip
+        assert (painted[:, 0] == 1.5).all()
+        errors.append(abs(float(painted[:, 1].mean()) - expected))
+    assert errors[1] < 0.15 < errors[0]
+    assert abs(float(painted[:, 1].var()) - variance) < 0.2
+
+
+@pytest.mark.parametrize("name", ["UniPCMultistepScheduler", "FlowMatchHeunDiscreteScheduler", "EulerDiscreteScheduler",
+                                  "DDIMScheduler"])  # fmt: skip
+def test_variations_go_from_the_image_itself_to_a_new_sample(name: str, exact_noise: None) -> None:
+    model = exact_model("v_prediction")
+    model.bounds = lambda: None
+    given = {"scheduler": name, "num_inference_steps": 40, "batch_size": 2_000, "generator": seeded()}
+    image = torch.tensor([1.5, 1.0]).view(1, 1, 1, 2).expand(2_000, 1, 1, 2)
+    assert torch.equal(model.vary(image, 0.0, **given), image.flatten(1))
+    distances = [float((model.vary(image, strength, **given) - image.flatten(1)).norm(dim=1).mean())
+                 for strength in (0.1, 0.4, 0.7)]  # fmt: skip
+    assert 0 < distances[0] < distances[1] < distances[2]
+    fresh = model.vary(image, 1.0, **given).double()  # next to nothing of the image is left
+    assert (fresh.mean(0) - MEAN).abs().max() < 0.1
+    assert (fresh.T.cov() - COVARIANCE).abs().max() < 0.1
+
+
+def test_a_trajectory_begins_with_noise_and_ends_with_the_sample() -> None:
+    model = build(**SAMPLED)
+    states = model.sample_trajectory(3, num_states=4, num_inference_steps=6, generator=seeded())
+    assert states.shape == (3, 4, 2, 8, 8)
+    close(states[:, -1], model.sample(3, num_inference_steps=6, generator=seeded()))
+    assert states[:, 0].std() > 0.3  # noise of standard deviation 1 around 0.5, clamped to 0..1
+
+
+# The scheduler beside the model
+
+
+def test_the_scheduler_is_saved_as_diffusers_saves_it_and_can_be_exchanged(tmp_path: Path) -> None:
+    model = build(**SAMPLED)
+    default = model.sample(2, generator=seeded())
+    model.save_pretrained(tmp_path)
+    theirs = diffusers.UniPCMultistepScheduler.from_pretrained(tmp_path)  # reads scheduler_config.json
+    assert theirs.config.use_flow_sigmas
+    close(DiffusionModel.from_pretrained(tmp_path).sample(2, generator=seeded()), default)
+    model.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    exchanged = model.sample(2, generator=seeded())
+    assert not torch.allclose(exchanged, default)
+    close(model.sample(2, generator=seeded(), scheduler=theirs), default)
+    model.save_pretrained(tmp_path)
+    loaded = DiffusionModel.from_pretrained(tmp_path)
+    assert type(loaded.scheduler) is diffusers.FlowMatchEulerDiscreteScheduler
+    assert loaded.scheduler.config.shift == 3.0
+    close(loaded.sample(2, generator=seeded()), exchanged)
+
+
+def test_sampling_leaves_the_given_scheduler_as_it_is() -> None:
+    model, scheduler = build(**SAMPLED), diffusers.DDIMScheduler(clip_sample=False)
+    before = scheduler.timesteps.clone()
+    first = model.sample(2, scheduler=scheduler, generator=seeded())
+    assert torch.equal(scheduler.timesteps, before)
+    assert torch.equal(model.sample(2, scheduler=scheduler, generator=seeded()), first)
+
+
+# Networks
+
+
+def test_patches_are_those_of_pixel_unshuffle() -> None:
+    pixels = torch.randn(2, 3, 8, 12)
+    assert torch.equal(to_patches(pixels, (4, 4)), F.pixel_unshuffle(pixels, 4))
+    assert torch.equal(to_pixels(to_patches(pixels, (2, 4)), (2, 4)), pixels)
+    wave = torch.arange(8.0).view(1, 1, 1, 8)
+    assert to_patches(wave, (1, 4)).tolist() == [[[[0, 4]], [[1, 5]], [[2, 6]], [[3, 7]]]]
+
+
+def test_times_are_embedded_as_diffusers_embeds_them() -> None:
+    times = torch.tensor([0.0, 0.5, 17.0, 999.0])
+    expected = diffusers.models.embeddings.get_timestep_embedding(
+        times, 16, flip_sin_to_cos=True, downscale_freq_shift=0
+    )
+    close(sinusoids(times, 16), expected, 1e-4)  # float32 angles up to 999
+
+
+def test_attention_in_training_is_that_in_evaluation() -> None:
+    qkv = torch.randn(2, 9, 24, requires_grad=True)
+    query, key, value = qkv.view(2, 9, 3, 2, 4).double().permute(2, 0, 3, 1, 4)
+    expected = (query @ key.transpose(2, 3) / 2).softmax(-1) @ value
+    expected = expected.transpose(1, 2).reshape(2, 9, 8)
+    close(attend(qkv, 2), expected)
+    with torch.no_grad():
+        close(attend(qkv, 2), expected)
+
+
+@pytest.mark.parametrize("tiny", ["flow_unet", "v_dit_of_spectrograms"])
+def test_the_network_learns_what_its_classes_look_like(tiny: str) -> None:
+    """Each class is one picture: then the sample of a class is that picture."""
+    config = {**TINY[tiny], "class_dropout_prob": 0.0, "hidden_size": 32, "hidden_sizes": [8, 16], "patch_size": 2}
+    model = build(**config).train()
+    name = "pixel_values" if model.config.data == "image" else "input_values"
+    pictures = 0.2 + 0.6 * torch.rand(3, *model.config.row_shape, generator=seeded())
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(100):
+        labels = torch.arange(24) % 3
+        model(**{name: pictures[labels]}, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    samples = model.sample(6, labels=[0, 1, 2, 0, 1, 2], num_inference_steps=10, generator=seeded())
+    errors = torch.cdist(samples.flatten(1), pictures.flatten(1))
+    assert errors.argmin(1).tolist() == [0, 1, 2, 0, 1, 2]
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"image_size": 27}, "must divide it"),
+        ({"image_size": 14, "hidden_sizes": [4, 4, 4, 4]}, "then by 8"),
+        ({"data": "audio"}, "num_frames of at least 1"),
+        ({"num_mel_bins": 4}, "need data audio"),
+        ({"data": "audio", "num_frames": 8, "num_mel_bins": 4, "data_mean": [0.0, 1.0]}, "one number or 4"),
+        ({"data_std": 0.0}, "greater than 0"),
+        ({"hidden_act": "unknown"}, "hidden_act must be one of"),
+        ({"attention_stages": [2]}, "among 0 to 1"),
+        ({"class_dropout_prob": 1.0}, "below 1"),
+        ({"time_std": 0}, "time_std must be greater than 0"),
+        ({"sigma_max": 0.001}, "sigma_max must be greater"),
+        ({"beta_end": 0.00001}, "must rise within"),
+        ({"num_inference_steps": 0}, "at least 1"),
+        ({"hidden_sizes": []}, "one number a stage"),
+    ],
+)
+def test_a_config_that_cannot_work_is_refused(fields: dict, message: str) -> None:
+    with pytest.raises(StrictDataclassError, match=message):
+        DiffusionConfig(**fields)
+
+
+def test_bad_inputs_are_refused_with_what_is_allowed() -> None:
+    model, pixels = build(**UNET), torch.rand(2, 2, 8, 8)
+    for inputs, message in [
+        ({}, "takes pixel_values and no input_values, got none"),
+        ({"pixel_values": pixels, "input_values": pixels}, "got both"),
+        ({"pixel_values": pixels[:, :1]}, r"of shape \(batch, 2, 8, 8\)"),
+        ({"pixel_values": (255 * pixels).byte()}, "floating-point"),
+        ({"pixel_values": pixels * 255}, r"lie in 0\.\.1"),
+        ({"pixel_values": pixels * float("nan")}, "finite"),
+        ({"pixel_values": pixels, "labels": torch.tensor([0, 3])}, "classes 0 to 2 or -1 for none, got 0 to 3"),
+        ({"pixel_values": pixels, "labels": torch.tensor([0])}, "must be 2 classes"),
+        ({"pixel_values": pixels, "noise": pixels[:1]}, "noise must be"),
+        ({"pixel_values": pixels, "timesteps": torch.rand(3)}, "timesteps"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            model(**inputs)
+    wave = build(**TINY["epsilon_unet_of_waveforms"])
+    with pytest.raises(ValueError, match=r"must lie in -1\.\.1"):
+        wave(input_values=torch.full((1, 16), 1.5))
+    always = build(**{**UNET, "class_dropout_prob": 0.0})
+    with pytest.raises(ValueError, match="always needs one"):
+        always(pixel_values=pixels)
+
+
+def test_bad_sampling_is_refused_with_what_is_allowed() -> None:
+    model = build(**UNET)
+    for options, message in [
+        ({"num_samples": 0}, "num_samples and batch_size must be at least 1"),
+        ({"num_inference_steps": 0}, "num_inference_steps must be at least 1, got 0"),
+        ({"guidance_scale": -1.0}, "guidance_scale must be at least 0"),
+        ({"scheduler": "PNDMScheduler"}, "scheduler must be one of FlowMatchEuler"),
+        ({"scheduler": diffusers.VQDiffusionScheduler(5)}, "got VQDiffusionScheduler"),
+        ({"scheduler": 5}, "got int"),
+        ({"labels": 7}, "classes 0 to 2"),
+        ({"labels": [0, 1]}, "must be 1 classes"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            model.sample(**{"num_samples": 1, **options})
+    plain = build(**TINY["edm_dit"])
+    with pytest.raises(ValueError, match="has no classes"):
+        plain.sample(1, labels=[0])
+    with pytest.raises(ValueError, match=r"guidance_scale 2\.0 needs a model"):
+        plain.sample(1, guidance_scale=2.0)
+    pixels = torch.rand(2, 2, 8, 8)
+    with pytest.raises(ValueError, match="mask must fit the image's shape"):
+        model.inpaint(pixels, torch.ones(3, 1, 8, 8))
+    with pytest.raises(ValueError, match=r"mask must lie in 0\.\.1"):
+        model.inpaint(pixels, 255 * torch.ones(1, 1, 8, 8))
+    with pytest.raises(ValueError, match=r"strength must lie in 0\.\.1, got 1\.5"):
+        model.vary(pixels, 1.5)
+    with pytest.raises(ValueError, match="takes no 'shiftt'"):
+        make_scheduler(model.config, "FlowMatchEulerDiscreteScheduler", shiftt=2)

@@ -2,9 +2,9 @@
 
 The processes and what the network learns of them stand in `modeling_diffusion_process`, the networks in
 `modeling_diffusion_networks`, diffusers' schedulers in `modeling_diffusion_schedulers`. Here: the loss on random times,
-and what a trained model can be asked: `sample`, `sample_trajectory`, `inpaint` (by replacement, Lugmayr et al. 2022,
-arXiv:2201.09865, eq. 8), `vary` (SDEdit, Meng et al. 2021, arXiv:2108.01073), `denoise`, all with classifier-free
-guidance (Ho and Salimans 2022, arXiv:2207.12598, eq. 6, whose scale is ours less 1).
+and what a trained model can be asked: `sample`, `sample_trajectory`, `inpaint` (RePaint, Lugmayr et al. 2022,
+arXiv:2201.09865, algorithm 1 with jumps of one step), `vary` (SDEdit, Meng et al. 2021, arXiv:2108.01073), `denoise`,
+all with classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598, eq. 6, whose scale is ours less 1).
 """
 
 import contextlib
@@ -384,6 +384,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         generator: torch.Generator | None = None,
         batch_size: int = 256,
         progress_bar: bool = False,
+        num_resamples: int = 5,
     ) -> Tensor:
         """Images (or audio) whose masked part is new and whose other part is the given one.
 
@@ -391,9 +392,13 @@ class DiffusionModel(DiffusionPreTrainedModel):
             image: values of the data (N, *row).
             mask: 1 where to paint, 0 where to keep, (N, *row) or what broadcasts to it, as diffusers' pipelines have it.
             labels: the class of each, (N,), or one for all; none when None.
+            num_resamples: how often each step is taken, >= 1: with noise added again in between, the new part comes to
+                fit the given one.
 
         The other arguments are those of `sample`. Raises ValueError for what does not fit.
         """
+        if num_resamples < 1:
+            raise ValueError(f"num_resamples must be at least 1, got {num_resamples}")
         image = self.check_values(image, "image").to(self.device)
         mask = mask.to(self.device, torch.float32)
         try:
@@ -408,7 +413,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         labels, seeds = self.given_labels(labels, len(image)), draw_seeds(len(image), generator)
         known, mask = self.to_network(image), self.reshape(mask)
         parts = [
-            run.from_noise(part_labels, part_seeds, part_known, part_mask)
+            run.from_noise(part_labels, part_seeds, part_known, part_mask, num_resamples)
             for part_labels, part_seeds, part_known, part_mask in split(batch_size, labels, seeds, known, mask)
         ]
         return self.to_values(torch.cat(parts))
@@ -502,11 +507,16 @@ class Sampler:
         return noise.to(self.model.device), generators
 
     def from_noise(
-        self, labels: Tensor | None, seeds: Tensor, known: Tensor | None = None, mask: Tensor | None = None
+        self,
+        labels: Tensor | None,
+        seeds: Tensor,
+        known: Tensor | None = None,
+        mask: Tensor | None = None,
+        num_resamples: int = 1,
     ) -> Tensor:
         steps = self.steps()
         noise, generators = self.noise(seeds)
-        return self.run(steps, 0, steps.start(noise), noise, labels, generators, known, mask)
+        return self.run(steps, 0, steps.start(noise), labels, generators, known, mask, num_resamples)
 
     def from_image(self, labels: Tensor | None, seeds: Tensor, clean: Tensor, strength: float) -> Tensor:
         steps = self.steps()
@@ -514,10 +524,10 @@ class Sampler:
         count = min(math.ceil(strength * steps.num_steps), steps.num_steps)
         if count == 0:
             return clean
-        first = (steps.num_steps - count) * getattr(steps.scheduler, "order", 1)
+        first = (steps.num_steps - count) * steps.order
         steps.begin_at(first)
         x = float(steps.alphas[first]) * clean + float(steps.sigmas[first]) * noise
-        return self.run(steps, first, x, noise, labels, generators)
+        return self.run(steps, first, x, labels, generators)
 
     @torch.no_grad()
     def run(
@@ -525,28 +535,46 @@ class Sampler:
         steps: Steps,
         first: int,
         x: Tensor,
-        noise: Tensor,
         labels: Tensor | None,
         generators: list[torch.Generator],
         known: Tensor | None = None,
         mask: Tensor | None = None,
+        num_resamples: int = 1,
     ) -> Tensor:
         """All steps from entry `first` on: values (B, C, H, W) from x. Where `mask` is 0, x is the known values with
         the noise of the step."""
-        count = len(steps.timesteps)
-        bar = transformers_logging.tqdm(range(first, count), desc="Sampling", disable=not self.progress_bar)
+        starts = range(first, len(steps.timesteps), steps.order)
+        bar = transformers_logging.tqdm(starts, desc="Sampling", disable=not self.progress_bar)
         with evaluation(self.model):
-            for index in bar:
-                alpha, sigma = float(steps.alphas[index]), float(steps.sigmas[index])
-                if known is not None:
-                    x = torch.lerp(alpha * known + sigma * noise, x, mask)
+            for start in bar:
                 if self.keep:
-                    self.states.append(x / math.hypot(alpha, sigma))
-                denoised = self.model.denoise(x, alpha, sigma, labels, self.guidance_scale)
-                x = steps.step(index, denoised, x, generators)
+                    self.states.append(x / math.hypot(*steps.level(start)))
+                end = min(start + steps.order, len(steps.timesteps))
+                for repeat in range(num_resamples if end < len(steps.timesteps) else 1):
+                    if repeat:
+                        (alpha, sigma), (later_alpha, later_sigma) = steps.level(start), steps.level(end)
+                        scale = alpha / later_alpha  # RePaint, algorithm 1, line 10
+                        added = math.sqrt(max(sigma**2 - (scale * later_sigma) ** 2, 0.0))
+                        x = scale * x + added * draw_noise(x, generators)
+                        steps = self.steps()
+                        steps.begin_at(start)
+                    for index in range(start, end):
+                        alpha, sigma = steps.level(index)
+                        if known is not None and index == start:
+                            x = torch.lerp(alpha * known + sigma * draw_noise(x, generators), x, mask)
+                        denoised = self.model.denoise(x, alpha, sigma, labels, self.guidance_scale)
+                        x = steps.step(index, denoised, x, generators)
         if self.keep:
             self.states.append(x)
         return x if known is None else torch.lerp(known, x, mask)
+
+
+def draw_noise(like: Tensor, generators: list[torch.Generator]) -> Tensor:
+    """N(0, 1) of the shape and device of `like`, (B, C, H, W), each row from its own generator; from one for all."""
+    if len(generators) == 1:
+        return torch.randn(like.shape, generator=generators[0]).to(like.device)
+    rows = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
+    return torch.stack(rows).to(like.device)
 
 
 def draw_seeds(count: int, generator: torch.Generator | None) -> Tensor:

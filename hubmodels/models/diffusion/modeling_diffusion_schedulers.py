@@ -118,6 +118,7 @@ class Steps:
     Attributes:
         timesteps: what the scheduler calls its steps, (S,); a scheduler of second order has two entries a step.
         alphas, sigmas: the noise of x at each of them, (S,) float32: x = alpha * values + sigma * noise.
+        order: entries of a step.
     """
 
     def __init__(self, scheduler: Any, num_inference_steps: int, device: torch.device) -> None:
@@ -134,7 +135,7 @@ class Steps:
         else:
             self.scheduler.set_timesteps(count, device=device)
         self.timesteps = self.scheduler.timesteps
-        self.num_steps = num_inference_steps
+        self.num_steps, self.order = num_inference_steps, int(self.scheduler.order)
         self.step_takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         self.alphas, self.sigmas = (value.float().cpu() for value in self._levels())
 
@@ -151,6 +152,10 @@ class Steps:
             return scheduler._sigma_to_alpha_sigma_t(sigmas)
         return torch.ones_like(sigmas), sigmas
 
+    def level(self, index: int) -> tuple[float, float]:
+        """alpha and sigma of x at an entry of `timesteps`."""
+        return float(self.alphas[index]), float(self.sigmas[index])
+
     def start(self, noise: Tensor) -> Tensor:
         """Noise (B, ...) at the scale where the scheduler begins."""
         return noise * float(getattr(self.scheduler, "init_noise_sigma", 1.0))
@@ -165,7 +170,7 @@ class Steps:
         timestep = self.timesteps[index]
         if hasattr(self.scheduler, "scale_model_input"):
             self.scheduler.scale_model_input(x, timestep)  # some look whether it was called
-        output = self._output(denoised, x, float(self.alphas[index]), float(self.sigmas[index]))
+        output = self._output(denoised, x, *self.level(index))
         options = {"generator": generators} if self.step_takes_generator else {}
         return self.scheduler.step(output, timestep, x, return_dict=False, **options)[0]
 
