@@ -11,9 +11,9 @@ from huggingface_hub.errors import StrictDataclassError
 from torch.nn import functional as F
 
 from hubmodels import DiffusionConfig, DiffusionModel
-from hubmodels.models.diffusion.modeling_diffusion import Sampler
 from hubmodels.models.diffusion.modeling_diffusion_networks import attend, sinusoids, to_patches, to_pixels
 from hubmodels.models.diffusion.modeling_diffusion_process import build_process
+from hubmodels.models.diffusion.modeling_diffusion_sampling import Sampler
 from hubmodels.models.diffusion.modeling_diffusion_schedulers import SCHEDULERS, make_scheduler
 
 # What test_all_families.py runs over this family.
