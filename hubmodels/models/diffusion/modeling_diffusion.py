@@ -1,10 +1,11 @@
 """Diffusion models of images and sound: noise the data, learn to take the noise away, sample by doing so from noise.
 
 The processes and what the network learns of them stand in `modeling_diffusion_process`, the networks in
-`modeling_diffusion_networks`, diffusers' schedulers in `modeling_diffusion_schedulers`, the steps from noise to a sample
-in `modeling_diffusion_sampling`. Here: the loss on random times, and what a trained model can be asked: `sample`, `sample_trajectory`, `inpaint` (RePaint, Lugmayr et al. 2022,
-arXiv:2201.09865, algorithm 1 with jumps of one step), `vary` (SDEdit, Meng et al. 2021, arXiv:2108.01073), `denoise`,
-all with classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598, eq. 6, whose scale is ours less 1).
+`modeling_diffusion_networks`, diffusers' schedulers in `modeling_diffusion_schedulers`, the steps from noise to samples
+in `modeling_diffusion_sampling`. Here: the loss on random times, and what a trained model can be asked: `sample`,
+`sample_trajectory`, `inpaint` (RePaint, Lugmayr et al. 2022, arXiv:2201.09865, algorithm 1 with jumps of one step),
+`vary` (SDEdit, Meng et al. 2021, arXiv:2108.01073) and `denoise`, all with classifier-free guidance (Ho and Salimans
+2022, arXiv:2207.12598, eq. 6, whose scale is ours less 1).
 """
 
 import json
