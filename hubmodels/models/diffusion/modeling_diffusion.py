@@ -22,7 +22,7 @@ from transformers.utils import ModelOutput, cached_file
 from .configuration_diffusion import DiffusionConfig
 from .modeling_diffusion_networks import build_network, init_weights
 from .modeling_diffusion_process import build_process, log_ratio
-from .modeling_diffusion_sampling import Sampler, draw_seeds, split
+from .modeling_diffusion_sampling import Sampler, draw_seeds, gather, own_share, split
 from .modeling_diffusion_schedulers import check_scheduler, make_scheduler
 
 # B batch, N samples, K fixed times of an evaluation; a row is what `config.row_shape` says
@@ -333,6 +333,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         generator: torch.Generator | None = None,
         batch_size: int = 256,
         progress_bar: bool = False,
+        distributed: bool = False,
     ) -> Tensor:
         """New images (num_samples, C, H, W) of 0..1, waveforms (num_samples, T) of -1..1, or spectrograms.
 
@@ -346,6 +347,8 @@ class DiffusionModel(DiffusionPreTrainedModel):
             batch_size: rows in one pass of the network, >= 1. Every sample has random numbers of its own, so that the
                 result does not depend on it but for rounding.
             progress_bar: show one over the steps.
+            distributed: split the samples over the processes of a launch (`accelerate launch`, torchrun). Every process
+                calls this, and every one gets all samples, those that one process would draw.
 
         Raises:
             ValueError: no such class, steps, guidance or scheduler.
@@ -354,8 +357,13 @@ class DiffusionModel(DiffusionPreTrainedModel):
             raise ValueError(f"num_samples and batch_size must be at least 1, got {num_samples} and {batch_size}")
         run = Sampler(self, num_inference_steps, guidance_scale, scheduler, progress_bar)
         labels, seeds = self.draw_labels(labels, num_samples, generator), draw_seeds(num_samples, generator)
+        if not distributed:
+            parts = [run.from_noise(*part) for part in split(batch_size, labels, seeds)]
+            return self.to_values(torch.cat(parts))
+        labels, seeds = own_share(labels, seeds)
         parts = [run.from_noise(*part) for part in split(batch_size, labels, seeds)]
-        return self.to_values(torch.cat(parts))
+        own = torch.cat(parts) if parts else torch.empty(0, *self.config.network_shape, device=self.device)
+        return gather(self.to_values(own))
 
     def sample_trajectory(
         self,

@@ -140,6 +140,28 @@ def split(batch_size: int, *tensors: Tensor | None) -> Iterator[tuple[Tensor | N
         yield tuple(None if tensor is None else tensor[start : start + batch_size] for tensor in tensors)
 
 
+def own_share(labels: Tensor | None, seeds: Tensor) -> tuple[Tensor | None, Tensor]:
+    """The part of all samples that this process of a launch draws; the first process says what they are. All of them
+    where there is no launch."""
+    if not torch.distributed.is_initialized():
+        return labels, seeds
+    told = [(labels if labels is None else labels.cpu(), seeds)]
+    torch.distributed.broadcast_object_list(told)
+    device = seeds.device if labels is None else labels.device
+    rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    first, last = (len(seeds) * place // count for place in (rank, rank + 1))
+    return tuple(None if part is None else part[first:last].to(device) for part in told[0])
+
+
+def gather(own: Tensor) -> Tensor:
+    """The rows of all processes of a launch, in their order, on every one."""
+    if not torch.distributed.is_initialized():
+        return own
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, own.cpu())
+    return torch.cat(parts).to(own.device)
+
+
 @contextlib.contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside the block; afterwards every module is in the mode that it was in."""
