@@ -111,12 +111,22 @@ def config_help(family: str) -> dict[str, str]:
     return texts
 
 
-def list_recipes(family: str) -> dict[str, dict[str, Any]]:
-    """The family's default recipes by task tag, from its recipe.yaml."""
+def read_family(family: str) -> dict[str, Any]:
+    """What a family's recipe.yaml says: `best_for`, half a sentence, and `tasks`, the default recipes by task tag."""
     from .recipe import load_yaml
 
     check_family(family)
-    return load_yaml(FOLDER / "models" / family / "recipe.yaml")["tasks"]
+    return load_yaml(FOLDER / "models" / family / "recipe.yaml")
+
+
+def list_recipes(family: str) -> dict[str, dict[str, Any]]:
+    """The family's default recipes by task tag."""
+    return read_family(family)["tasks"]
+
+
+def family_purpose(family: str) -> str:
+    """What a family is best for, half a sentence."""
+    return read_family(family)["best_for"]
 
 
 def family_tasks(family: str) -> list[str]:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,17 +181,29 @@ def run_list(arguments: argparse.Namespace, rest: list[str]) -> None:
     if arguments.hub:
         list_hub(arguments)
         return
-    from .auto import family_tasks, list_families
+    from .auto import list_families, read_family
     from .tasks import list_tasks
 
-    families = {family: family_tasks(family) for family in list_families()}
+    families = {}
+    for name in list_families():
+        family = read_family(name)
+        families[name] = {"best_for": family["best_for"], "tasks": sorted(family["tasks"])}
     checkpoints = [read_checkpoint(path.parent) for path in sorted(MODEL_CARDS.glob("*/metrics.json"))]
     if arguments.json:
         print(json.dumps({"families": families, "tasks": list_tasks(), "checkpoints": checkpoints}, indent=2))
         return
     print("Families")
-    for family, tasks in families.items():
-        print(f"  {family:<14}{', '.join(tasks)}")
+    for name, family in families.items():
+        print(f"  {name:<13} {family['best_for']}")
+        print(
+            textwrap.fill(
+                ", ".join(family["tasks"]),
+                120,
+                initial_indent=" " * 16,
+                subsequent_indent=" " * 16,
+                break_on_hyphens=False,
+            )
+        )
     if checkpoints:
         print("\nReleased checkpoints")
         names = ("checkpoint", "family", "task", "weights", "metric")

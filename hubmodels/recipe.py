@@ -276,6 +276,12 @@ def parse_section(values: dict, section: str, *classes: type) -> tuple:
     return tuple(instances)
 
 
+def run_only_fields() -> set[str]:
+    """The names of the fields that belong to one run only."""
+    fields = own_fields(DataArguments) | own_fields(TrainingArguments)
+    return {name for name, item in fields.items() if item.metadata.get("run_only")}
+
+
 @dataclass(kw_only=True)
 class Recipe:
     """What to train, on what, how. The sections hold only what was given; defaults are the dataclasses' own."""
@@ -312,10 +318,9 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain values, without what belongs to one run only."""
         values = dataclasses.asdict(self)
-        for section, cls in (("data", DataArguments), ("training", TrainingArguments)):
-            for name, item in own_fields(cls).items():
-                if item.metadata.get("run_only"):
-                    values[section].pop(name, None)
+        for name in run_only_fields():
+            for section in SECTIONS:
+                values[section].pop(name, None)
         return {name: value for name, value in values.items() if value not in (None, {})}
 
     def to_yaml(self) -> str:

@@ -30,7 +30,16 @@ from .data import (
     stream_head,
 )
 from .evaluation import Results, answer, evaluate, evaluation_mode, predict, transformed_batches
-from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, check_names, nearest, parse_section
+from .recipe import (
+    DataArguments,
+    HubmodelsError,
+    Recipe,
+    TrainingArguments,
+    check_names,
+    nearest,
+    own_fields,
+    parse_section,
+)
 from .tasks import Examination, Plot, Task, get_task
 from .training import Run, train
 
@@ -83,7 +92,8 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     def validate(model: torch.nn.Module) -> dict[str, float]:
         batch_size, carry = arguments.per_device_eval_batch_size, arguments.carry_state
         rows = predict(model, columns["validation"], task.predict, transform, batch_size, carry_state=carry)
-        return task.metrics(task.relate(rows), values)
+        found = task.validate(model, columns["validation"], transform, processor, values, arguments.seed)
+        return task.metrics(task.relate(rows), values) | found
 
     def predict_alone(rows: Any) -> dict[str, Any]:
         batch_size = arguments.per_device_eval_batch_size
@@ -393,6 +403,8 @@ def measure(
         examined = {name: columns[name] for name in ("train",) if name in columns} | {"test": columns[split]}
         with evaluation_mode(model), torch.no_grad():
             examination = task.examine(model, examined, transform, processor, values, arguments.seed)
+    if not baseline:
+        examination.baseline_name = None
     return evaluate(rows, task, values, classical, examination), rows, examination.plots
 
 
@@ -447,10 +459,14 @@ def default_recipe(family: str, task: str) -> Recipe:
 
 def finetuning_recipe(model_name_or_path: str, task: str | None = None) -> Recipe:
     """The recipe for fine-tuning a checkpoint: its family and task (or another one) with the family's defaults, its
-    network kept."""
+    network kept, and for the same task its options: how inputs are encoded belongs to the network. Which columns are
+    read does not."""
     parent = read_recipe(model_name_or_path)
     recipe = default_recipe(parent.family, task or parent.task)
     recipe.model = {}
+    if recipe.task == parent.task:
+        options = [name for name in own_fields(get_task(recipe.task)) if "_column_name" not in name]
+        recipe.data |= {name: parent.data[name] for name in options if name in parent.data}
     recipe.model_name_or_path = model_name_or_path
     return recipe
 

@@ -1,4 +1,4 @@
-"""The table of released checkpoints in README.md, from model_cards/*/metrics.json.
+"""The table of families and released checkpoints in README.md, from model_cards/*/metrics.json.
 
 `python scripts/results.py` writes it; `--check` only says whether it is up to date (exit code 1 when not)."""
 
@@ -8,13 +8,21 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
+
+from hubmodels import auto
+
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- scripts/results.py writes from here -->", "<!-- to here -->"
 COLUMNS = (
-    "checkpoint", "task", "weights", "metric", "value [95 % interval]", "classical method, same split",
-    "network minus classical",
+    "family", "best for", "released checkpoint", "weights", "its number [95 % interval]",
+    "classical method, same split", "which to use",
 )  # fmt: skip
-RULE = ("---", "---", "---:", "---", "---", "---", "---")
+RULE = ("---", "---", "---", "---:", "---", "---", "---")
+
+
+def family_of(release: Path) -> str:
+    return yaml.safe_load((release / "recipe.yaml").read_text(encoding="utf-8"))["family"]
 
 
 def number(value: float, sign: str = "") -> str:
@@ -22,23 +30,35 @@ def number(value: float, sign: str = "") -> str:
     return f"{value:{sign}.4f}" if abs(value) < 10 else f"{value:{sign},.{2 if abs(value) < 1000 else 0}f}"
 
 
-def interval(entry: dict, sign: str = "") -> str:
+def interval(entry: dict) -> str:
     """A value and the ends of its interval."""
-    return f"{number(entry['value'], sign)} [{number(entry['low'], sign)}, {number(entry['high'], sign)}]"
+    if entry["low"] is None:
+        return number(entry["value"])
+    return f"{number(entry['value'])} [{number(entry['low'])}, {number(entry['high'])}]"
+
+
+def advice(results: dict) -> str:
+    """Which of the two the interval of their difference speaks for."""
+    difference = results.get("difference")
+    if not difference or difference.get("low") is None:
+        return "-"
+    low, high = sorted((1 if results["greater_is_better"] else -1) * difference[end] for end in ("low", "high"))
+    return "the network" if low > 0 else "the classical method" if high < 0 else "either: no difference is shown"
 
 
 def row(release: Path) -> str:
     """The line of one release."""
     metrics = json.loads((release / "metrics.json").read_text(encoding="utf-8"))
-    results = metrics["results"]
+    results, family = metrics["results"], family_of(release)
     name = results["main_metric"]
     better = "higher" if results["greater_is_better"] else "lower"
     label = results.get("metric_names", {}).get(name, name)
-    baseline, difference = results.get("baseline"), results.get("difference")
+    baseline = results.get("baseline")
     classical = f"{baseline['name']} {number(baseline['metrics'][name]['value'])}" if baseline else "-"
     cells = [
-        f"`{release.name}`", metrics["task"], f"{metrics['num_parameters']:,}", f"{label}, {better} is better",
-        interval(results["metrics"][name]), classical, interval(difference, "+") if difference else "-",
+        f"`{family}`", auto.family_purpose(family), f"`{release.name}`<br>{metrics['task']}",
+        f"{metrics['num_parameters']:,}", f"{label} {interval(results['metrics'][name])}, {better} is better",
+        classical, advice(results),
     ]  # fmt: skip
     return line(cells)
 
@@ -48,9 +68,16 @@ def line(cells: Iterable[str]) -> str:
 
 
 def table() -> str:
-    """The whole table, in the order of the names."""
-    releases = sorted(path.parent for path in (ROOT / "model_cards").glob("*/metrics.json"))
-    return "\n".join([line(COLUMNS), line(RULE), *map(row, releases)])
+    """The whole table: a family's checkpoints together, in the order of the names."""
+    releases = {family: [] for family in auto.list_families()}
+    for path in sorted((ROOT / "model_cards").glob("*/metrics.json")):
+        releases[family_of(path.parent)].append(path.parent)
+    lines = [line(COLUMNS), line(RULE)]
+    for family, folders in releases.items():
+        rows = [row(folder) for folder in folders] or [line([f"`{family}`", auto.family_purpose(family), *["-"] * 5])]
+        # A family and its purpose stand once.
+        lines += [rows[0], *("|  |  |" + other.split("|", 3)[3] for other in rows[1:])]
+    return "\n".join(lines)
 
 
 def main() -> int:

@@ -49,6 +49,7 @@ def test_every_family_folder_is_complete() -> None:
         assert auto.config_class(family).model_type == f"hubmodels_{family}"
         assert "Model" in auto.family_classes(family)
         assert auto.family_tasks(family)
+        assert auto.family_purpose(family)
 
 
 def test_an_unknown_family_is_refused_with_the_nearest() -> None:

@@ -7,6 +7,7 @@ metrics, pipeline tag, and the results as a model-index (`EvalResult`). The newe
 
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import huggingface_hub
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ..recipe import HubmodelsError, Recipe
+from ..recipe import HubmodelsError, Recipe, run_only_fields
 
 LIBRARY_TAG = "hubmodels"  # by which `list_on_hub` finds releases
 # What a file of a release is for, by name or by ending; the card lists the files with these words.
@@ -77,7 +78,9 @@ def render_card(
         "notes": notes.strip() if notes else None,
         "training_sentence": _training_sentence(recipe, provenance),
         "recipe_yaml": recipe.to_yaml().strip(),
-        "command": provenance.get("command"),
+        "on_hub": is_hub_id(model_id),
+        "recipe_path": f"{model_id}/recipe.yaml" if Path(model_id).is_dir() else "recipe.yaml",
+        "command": _command(provenance.get("command")),
         "versions": ", ".join(f"{key} {value}" for key, value in (provenance.get("versions") or {}).items()),
         "limits": [*_general_limits(results, data), *metrics["limits"]],
         "files": [{"name": file, "what": purpose} for file in files if (purpose := _purpose(file))],
@@ -278,6 +281,20 @@ def _training_sentence(recipe: Recipe, provenance: Mapping[str, Any]) -> str:
         parts.append(f"with seed {provenance['seed']}")
     when = f", {provenance['date']}" if provenance.get("date") else ""
     return " ".join(parts) + when + ". The recipe:" if parts else "The recipe:"
+
+
+def _command(command: str | None) -> str | None:
+    """The command of the training without what belongs to one machine: its folders, and where the result went."""
+    if not command:
+        return None
+    private = {*run_only_fields(), "hub_model_id", "push_to_hub"}
+    kept, dropping = [], False
+    for word in shlex.split(command):
+        if word.startswith("--"):
+            dropping = word[2:].partition("=")[0].replace("-", "_") in private
+        if not dropping:
+            kept.append(word if not Path(word).is_absolute() else Path(word).name)
+    return shlex.join(kept)
 
 
 def _general_limits(results: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:

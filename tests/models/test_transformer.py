@@ -311,7 +311,7 @@ def test_the_contrastive_loss_is_the_mean_of_both_directions_by_hand() -> None:
 
 
 CONTRAST = """
-import sys, torch, torch.distributed as dist
+import os, sys, torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 sys.path.insert(0, {folder!r})
 import test_transformer as cases
@@ -326,7 +326,8 @@ loss = parallel(**{{name: value[mine] for name, value in inputs.items()}}).loss
 if rank == 0:
     gradients = {{name: weight.grad for name, weight in model.named_parameters()}}
     torch.save({{"loss": loss.detach(), **gradients}}, {path!r})
-dist.destroy_process_group()
+dist.barrier()
+os._exit(0)  # gloo's threads abort about one exit in thirty where they are taken down (torch 2.13)
 """
 
 

@@ -192,6 +192,27 @@ def test_a_fine_tuned_release_names_its_base_model(tmp_path: Path) -> None:
     assert "fine-tuned from `someone/base`" in card.text
 
 
+def test_the_card_shows_the_command_without_what_belongs_to_one_machine(tmp_path: Path) -> None:
+    command = (
+        "hubmodels train --config /home/me/recipe.yaml --dataset-path '/home/me/my data' --learning_rate 0.1 "
+        "--output_dir=/tmp/run --report_to tensorboard trackio --bf16 --hub_model_id me/x"
+    )
+    folder = make_release(tmp_path / "release", provenance={"command": command})
+    card = (folder / "README.md").read_text()
+    assert "hubmodels train --config recipe.yaml --learning_rate 0.1 --bf16\n" in card
+    assert "/home/me" not in card
+    assert "/tmp/run" not in card
+
+
+def test_only_a_model_with_a_hub_id_is_downloaded_in_its_card(tmp_path: Path) -> None:
+    local = (make_release(tmp_path / "local") / "README.md").read_text()
+    assert "hf download" not in local
+    assert "hubmodels train --config recipe.yaml" in local
+    known = (make_release(tmp_path / "known", model_id="me/pictures") / "README.md").read_text()
+    assert "hf download me/pictures\n" in known
+    assert "hf download me/pictures recipe.yaml --local-dir .\n" in known
+
+
 def test_a_card_without_a_baseline_says_so(tmp_path: Path) -> None:
     folder = make_release(tmp_path / "alone", results={"metrics": {"accuracy": interval(0.9)}, "num_rows": 10})
     text = (folder / "README.md").read_text()
