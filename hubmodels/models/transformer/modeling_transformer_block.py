@@ -162,7 +162,7 @@ def half_precision_attention_on_cpu(
         scores = query * scaling @ key.transpose(2, 3)  # (B, H, T, S)
         if attention_mask is not None:
             scores = scores + attention_mask
-        weights = F.dropout(scores.softmax(-1), dropout, module.training)
+        weights = F.dropout(scores.softmax(-1).to(value.dtype), dropout, module.training)
         return (weights @ value).transpose(1, 2), None
 
 
