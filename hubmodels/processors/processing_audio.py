@@ -74,7 +74,8 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         reference_level: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # By this name in its file AutoProcessor finds it, before it tries the image processors of the model's family.
+        super().__init__(**{**kwargs, "processor_class": type(self).__name__})
         self.sampling_rate, self.duration, self.alignment = sampling_rate, duration, alignment
         self.loudness, self.loudness_level = loudness, loudness_level
         self.features, self.num_mel_bins, self.n_fft, self.hop_length = features, num_mel_bins, n_fft, hop_length
@@ -147,8 +148,8 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
 
         Args:
             raw_speech: a sound, or a list of sounds. A sound is the path or the bytes of a wav file, samples (T,) or
-                (channels, T) as an array, tensor or list (floating-point ones in -1..1), or a mapping with `array` and
-                `sampling_rate`, or with `bytes` or `path`, as `datasets` has it.
+                (within a list) (channels, T) as an array, tensor or list (floating-point ones in -1..1; an array (B, T) is
+                a batch), or a mapping with `array` and `sampling_rate`, or with `bytes` or `path`, as `datasets` has it.
             sampling_rate: of the arrays, in Hz; the model's own when None.
             return_tensors: "pt" or "np"; a list of arrays by default.
             **kwargs: what callers pass to all feature extractors alike (padding, truncation, ...); the length is fixed.
@@ -165,9 +166,7 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
 
     def to_samples(self, sounds: Any, sampling_rate: int | None = None) -> np.ndarray:
         """Sounds (see `__call__`) -> samples of one channel, rate, loudness and length, (B, num_samples) int16."""
-        if isinstance(sounds, np.ndarray | torch.Tensor) and sounds.ndim == 1:
-            sounds = [sounds]
-        elif _is_one_sound(sounds):
+        if (isinstance(sounds, np.ndarray | torch.Tensor) and sounds.ndim == 1) or _is_one_sound(sounds):
             sounds = [sounds]
         rows = [self._samples(sound, sampling_rate) for sound in sounds]
         if not rows:
