@@ -92,7 +92,8 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     def validate(model: torch.nn.Module) -> dict[str, float]:
         batch_size, carry = arguments.per_device_eval_batch_size, arguments.carry_state
         rows = predict(model, columns["validation"], task.predict, transform, batch_size, carry_state=carry)
-        return task.metrics(task.relate(rows), values)
+        found = task.validate(model, columns["validation"], transform, processor, values, arguments.seed)
+        return task.metrics(task.relate(rows), values) | found
 
     def predict_alone(rows: Any) -> dict[str, Any]:
         batch_size = arguments.per_device_eval_batch_size
@@ -402,6 +403,8 @@ def measure(
         examined = {name: columns[name] for name in ("train",) if name in columns} | {"test": columns[split]}
         with evaluation_mode(model), torch.no_grad():
             examination = task.examine(model, examined, transform, processor, values, arguments.seed)
+    if not baseline:
+        examination.baseline_name = None
     return evaluate(rows, task, values, classical, examination), rows, examination.plots
 
 

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from hubmodels.auto import family_purpose, list_families
-from hubmodels.recipe import load_yaml
+import yaml
+
+from hubmodels import auto
 
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- scripts/results.py writes from here -->", "<!-- to here -->"
@@ -18,6 +19,10 @@ COLUMNS = (
     "classical method, same split", "which to use",
 )  # fmt: skip
 RULE = ("---", "---", "---", "---:", "---", "---", "---")
+
+
+def family_of(release: Path) -> str:
+    return yaml.safe_load((release / "recipe.yaml").read_text(encoding="utf-8"))["family"]
 
 
 def number(value: float, sign: str = "") -> str:
@@ -44,14 +49,14 @@ def advice(results: dict) -> str:
 def row(release: Path) -> str:
     """The line of one release."""
     metrics = json.loads((release / "metrics.json").read_text(encoding="utf-8"))
-    results, family = metrics["results"], load_yaml(release / "recipe.yaml")["family"]
+    results, family = metrics["results"], family_of(release)
     name = results["main_metric"]
     better = "higher" if results["greater_is_better"] else "lower"
     label = results.get("metric_names", {}).get(name, name)
     baseline = results.get("baseline")
     classical = f"{baseline['name']} {number(baseline['metrics'][name]['value'])}" if baseline else "-"
     cells = [
-        f"`{family}`", family_purpose(family), f"`{release.name}`<br>{metrics['task']}",
+        f"`{family}`", auto.family_purpose(family), f"`{release.name}`<br>{metrics['task']}",
         f"{metrics['num_parameters']:,}", f"{label} {interval(results['metrics'][name])}, {better} is better",
         classical, advice(results),
     ]  # fmt: skip
@@ -64,12 +69,12 @@ def line(cells: Iterable[str]) -> str:
 
 def table() -> str:
     """The whole table: a family's checkpoints together, in the order of the names."""
-    releases = {family: [] for family in list_families()}
+    releases = {family: [] for family in auto.list_families()}
     for path in sorted((ROOT / "model_cards").glob("*/metrics.json")):
-        releases[load_yaml(path.parent / "recipe.yaml")["family"]].append(path.parent)
+        releases[family_of(path.parent)].append(path.parent)
     lines = [line(COLUMNS), line(RULE)]
     for family, folders in releases.items():
-        rows = [row(folder) for folder in folders] or [line([f"`{family}`", family_purpose(family), *["-"] * 5])]
+        rows = [row(folder) for folder in folders] or [line([f"`{family}`", auto.family_purpose(family), *["-"] * 5])]
         # A family and its purpose stand once.
         lines += [rows[0], *("|  |  |" + other.split("|", 3)[3] for other in rows[1:])]
     return "\n".join(lines)

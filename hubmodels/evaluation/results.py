@@ -129,8 +129,8 @@ def evaluate(
             `metric_names`, and `shares`, the metrics that are a share of the rows.
         config_values: the model's, for the task.
         baseline: `name`, `seconds` and `rows` of a classical method on the same rows in the same order; None for none.
-        examination: `metrics` and `baseline_metrics` that were measured of the model as a whole, each with value, low
-            and high; they join those of the rows. None for none.
+        examination: `metrics` and `baseline_metrics` that were measured of the model as a whole, each with value, low,
+            high and draws; they join those of the rows. With `baseline_name` it holds the whole baseline.
         num_resamples: bootstrap resamples, >= 1.
         seed: of the resampling.
 
@@ -178,24 +178,41 @@ def evaluate(
     )
     if examination is not None:
         results.metrics |= _examined(examination.metrics)
-    if baseline is None:
+    if baseline is not None:
+        if len(next(iter(baseline.rows.values()))) != num_rows:
+            raise ValueError(f"the baseline has {len(next(iter(baseline.rows.values())))} rows, the network {num_rows}")
+        results.baseline_metrics, _, baseline_samples = resample(baseline.rows)
+        results.baseline_name = baseline.name
+        results.baseline_seconds = baseline.seconds
+        for other in getattr(baseline, "others", []):
+            metrics, _, _ = resample(other.rows)
+            results.other_baselines.append({"name": other.name, "seconds": round(other.seconds, 1), "metrics": metrics})
+    elif examination is not None and examination.baseline_name is not None:
+        results.baseline_name = examination.baseline_name
+        results.baseline_seconds = examination.baseline_seconds
+        results.baseline_metrics = {}
+    else:
         return results
-    if len(next(iter(baseline.rows.values()))) != num_rows:
-        raise ValueError(f"the baseline has {len(next(iter(baseline.rows.values())))} rows, the network {num_rows}")
-    main = names.index(task.main_metric)
-    results.baseline_metrics, _, baseline_samples = resample(baseline.rows)
-    baseline_main = list(results.baseline_metrics).index(task.main_metric)
-    results.baseline_name = baseline.name
-    results.baseline_seconds = baseline.seconds
+    of_rows = list(results.baseline_metrics)
     if examination is not None:
         results.baseline_metrics |= _examined(examination.baseline_metrics)
-    for other in getattr(baseline, "others", []):
-        metrics, _, _ = resample(other.rows)
-        results.other_baselines.append({"name": other.name, "seconds": round(other.seconds, 1), "metrics": metrics})
-    value = _difference(results.metrics[task.main_metric].value, results.baseline_metrics[task.main_metric].value)
-    results.difference = _estimate(value, samples[:, main] - baseline_samples[:, baseline_main])
+    main = task.main_metric
+    value = _difference(results.metrics[main].value, results.baseline_metrics[main].value)
+    if main in of_rows:
+        results.difference = _estimate(value, samples[:, names.index(main)] - baseline_samples[:, of_rows.index(main)])
+    else:
+        results.difference = _paired(value, examination.metrics[main].draws, examination.baseline_metrics[main].draws)
     results.verdict = _verdict(results)
     return results
+
+
+def _paired(value: float | None, first: np.ndarray | None, second: np.ndarray | None) -> Estimate:
+    """A difference of two values with bootstrap draws that are pairs: 1.96 of their standard deviations to either
+    side."""
+    if value is None or first is None or second is None:
+        return Estimate(value, None, None)
+    error = QUANTILE * float((first - second).std())
+    return Estimate(value, value - error, value + error)
 
 
 class _Drawn(Mapping):
@@ -276,6 +293,12 @@ def _verdict(results: Results) -> str:
     gap = results.difference
     if gap.value is None:
         return f"The network cannot be compared with {results.baseline_name}: {metric} is undefined on these rows."
+    if gap.low is None or gap.high is None:
+        better = (gap.value > 0) == results.greater_is_better
+        return (
+            f"{'The network' if better else results.baseline_name} is ahead on the same split, {metric} "
+            f"{format_number(network)} against {format_number(classical)}; the difference has no interval."
+        )
     low, high = format_number(gap.low, "+"), format_number(gap.high, "+")
     numbers = (
         f"{metric} {format_number(network)} against {format_number(classical)}, a difference of "

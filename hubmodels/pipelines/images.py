@@ -1,7 +1,8 @@
-"""Pipelines on images that transformers lacks: `pipeline("image-to-image", model=...)` (transformers had one until it
-took it out in favour of diffusers; it could not give grey images).
+"""Pipelines that give images and that transformers lacks.
 
-It takes an image as a path, a URL or a PIL image, or a list of them, and gives PIL images of the model's size.
+`pipeline("image-to-image", model=...)` (transformers had one until it took it out in favour of diffusers; it could not
+give grey images) takes an image as a path, a URL or a PIL image, or a list of them, and gives PIL images of the model's
+size. `pipeline("unconditional-image-generation", model=...)` takes a number of images, or classes, and gives PIL ones.
 """
 
 from typing import Any
@@ -29,12 +30,69 @@ class ImageToImagePipeline(Pipeline):
         return self.model(**inputs)
 
     def postprocess(self, outputs: Any) -> Image.Image | list[Image.Image]:
-        pixels = (outputs["reconstruction"].float().clamp(0, 1) * 255).round().to(torch.uint8)
-        images = [
-            Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
-            for array in pixels.permute(0, 2, 3, 1).cpu().numpy()
-        ]
+        images = to_images(outputs["reconstruction"])
         return images[0] if len(images) == 1 else images
 
 
-PIPELINES = {"image-to-image": (ImageToImagePipeline, "ForImageToImage")}
+class ImageGenerationPipeline(Pipeline):
+    """New images of a model that has `sample`, as PIL images, grey ("L") or RGB.
+
+    Call it with a number of images (`draw(4)`), or, where the model knows classes, with a class by name or number
+    (`draw("Sneaker")`) or a list of them (`draw(["Coat", "Bag"])`), which gives one image each. `seed` makes the images
+    repeatable; every other keyword goes to the model's `sample` (`num_inference_steps`, `guidance_scale`, ...).
+    """
+
+    _load_processor = _load_image_processor = _load_tokenizer = _load_feature_extractor = False
+
+    def __call__(self, inputs: int | str | list[int | str] = 1, **kwargs: Any) -> list[Image.Image]:
+        """
+        Raises:
+            ValueError: a number below 1, a class that there is not, or classes for a model that knows none.
+        """
+        return super().__call__({"wanted": inputs}, **kwargs)
+
+    def _sanitize_parameters(self, seed: int | None = None, **options: Any) -> tuple[dict, dict, dict]:
+        return {}, {"seed": seed, "options": options}, {}
+
+    def preprocess(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        wanted = inputs["wanted"]
+        if isinstance(wanted, int) and not isinstance(wanted, bool):
+            if wanted < 1:
+                raise ValueError(f"give a number of images of at least 1, got {wanted}")
+            return {"num_samples": wanted}
+        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+        if not getattr(self.model.config, "class_conditional", False):
+            raise ValueError(f"this model knows no classes: give a number of images in place of {wanted}")
+        labels = [self._class_number(name) for name in wanted]
+        if not labels:
+            raise ValueError("give at least one class")
+        return {"num_samples": len(labels), "labels": torch.tensor(labels)}
+
+    def _class_number(self, name: int | str) -> int:
+        known = {int(number): str(label) for number, label in self.model.config.id2label.items()}
+        for number, label in known.items():
+            if name == label or (isinstance(name, int) and name == number):
+                return number
+        raise ValueError(f"unknown class {name!r}; the classes are {', '.join(known.values())}")
+
+    def _forward(self, inputs: dict[str, Any], seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        generator = None if seed is None else torch.Generator(device=self.device).manual_seed(seed)
+        return {"images": self.model.sample(**inputs, generator=generator, **(options or {}))}
+
+    def postprocess(self, outputs: Any) -> list[Image.Image]:
+        return to_images(outputs["images"])
+
+
+def to_images(values: torch.Tensor) -> list[Image.Image]:
+    """PIL images of values (B, C, H, W) in 0..1."""
+    pixels = (values.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return [
+        Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+        for array in pixels.permute(0, 2, 3, 1).cpu().numpy()
+    ]
+
+
+PIPELINES = {
+    "image-to-image": (ImageToImagePipeline, "ForImageToImage"),
+    "unconditional-image-generation": (ImageGenerationPipeline, "Model"),
+}

@@ -22,6 +22,18 @@ if TYPE_CHECKING:  # tasks are listed and described without paying for these imp
     Rows = dict[str, np.ndarray]  # predictions beside references, first dimension the rows
 
 
+# What `_sample_quality` measures of generated rows, and the names of it in a table.
+SAMPLE_METRICS = {
+    "fid": "Fréchet distance of samples",
+    "fid_floor": "Fréchet distance of training rows",
+    "fid_ratio": "Fréchet distance over its floor",
+    "sample_precision": "precision of samples",
+    "sample_recall": "recall of samples",
+    "sample_density": "density of samples",
+    "sample_coverage": "coverage of samples",
+}
+
+
 @dataclass
 class Baseline:
     """A classical method on the same split: its name for a sentence, and the same rows that a network would give."""
@@ -48,6 +60,7 @@ class Measured:
     value: float
     low: float | None = None
     high: float | None = None
+    draws: "np.ndarray | None" = None  # the bootstrap's, where those of two models are pairs: of their difference
 
 
 @dataclass
@@ -57,6 +70,8 @@ class Examination:
     metrics: dict[str, Measured] = field(default_factory=dict)
     baseline_metrics: dict[str, Measured] = field(default_factory=dict)
     plots: list[Plot] = field(default_factory=list)
+    baseline_name: str | None = None  # of the classical method where it gives no rows (`Task.baseline` is None)
+    baseline_seconds: float | None = None  # wall-clock time of its fitting and sampling
 
 
 @dataclass(kw_only=True)
@@ -162,10 +177,26 @@ class Task:
         """Metrics of each class: one array a metric, one entry a class, NaN where it is undefined. As fast."""
         return {}
 
-    def baseline(self, train: Any, test: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Baseline:
+    def baseline(
+        self, train: Any, test: Any, processor: Any, config_values: dict[str, Any], seed: int
+    ) -> Baseline | None:
         """A classical method fitted on the encoded training columns and applied to the encoded test columns
-        (`columns.tensor(name)` gives a whole column)."""
+        (`columns.tensor(name)` gives a whole column). None where it gives no rows, as a sampler does: then `examine`
+        measures it."""
         raise NotImplementedError
+
+    def validate(
+        self,
+        model: Any,
+        columns: Any,
+        transform: Callable[["Batch", "torch.Generator | None"], "Batch"],
+        processor: Any,
+        config_values: dict[str, Any],
+        seed: int,
+    ) -> dict[str, float]:
+        """What an evaluation during training measures of the model as a whole (in eval mode) beside the metrics of the
+        validation rows; fast, and the same on every process. Nothing by default."""
+        return {}
 
     def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
         """Figures of the results on the encoded test columns."""

@@ -126,6 +126,22 @@ def codes_figure(counts: np.ndarray) -> Any:
 
 
 @house_style()
+def shares_figure(names: Sequence[str], groups: Sequence[tuple[str, np.ndarray]]) -> Any:
+    """The share of each class, a bar a group: name -> shares (classes,) in 0..1. At most 40 classes, the first ones."""
+    names = [shorten(name, 16) for name in names][:40]
+    figure, axes = new_figure(6.4, 3.0)
+    width = 0.8 / len(groups)
+    for place, (name, shares) in enumerate(groups):
+        middles = np.arange(len(names)) + (place - (len(groups) - 1) / 2) * width
+        axes.bar(middles, 100 * shares[: len(names)], width=width, label=name, alpha=0.9)
+    axes.set_xticks(range(len(names)), names, rotation=35 if max(map(len, names)) > 3 else 0, ha="right")
+    axes.set_ylabel("share, %")
+    axes.grid(axis="y")
+    figure.legend(loc="outside upper left", ncols=len(groups))
+    return figure
+
+
+@house_style()
 def errors_figure(groups: Sequence[tuple[str, np.ndarray]], xlabel: str) -> Any:
     """Boxes of the rows' errors, one a group: the quartiles, whiskers to the 5th and 95th percentile, the median."""
     figure, axes = new_figure(5.6, max(1.6, 0.32 * len(groups) + 0.8))

@@ -1,17 +1,31 @@
-"""What the tasks on images share: the options of their column and size, the processor, encoded pixels."""
+"""What the tasks on images share: the options of their column and size, the processor, encoded pixels, and classes
+that are optional."""
 
+import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import HubmodelsError, option
 from . import Task
-from ._images import IMAGE_NAMES, check_image_options, height_and_width, processor_fields, read_pixels
+from ._columns import class_names, existing_column, label_column
+from ._images import (
+    IMAGE_NAMES,
+    check_image_options,
+    height_and_width,
+    image_column,
+    processor_fields,
+    read_pixels,
+)
 
 if TYPE_CHECKING:
     import datasets
+    import torch
 
     from . import Batch, Rows
+
+logger = logging.getLogger("hubmodels")
 
 
 @dataclass(kw_only=True)
@@ -97,3 +111,111 @@ class ImageTask(Task):
         shape = (2, processor.num_channels, processor.size["height"], processor.size["width"])
         numbers = torch.arange(math.prod(shape))
         return {"pixel_values": processor.normalize_pixels((numbers * numbers // 7 % 256).to(torch.uint8).view(shape))}
+
+
+@dataclass(kw_only=True)
+class LabelledImageTask(ImageTask):
+    """An image a row, which may have a class."""
+
+    config_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size", "id2label", "label2id")
+
+    label_column_name: str | None = option(None, "column of classes; the usual one when absent, or none")
+    horizontal_flip: float = option(0.0, "augmentation: probability of mirroring left to right, in [0, 1]")
+    fid_classifier: str | None = option(None, "image classifier (folder or Hub id) whose features measure samples")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.horizontal_flip <= 1:
+            raise ValueError(f"horizontal_flip must be a probability between 0 and 1, got {self.horizontal_flip}")
+
+    def needs_labels(self) -> bool:
+        """Whether the options make no sense without a class column."""
+        return False
+
+    def takes_labels(self, config_values: dict[str, Any]) -> bool:
+        """Whether the model is given the classes."""
+        return False
+
+    def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
+        """The image column, undecoded, and the class column where there is one."""
+        import datasets
+
+        image = image_column(dataset.features, self.image_column_name)
+        label = self._label_column(dataset.features, image)
+        columns = [image] if label is None else [image, label]
+        return dataset.select_columns(columns).cast_column(image, datasets.Image(decode=False))
+
+    def _label_column(self, features: "datasets.Features", image: str) -> str | None:
+        if self.label_column_name is not None:
+            return label_column(features, existing_column(self.label_column_name, features, "label_column_name"))
+        try:
+            return label_column(features, None, others=(image,))
+        except HubmodelsError:
+            if self.needs_labels():
+                raise
+            return None
+
+    def fit_config(self, train: "datasets.Dataset", processor: Any) -> dict[str, Any]:
+        """Channels and size as the processor gives them, and the names of the classes where there are any."""
+        values = self.image_config(processor)
+        _, *label = train.features
+        if label and (names := self._names(train, label[0])):
+            values |= {
+                "id2label": dict(enumerate(names)),
+                "label2id": {name: index for index, name in enumerate(names)},
+            }
+        return values
+
+    def _names(self, train: "datasets.Dataset", column: str) -> list[str]:
+        try:
+            return class_names(train, column)
+        except HubmodelsError as error:  # one class, or no classes at all: then there is nothing to tell apart
+            if self.label_column_name is not None and not self.needs_labels():
+                raise
+            logger.info("Column %r is not used: %s", column, error)
+            return []
+
+    def encoded_features(self, processor: Any, config_values: dict[str, Any]) -> "datasets.Features":
+        import datasets
+
+        return datasets.Features(pixel_values=self.image_feature(processor), labels=datasets.Value("int64"))
+
+    def encode(
+        self,
+        rows: dict[str, list],
+        row_numbers: list[int],
+        features: "datasets.Features",
+        processor: Any,
+        config_values: dict[str, Any],
+    ) -> "Rows":
+        """`pixel_values` (B, C, H, W) uint8, and `labels` (B,) int64, -1 where a row has no class that is known."""
+        import datasets
+        import numpy as np
+
+        image, *label = features
+        labels = np.full(len(rows[image]), -1, dtype=np.int64)
+        if label:
+            feature = features[label[0]]
+            numbers = {name: int(number) for number, name in (config_values.get("id2label") or {}).items()}
+            for place, value in enumerate(rows[label[0]]):
+                if isinstance(feature, datasets.ClassLabel):
+                    value = feature.names[value] if value is not None and 0 <= value < len(feature.names) else None
+                labels[place] = numbers.get(str(value), -1)
+        return {"pixel_values": read_pixels(rows[image], row_numbers, image, processor), "labels": labels}
+
+    def transform(
+        self, processor: Any, config_values: dict[str, Any], *, training: bool
+    ) -> "Callable[[Batch, torch.Generator | None], Batch]":
+        """Flips in training, then values in 0..1. Labels stay behind where the model takes none."""
+        with_labels = self.takes_labels(config_values)
+
+        def prepare(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
+            pixels = batch["pixel_values"]
+            if training and self.horizontal_flip:
+                from ._image_augmentation import random_horizontal_flip
+
+                pixels = random_horizontal_flip(pixels, self.horizontal_flip, generator)
+            prepared = {"pixel_values": processor.normalize_pixels(pixels)}
+            return prepared | {"labels": batch["labels"]} if with_labels else prepared
+
+        return prepare

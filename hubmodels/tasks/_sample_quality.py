@@ -9,7 +9,7 @@ density and coverage are the same less sensitive to outliers (Naeem et al. 2020,
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,21 +22,13 @@ MAX_IMAGES = 10_000
 NUM_RESAMPLES = 100
 NEIGHBOURS = 5  # as Naeem et al.
 FEATURE_BATCH = 500
+PIXEL_COMPONENTS = 64  # features where no classifier is named
+MIXTURE_COMPONENTS, MIXTURE_ROWS = 20, 20_000  # of the classical sampler: Gaussians, and rows that they are fitted on
 DISTANCE_ROWS = 1_000  # of a block of the matrix of all distances
-
-SAMPLE_METRICS = {
-    "fid": "Fréchet distance of samples",
-    "fid_floor": "Fréchet distance of training images",
-    "fid_ratio": "Fréchet distance over its floor",
-    "sample_precision": "precision of samples",
-    "sample_recall": "recall of samples",
-    "sample_density": "density of samples",
-    "sample_coverage": "coverage of samples",
-}
 
 
 class FeatureExtractor:
-    """The pooled features of an image classifier's body.
+    """The pooled features of an image classifier's body, and its predictions.
 
     Args:
         path: a folder or Hub id of any checkpoint that `AutoModelForImageClassification` loads.
@@ -54,23 +46,21 @@ class FeatureExtractor:
         except (OSError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise HubmodelsError(f"fid_classifier: cannot load {path} as an image classifier: {reason}") from None
-        self.body = model.base_model.to(device or "cpu").eval()
+        self.model = model.to(device or "cpu").eval()
+        self.body = self.model.base_model
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes of `classify`, in its order."""
+        return [str(name) for name in self.model.config.id2label.values()]
 
     def __call__(self, images: torch.Tensor) -> np.ndarray:
         """Features (N, D) float64 of images (N, C, H, W) in bytes, each brought to the classifier's size, channels and
         normalisation by its own processor."""
-        from PIL import Image
-
-        weight = next(self.body.parameters())
         parts = []
-        for batch in images.split(FEATURE_BATCH):
-            arrays = batch.permute(0, 2, 3, 1).cpu().numpy()
-            pictures = [Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array) for array in arrays]
-            pictures = [self._mode(picture) for picture in pictures]
-            values = self.processor(pictures, return_tensors="pt")["pixel_values"].to(weight.device, weight.dtype)
+        for values in self._prepared(images):
             with torch.inference_mode():
-                outputs = self.body(pixel_values=values)
-            pooled = getattr(outputs, "pooler_output", None)
+                pooled = getattr(self.body(pixel_values=values), "pooler_output", None)
             if pooled is None:
                 raise HubmodelsError(
                     f"fid_classifier: {type(self.body).__name__} gives no pooler_output; name another classifier"
@@ -78,10 +68,48 @@ class FeatureExtractor:
             parts.append(pooled.flatten(1).double().cpu().numpy())
         return np.concatenate(parts)
 
+    def classify(self, images: torch.Tensor) -> np.ndarray:
+        """Predicted classes (N,) int64 of images (N, C, H, W) in bytes."""
+        with torch.inference_mode():
+            parts = [self.model(pixel_values=values).logits.argmax(1) for values in self._prepared(images)]
+        return torch.cat(parts).cpu().numpy()
+
+    def _prepared(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
+        from PIL import Image
+
+        weight = next(self.model.parameters())
+        for batch in images.split(FEATURE_BATCH):
+            arrays = batch.permute(0, 2, 3, 1).cpu().numpy()
+            pictures = [Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array) for array in arrays]
+            pictures = [self._mode(picture) for picture in pictures]
+            yield self.processor(pictures, return_tensors="pt")["pixel_values"].to(weight.device, weight.dtype)
+
     def _mode(self, picture: Any) -> Any:
         """Colour where the classifier wants three channels: processors of transformers do not convert grey."""
         channels = getattr(self.processor, "num_channels", None) or len(np.atleast_1d(self.processor.image_mean))
         return picture.convert("RGB") if channels == 3 and picture.mode != "RGB" else picture
+
+
+class PixelComponents:
+    """The principal components of the pixels as features, where no classifier is named.
+
+    Args:
+        images: (N, C, H, W) in bytes, to be fitted on: the real ones.
+    """
+
+    def __init__(self, images: torch.Tensor, seed: int = 0) -> None:
+        from sklearn.decomposition import PCA
+
+        rows = self._rows(images)
+        self.model = PCA(min(PIXEL_COMPONENTS, *rows.shape), random_state=seed).fit(rows)
+
+    def __call__(self, images: torch.Tensor) -> np.ndarray:
+        """Features (N, D) float64."""
+        return self.model.transform(self._rows(images)).astype(np.float64)
+
+    @staticmethod
+    def _rows(images: torch.Tensor) -> np.ndarray:
+        return images.flatten(1).float().div(255).cpu().numpy()
 
 
 def to_bytes(values: torch.Tensor) -> torch.Tensor:
@@ -89,44 +117,45 @@ def to_bytes(values: torch.Tensor) -> torch.Tensor:
     return (values.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def take_pixels(columns: Any, count: int, seed: int, rows: np.ndarray | None = None) -> torch.Tensor:
-    """`count` rows' bytes (count, C, H, W), drawn without replacement from these rows; from all when None."""
+def take_rows(columns: Any, count: int, seed: int, rows: np.ndarray | None = None) -> torch.Tensor:
+    """`count` row numbers, ascending, drawn without replacement from these rows; from all when None."""
     rows = np.arange(len(columns)) if rows is None else rows
-    rows = np.sort(np.random.default_rng(seed).permutation(rows)[:count])
-    return columns.batch(torch.from_numpy(rows))["pixel_values"]
+    return torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(rows)[:count]))
 
 
-def sample_images(model: Any, count: int, seed: int, batch_size: int = 500) -> torch.Tensor:
-    """`count` samples of a model as bytes, (count, C, H, W), from a generator with this seed."""
+def take_pixels(columns: Any, count: int, seed: int, rows: np.ndarray | None = None) -> torch.Tensor:
+    """The bytes (count, C, H, W) of the rows that `take_rows` takes."""
+    return columns.batch(take_rows(columns, count, seed, rows))["pixel_values"]
+
+
+def sample_images(
+    model: Any, count: int, seed: int, labels: torch.Tensor | None = None, batch_size: int = 500, **options: Any
+) -> torch.Tensor:
+    """`count` samples of a model as bytes, (count, C, H, W), from a generator with this seed; of these classes (count,)
+    where they are given; `options` go to the model's `sample`."""
     device = next(model.parameters()).device
     generator = torch.Generator(device=device).manual_seed(seed)
     parts = []
     for start in range(0, count, batch_size):
-        parts.append(to_bytes(model.sample(min(batch_size, count - start), generator=generator)).cpu())
+        if labels is not None:
+            options["labels"] = labels[start : start + batch_size].to(device)
+        parts.append(to_bytes(model.sample(min(batch_size, count - start), generator=generator, **options)).cpu())
     return torch.cat(parts)
 
 
-def sample_quality(
-    extract: Callable[[torch.Tensor], np.ndarray],
-    samples: torch.Tensor,
-    train: torch.Tensor | None,
-    test: torch.Tensor,
-    seed: int = 0,
-) -> dict[str, Measured]:
-    """All of `SAMPLE_METRICS`, by the protocol of this module; floor and ratio only with training images.
+def sample_quality(fake: np.ndarray, train: np.ndarray | None, real: np.ndarray, seed: int = 0) -> dict[str, Measured]:
+    """All of `tasks.SAMPLE_METRICS`, by the protocol of this module; floor and ratio only with training rows.
 
     Args:
-        extract: images in bytes (N, C, H, W) -> features (N, D).
-        samples: generated images, as many as test images.
-        train: training images, as many as test images; None where they are not at hand.
-        test: the test images.
-        seed: of the resampling.
+        fake: features (N, D) of samples, as many as test rows.
+        train: features of as many training rows; None where they are not at hand.
+        real: features of the test rows.
+        seed: of the resampling. With the same one the draws of two calls with the same test rows are pairs.
 
     Returns:
         Each with a 95 % interval. That of a Fréchet distance is 1.96 standard deviations of the bootstrap over both
-        sets to either side: its percentiles would lie above the value, since fewer different images are further apart.
+        sets to either side: its percentiles would lie above the value, since fewer different rows are further apart.
     """
-    real, fake = extract(test), extract(samples)
     generator = np.random.default_rng(seed)
     resampled = [FeatureMoments.resampled(real, generator) for _ in range(NUM_RESAMPLES)]
 
@@ -138,7 +167,7 @@ def sample_quality(
     fid, fid_draws = distance(fake)
     found = {"fid": _around(fid, fid_draws)}
     if train is not None:
-        floor, floor_draws = distance(extract(train))
+        floor, floor_draws = distance(train)
         found["fid_floor"] = _around(floor, floor_draws)
         # The logarithm is nearly symmetric; the bias of the bootstrap of both parts nearly cancels in the ratio.
         spread = 1.96 * np.log(fid_draws / floor_draws).std()
@@ -146,6 +175,50 @@ def sample_quality(
         found["fid_ratio"] = Measured(ratio, ratio * np.exp(-spread), ratio * np.exp(spread))
     rows = neighbour_rows(real, fake)
     return found | {f"sample_{name}": mean_with_interval(values) for name, values in rows.items()}
+
+
+def mixture_samples(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """`count` rows (count, D) from a mixture of Gaussians of full covariance fitted on rows (N, D)."""
+    from sklearn.mixture import GaussianMixture
+
+    rows = rows[np.random.default_rng(seed).permutation(len(rows))[:MIXTURE_ROWS]]
+    num_components = max(1, min(MIXTURE_COMPONENTS, len(rows) // (4 * rows.shape[1])))
+    mixture = GaussianMixture(num_components, reg_covar=1e-4, random_state=seed, init_params="k-means++").fit(rows)
+    drawn = mixture.sample(count)[0]
+    return drawn[np.random.default_rng(seed).permutation(count)]  # they come ordered by component
+
+
+def nearest_rows(features: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest of the others (M, D) to each row (N, D): its distance (N,) and its number (N,)."""
+    features, others = features.astype(np.float32), others.astype(np.float32)
+    parts, places = [], []
+    for start in range(0, len(features), DISTANCE_ROWS):
+        distances = _distances(features[start : start + DISTANCE_ROWS], others)
+        place = distances.argmin(axis=1)
+        parts.append(np.take_along_axis(distances, place[:, None], axis=1)[:, 0])
+        places.append(place)
+    return np.concatenate(parts), np.concatenate(places)
+
+
+def novelty(fake: np.ndarray, real: np.ndarray, seed: int = 0) -> Measured:
+    """The median distance of the samples to their nearest training rows over that of test rows, which no model has
+    seen: about 1 for samples that are as new as these, near 0 for copies. The interval is the bootstrap's over both.
+
+    Args:
+        fake: (N,) distances of samples to their nearest training rows (`nearest_rows`).
+        real: (M,) those of test rows.
+    """
+    generator = np.random.default_rng(seed)
+
+    def drawn(values: np.ndarray) -> float:
+        return float(np.median(values[generator.integers(0, len(values), len(values))]))
+
+    below = float(np.median(real))
+    if below == 0:
+        return Measured(float("nan"))
+    draws = [drawn(fake) / max(drawn(real), 1e-12) for _ in range(NUM_RESAMPLES)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Measured(float(np.median(fake)) / below, float(low), float(high))
 
 
 class FeatureMoments:
@@ -236,4 +309,4 @@ def mean_with_interval(values: np.ndarray) -> Measured:
 
 def _around(value: float, draws: np.ndarray) -> Measured:
     error = 1.96 * float(draws.std())
-    return Measured(value, value - error, value + error)
+    return Measured(value, value - error, value + error, draws)

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import HubmodelsError, nearest, option
-from . import Baseline, Examination, Measured, Plot
-from ._columns import class_names, existing_column, label_column
-from ._image_task import ImageTask
-from ._images import image_column, read_pixels
+from . import SAMPLE_METRICS, Baseline, Examination, Measured, Plot
+from ._columns import class_names
+from ._image_task import LabelledImageTask
 
 if TYPE_CHECKING:
     import datasets
@@ -34,12 +33,11 @@ INTERPOLATIONS, INTERPOLATION_STEPS = 6, 10
 
 
 @dataclass(kw_only=True)
-class ImageFeatureExtraction(ImageTask):
+class ImageFeatureExtraction(LabelledImageTask):
     """An image and its latents."""
 
     tag: ClassVar[str] = "image-feature-extraction"
     head: ClassVar[str] = "Model"
-    config_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size", "id2label", "label2id")
     model_fields: ClassVar[tuple[str, ...]] = ("latent_shape", "num_codes", "kind")
     main_metric: ClassVar[str] = "mse"
     greater_is_better: ClassVar[bool] = False
@@ -55,49 +53,20 @@ class ImageFeatureExtraction(ImageTask):
         "codebook_usage": "share of the codebook in use",
         "codebook_perplexity": "codebook perplexity",
         "anomaly_auroc": "AUROC of anomalies",
-        "fid": "Fréchet distance of samples",
-        "fid_floor": "Fréchet distance of training images",
-        "fid_ratio": "Fréchet distance over its floor",
-        "sample_precision": "precision of samples",
-        "sample_recall": "recall of samples",
-        "sample_density": "density of samples",
-        "sample_coverage": "coverage of samples",
+        **SAMPLE_METRICS,
     }
 
-    label_column_name: str | None = option(None, "column of classes, for probes and figures; the usual one when absent")
-    horizontal_flip: float = option(0.0, "augmentation: probability of mirroring left to right, in [0, 1]")
     normal_classes: list[str] | None = option(None, "classes to learn from; the others of the test are anomalies")
-    fid_classifier: str | None = option(
-        None, "image classifier (folder or Hub id) whose features measure samples; no Fréchet distance when absent"
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.horizontal_flip <= 1:
-            raise ValueError(f"horizontal_flip must be a probability between 0 and 1, got {self.horizontal_flip}")
         if self.normal_classes is not None and not self.normal_classes:
             raise ValueError("normal_classes must name at least one class, or be left out")
 
     # ---------------------------------------------------------------- columns
 
-    def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
-        """The image column, undecoded, and the class column where there is one."""
-        import datasets
-
-        image = image_column(dataset.features, self.image_column_name)
-        label = self._label_column(dataset.features, image)
-        columns = [image] if label is None else [image, label]
-        return dataset.select_columns(columns).cast_column(image, datasets.Image(decode=False))
-
-    def _label_column(self, features: "datasets.Features", image: str) -> str | None:
-        if self.label_column_name is not None:
-            return label_column(features, existing_column(self.label_column_name, features, "label_column_name"))
-        try:
-            return label_column(features, None, others=(image,))
-        except HubmodelsError:
-            if self.normal_classes is not None:
-                raise
-            return None
+    def needs_labels(self) -> bool:
+        return self.normal_classes is not None
 
     def training_rows(self, rows: "datasets.Dataset") -> "datasets.Dataset":
         """Without the rows of other than the normal classes, where these are named."""
@@ -126,73 +95,6 @@ class ImageFeatureExtraction(ImageTask):
         if len(kept) == 0:
             raise HubmodelsError(f"no training row is of the classes {', '.join(self.normal_classes)} (normal_classes)")
         return kept
-
-    # ---------------------------------------------------------------- what the data decide
-
-    def fit_config(self, train: "datasets.Dataset", processor: Any) -> dict[str, Any]:
-        """Channels and size as the processor gives them, and the names of the classes where there are any."""
-        values = self.image_config(processor)
-        _, *label = train.features
-        if label and (names := self._names(train, label[0])):
-            values |= {
-                "id2label": dict(enumerate(names)),
-                "label2id": {name: index for index, name in enumerate(names)},
-            }
-        return values
-
-    def _names(self, train: "datasets.Dataset", column: str) -> list[str]:
-        try:
-            return class_names(train, column)
-        except HubmodelsError as error:  # one class, or no classes at all: then there is nothing to probe
-            if self.label_column_name is not None and self.normal_classes is None:
-                raise
-            logger.info("Column %r is not used: %s", column, error)
-            return []
-
-    # ---------------------------------------------------------------- rows -> tensors
-
-    def encoded_features(self, processor: Any, config_values: dict[str, Any]) -> "datasets.Features":
-        import datasets
-
-        return datasets.Features(pixel_values=self.image_feature(processor), labels=datasets.Value("int64"))
-
-    def encode(
-        self,
-        rows: dict[str, list],
-        row_numbers: list[int],
-        features: "datasets.Features",
-        processor: Any,
-        config_values: dict[str, Any],
-    ) -> "Rows":
-        """`pixel_values` (B, C, H, W) uint8, and `labels` (B,) int64, -1 where a row has no class that is known."""
-        import datasets
-        import numpy as np
-
-        image, *label = features
-        labels = np.full(len(rows[image]), -1, dtype=np.int64)
-        if label:
-            feature = features[label[0]]
-            numbers = {name: int(number) for number, name in (config_values.get("id2label") or {}).items()}
-            for place, value in enumerate(rows[label[0]]):
-                if isinstance(feature, datasets.ClassLabel):
-                    value = feature.names[value] if value is not None and 0 <= value < len(feature.names) else None
-                labels[place] = numbers.get(str(value), -1)
-        return {"pixel_values": read_pixels(rows[image], row_numbers, image, processor), "labels": labels}
-
-    def transform(
-        self, processor: Any, config_values: dict[str, Any], *, training: bool
-    ) -> "Callable[[Batch, torch.Generator | None], Batch]":
-        """Flips in training, then values in 0..1. Labels stay behind."""
-
-        def prepare(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
-            pixels = batch["pixel_values"]
-            if training and self.horizontal_flip:
-                from ._image_augmentation import random_horizontal_flip
-
-                pixels = random_horizontal_flip(pixels, self.horizontal_flip, generator)
-            return {"pixel_values": processor.normalize_pixels(pixels)}
-
-        return prepare
 
     # ---------------------------------------------------------------- results, row by row
 
@@ -412,12 +314,12 @@ class ImageFeatureExtraction(ImageTask):
             logger.info("No Fréchet distance of the samples: name a classifier with --fid_classifier")
             return
         extract = FeatureExtractor(self.fid_classifier, next(model.parameters()).device)
-        real = take_pixels(test, count, seed, wished)
-        others = take_pixels(train, count, seed) if train is not None and len(train) >= count else None
-        found.metrics |= sample_quality(extract, samples[:count], others, real, seed)
+        real = extract(take_pixels(test, count, seed, wished))
+        others = extract(take_pixels(train, count, seed)) if train is not None and len(train) >= count else None
+        found.metrics |= sample_quality(extract(samples[:count]), others, real, seed)
         if components is not None:
             drawn = to_bytes(torch.from_numpy(components.sample(count, seed)).view(count, *samples.shape[1:]))
-            found.baseline_metrics |= sample_quality(extract, drawn, others, real, seed)
+            found.baseline_metrics |= sample_quality(extract(drawn), others, real, seed)
             found.baseline_metrics.pop("fid_floor", None)
 
     # ---------------------------------------------------------------- figures

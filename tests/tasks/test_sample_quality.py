@@ -138,14 +138,14 @@ def images(count: int, low: int, seed: int) -> torch.Tensor:
 
 def test_the_distance_stands_beside_its_floor_with_intervals_around_the_values() -> None:
     samples, train, test = images(200, 80, 0), images(200, 0, 1), images(200, 0, 2)
-    found = sample_quality(flat, samples, train, test)
+    found = sample_quality(flat(samples), flat(train), flat(test))
     assert found["fid"].value == pytest.approx(frechet_distance(flat(samples), flat(test)))
     assert found["fid_floor"].value == pytest.approx(frechet_distance(flat(train), flat(test)))
     assert found["fid_ratio"].value == pytest.approx(found["fid"].value / found["fid_floor"].value)
     assert found["fid"].low > found["fid_floor"].high  # samples without dark pixels are further away
     for item in found.values():
         assert item.low <= item.value <= item.high
-    again = sample_quality(flat, samples, None, test)
+    again = sample_quality(flat(samples), None, flat(test))
     assert "fid_floor" not in again
     assert again["sample_recall"] == found["sample_recall"]
 
