@@ -147,9 +147,10 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         """Prepare one sound or several.
 
         Args:
-            raw_speech: a sound, or a list of sounds. A sound is the path or the bytes of a wav file, samples (T,) or
-                (within a list) (channels, T) as an array, tensor or list (floating-point ones in -1..1; an array (B, T) is
-                a batch), or a mapping with `array` and `sampling_rate`, or with `bytes` or `path`, as `datasets` has it.
+            raw_speech: a sound, or a list of sounds. A sound is the path or the bytes of a wav file; samples (T,), or
+                within a list (channels, T), as an array or tensor, floating-point ones in -1..1; a list of numbers; or
+                a mapping with `array` and `sampling_rate`, or with `bytes` or `path`, as `datasets` has it. An array
+                (B, T) is a batch.
             sampling_rate: of the arrays, in Hz; the model's own when None.
             return_tensors: "pt" or "np"; a list of arrays by default.
             **kwargs: what callers pass to all feature extractors alike (padding, truncation, ...); the length is fixed.
