@@ -70,9 +70,7 @@ def test_our_unet_of_patches_gives_the_same_in_diffusers() -> None:
     patches = torch.nn.functional.pixel_unshuffle(x, 2)
     expected = theirs(patches, times, class_labels=labels % 4).sample
     ours_output = ours.network(x, times, labels)[0]
-    torch.testing.assert_close(
-        torch.nn.functional.pixel_unshuffle(ours_output, 2), expected, rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(torch.nn.functional.pixel_unshuffle(ours_output, 2), expected, rtol=1e-5, atol=1e-5)
     assert sum(p.numel() for p in theirs.parameters()) == ours.num_parameters()
 
 

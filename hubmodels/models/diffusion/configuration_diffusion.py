@@ -41,22 +41,22 @@ class DiffusionConfig(PreTrainedConfig):
     image_size: int | list[int] | tuple[int, int] = 28  # image: side, or height and width, in pixels
     num_frames: int = 0  # audio: samples of a waveform or frames of a spectrogram, >= 1
     num_mel_bins: int = 0  # audio: bands of a spectrogram, >= 1; 0 for a waveform
-    data_mean: float | int | list[float | int] | tuple[float | int, ...] = 0.5  # subtracted from the values: one number,
-    # or one for each channel or mel band
+    data_mean: float | int | list[float | int] | tuple[float | int, ...] = 0.5  # subtracted from the values: one
+    # number, or one for each channel or mel band
     data_std: float | int | list[float | int] | tuple[float | int, ...] = 0.5  # what they are then divided by, > 0
 
     # Classes
     class_conditional: bool = False  # the network knows the class, one of num_labels
-    class_dropout_prob: float | int = 0.1  # share of the training rows whose class is hidden, so that the model can also
-    # do without and be guided, in [0, 1); 0 for a network that always needs a class
+    class_dropout_prob: float | int = 0.1  # share of the training rows whose class is hidden, so that the model can do
+    # without and be guided, in [0, 1); 0 for a network that always needs a class
 
     # Network
     backbone: Literal["unet", "dit"] = "unet"  # convolutions in residual blocks, or a transformer over patches
     patch_size: int = 2  # pixels a side (samples of a waveform) that make one place of the network, >= 1
     hidden_act: str = "silu"  # activation, a name that transformers.activations.ACT2FN knows
     hidden_dropout_prob: float | int = 0.0  # share of activations dropped in each block, in [0, 1)
-    attention_head_size: int = 32  # numbers of an attention head, >= 1; a width that it does not divide takes the common
-    # divisor
+    attention_head_size: int = 32  # numbers of an attention head, >= 1; a width that it does not divide takes the
+    # common divisor
     hidden_sizes: list[int] | tuple[int, ...] = field(default_factory=lambda: [64, 128])  # unet: channels of a stage,
     # each stage after the first at half of the height and width
     depth: int = 2  # unet: residual blocks of a stage on the way down, and one more on the way up, >= 1
@@ -64,8 +64,8 @@ class DiffusionConfig(PreTrainedConfig):
     # attention after each block
     middle_attention: bool = True  # unet: attention between the two blocks at the lowest resolution
     time_scale_shift: bool = True  # unet: time and class scale and shift a block's activations; false: they shift only
-    num_norm_groups: int = 8  # unet: groups of the normalisation, >= 1; a width that it does not divide takes the common
-    # divisor
+    num_norm_groups: int = 8  # unet: groups of the normalisation, >= 1; a width that it does not divide takes the
+    # common divisor
     hidden_size: int = 192  # dit: width of a token, even, >= 4
     num_hidden_layers: int = 6  # dit: blocks, >= 1
     intermediate_ratio: float | int = 4.0  # dit: width of the feed-forward layers over hidden_size, > 0

@@ -1,7 +1,7 @@
 """The pipeline that `to_diffusers` writes beside a U-Net: it samples in plain diffusers, without hubmodels.
 
-    pipeline = DiffusionPipeline.from_pretrained(folder, custom_pipeline=folder, trust_remote_code=True)
-    images = pipeline(batch_size=4, class_labels=[0, 1, 2, 3], num_inference_steps=20).images
+pipeline = DiffusionPipeline.from_pretrained(folder, custom_pipeline=folder, trust_remote_code=True)
+images = pipeline(batch_size=4, class_labels=[0, 1, 2, 3], num_inference_steps=20).images
 """
 
 import inspect

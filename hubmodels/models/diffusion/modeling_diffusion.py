@@ -145,9 +145,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         )
         return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
 
-    def predict(
-        self, noisy: Tensor, times: Tensor, level: Any, labels: Tensor | None
-    ) -> tuple[Tensor, list[Tensor]]:
+    def predict(self, noisy: Tensor, times: Tensor, level: Any, labels: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """The network's output for x (B, C, H, W) at times (B,), whose alpha and sigma are `level`."""
         inputs = self.process.network_input(noisy, level).to(self.dtype)
         return self.network(inputs, self.process.network_times(times), labels)
@@ -390,7 +388,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
 
         Args:
             image: values of the data (N, *row).
-            mask: 1 where to paint, 0 where to keep, (N, *row) or what broadcasts to it, as diffusers' pipelines have it.
+            mask: 1 where to paint, 0 where to keep, as diffusers has it: (N, *row) or what broadcasts to it.
             labels: the class of each, (N,), or one for all; none when None.
             num_resamples: how often each step is taken, >= 1: with noise added again in between, the new part comes to
                 fit the given one.
@@ -404,9 +402,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         try:
             mask = mask.expand(image.shape)
         except RuntimeError:
-            raise ValueError(
-                f"mask must fit the image's shape {tuple(image.shape)}, got {tuple(mask.shape)}"
-            ) from None
+            raise ValueError(f"mask must fit the image's shape {tuple(image.shape)}, got {tuple(mask.shape)}") from None
         if mask.numel() and not 0 <= float(mask.min()) <= float(mask.max()) <= 1:
             raise ValueError(f"mask must lie in 0..1, got {float(mask.min()):g} to {float(mask.max()):g}")
         run = Sampler(self, num_inference_steps, guidance_scale, scheduler, progress_bar)

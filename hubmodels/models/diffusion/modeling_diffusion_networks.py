@@ -22,6 +22,8 @@ from .configuration_diffusion import DiffusionConfig
 # B batch, C channels, H height, W width, P numbers of a patch, E embedding size, D hidden_size, T tokens, A heads,
 # K head size
 
+# In training on a CPU attention is plain up to so many tokens: torch's fused kernel takes 93 ms forwards and backwards
+# in bfloat16 for 128 rows of 49 tokens and 6 heads of 32, the plain one 14 ms (one thread of an AMD EPYC, 2026-11-26).
 PLAIN_TOKENS = 128
 SMALL_GAIN = 0.01  # of the weights that end a branch, beside the others'
 

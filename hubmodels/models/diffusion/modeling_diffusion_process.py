@@ -2,11 +2,11 @@
 
 Every process is x = alpha * values + sigma * noise, values of about mean 0 and standard deviation 1, noise normal:
 
-                    time               alpha, sigma                   target of the network      source
-    flow_matching   t in 0..1          1 - t, t                       noise - values             arXiv:2210.02747, 2403.03206
-    epsilon         step of a chain    sqrt(a_t), sqrt(1 - a_t)       noise                      arXiv:2006.11239, eq. 14
-    v_prediction    step of a chain    the same                       alpha noise - sigma values arXiv:2202.00512, app. D
-    edm             noise level        1, sigma                       (values - c_skip x)/c_out  arXiv:2206.00364, eq. 8
+                    time             alpha, sigma                target of the network        source
+    flow_matching   t in 0..1        1 - t, t                    noise - values               arXiv:2210.02747, eq. 23
+    epsilon         step of a chain  sqrt(a_t), sqrt(1 - a_t)    noise                        arXiv:2006.11239, eq. 14
+    v_prediction    step of a chain  the same                    alpha noise - sigma values   arXiv:2202.00512, app. D
+    edm             noise level      1, sigma                    (values - c_skip x) / c_out  arXiv:2206.00364, eq. 8
 
 where a_t is the product of 1 - beta up to step t. The loss is the mean squared error of the target in all of them: for
 edm that is the paper's weight, 1 / c_out^2. Between two steps of a chain its log signal-to-noise ratio is interpolated,
@@ -14,6 +14,7 @@ so that every time of every process has one ratio, log(alpha / sigma), and a net
 """
 
 import functools
+import itertools
 import math
 
 import torch
@@ -166,7 +167,7 @@ def chain_ratios(schedule: str, count: int, beta_start: float, beta_end: float) 
         betas = torch.linspace(beta_start**0.5, beta_end**0.5, count, device="cpu").square()
     else:  # squaredcos_cap_v2 (Nichol and Dhariwal 2021, arXiv:2102.09672, eq. 17)
         bars = [math.cos((step / count + 0.008) / 1.008 * math.pi / 2) ** 2 for step in range(count + 1)]
-        betas = [min(1 - after / before, 0.999) for before, after in zip(bars[:-1], bars[1:], strict=True)]
+        betas = [min(1 - after / before, 0.999) for before, after in itertools.pairwise(bars)]
         betas = torch.tensor(betas, device="cpu")
     product = (1 - betas.float()).cumprod(0).double()
     return (product.log() - (-product).log1p()) / 2
