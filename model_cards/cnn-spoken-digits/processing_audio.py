@@ -74,14 +74,18 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         reference_level: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        # By this name in its file AutoProcessor finds it, before it tries the image processors of the model's family.
-        super().__init__(**{**kwargs, "processor_class": type(self).__name__})
+        super().__init__(**kwargs)
         self.sampling_rate, self.duration, self.alignment = sampling_rate, duration, alignment
         self.loudness, self.loudness_level = loudness, loudness_level
         self.features, self.num_mel_bins, self.n_fft, self.hop_length = features, num_mel_bins, n_fft, hop_length
         self.min_frequency, self.max_frequency = min_frequency, max_frequency
         self.dynamic_range, self.reference_level = dynamic_range, reference_level
         self._check()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the file holds: the fields, and the class by which AutoProcessor finds this feature extractor before it
+        tries the image processors of the model's family."""
+        return super().to_dict() | {"processor_class": type(self).__name__}
 
     def _check(self) -> None:
         choices = {
