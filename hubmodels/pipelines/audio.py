@@ -28,7 +28,7 @@ class SoundClassificationPipeline(AudioClassificationPipeline):
 
 
 class ClassToAudioPipeline(TextToAudioPipeline):
-    """Of each name of a class a new sound, `{"audio": array (1, samples) in -1..1, "sampling_rate": Hz}`; a list of
+    """Of each name of a class a new sound, `{"audio": array (samples,) in -1..1, "sampling_rate": Hz}`; a list of
     names gives a list of sounds. `seed` makes them repeatable; every other keyword goes to the model's `sample`
     (`num_inference_steps`, `guidance_scale`, ...)."""
 
@@ -85,7 +85,7 @@ class ClassToAudioPipeline(TextToAudioPipeline):
             return super().postprocess(audio)
         waveforms = self.feature_extractor.to_audio(audio["values"]).numpy()
         rate = self.feature_extractor.sampling_rate
-        return [{"audio": waveform[None], "sampling_rate": rate} for waveform in waveforms]
+        return [{"audio": waveform, "sampling_rate": rate} for waveform in waveforms]
 
 
 PIPELINES = {

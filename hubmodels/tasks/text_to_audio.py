@@ -394,8 +394,9 @@ class TextToAudio(AudioTask):
             "\n"
             'draw = pipeline("text-to-audio", model="{model_id}")\n'
             "name = list(draw.model.config.label2id)[0]  # of a class\n"
-            'sound = draw(name, seed=0)  # {"audio": (1, samples), "sampling_rate": ...}\n'
-            'open("sound.wav", "wb").write(write_wav(sound["audio"][0], sound["sampling_rate"]))\n'
+            'sound = draw(name, seed=0)  # {"audio": (samples,), "sampling_rate": ...}\n'
+            'open("sound.wav", "wb").write(write_wav(sound["audio"], sound["sampling_rate"]))\n'
+            "print(name, sound)\n"
         )
 
 
