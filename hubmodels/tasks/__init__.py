@@ -54,6 +54,16 @@ class Plot:
 
 
 @dataclass
+class Sound:
+    """Something to listen to in a card, as a figure is something to look at, with what it is."""
+
+    name: str  # file name without ending
+    caption: str
+    waveform: "np.ndarray"  # (T,) in -1..1
+    sampling_rate: int  # in Hz
+
+
+@dataclass
 class Measured:
     """A value and the ends of its 95 % interval, None where there is no interval."""
 
@@ -69,7 +79,7 @@ class Examination:
 
     metrics: dict[str, Measured] = field(default_factory=dict)
     baseline_metrics: dict[str, Measured] = field(default_factory=dict)
-    plots: list[Plot] = field(default_factory=list)
+    plots: list[Plot | Sound] = field(default_factory=list)
     baseline_name: str | None = None  # of the classical method where it gives no rows (`Task.baseline` is None)
     baseline_seconds: float | None = None  # wall-clock time of its fitting and sampling
 
