@@ -12,16 +12,13 @@ from transformers.pipelines.text_to_audio import TextToAudioPipeline
 
 
 class SoundClassificationPipeline(AudioClassificationPipeline):
-    """Of each sound (a path or URL, the bytes of a wav file, samples, or a mapping of `array` and `sampling_rate`) the
+    """Of each sound (a path, the bytes of a wav file, samples, or a mapping of `array` and `sampling_rate`) the
     likeliest classes: `[{"label": ..., "score": ...}, ...]`."""
 
     def preprocess(self, inputs: Any) -> Any:
-        if not hasattr(self.feature_extractor, "to_samples"):
-            return super().preprocess(inputs)
-        if isinstance(inputs, str) and inputs.startswith(("http://", "https://")):
-            import httpx
-
-            inputs = httpx.get(inputs, follow_redirects=True).raise_for_status().content
+        fetched = isinstance(inputs, str) and inputs.startswith(("http://", "https://"))
+        if fetched or not hasattr(self.feature_extractor, "to_samples"):
+            return super().preprocess(inputs)  # what it fetches it decodes with ffmpeg
         if isinstance(inputs, np.ndarray) and inputs.ndim != 1:  # rows would be taken for sounds of their own
             raise ValueError(f"a sound must have the shape (samples,), got {inputs.shape}; give its channels' mean")
         return self.feature_extractor([inputs], return_tensors="pt").to(self.dtype)

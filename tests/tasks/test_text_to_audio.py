@@ -185,7 +185,7 @@ def test_one_sound_a_class_is_recognised_and_neither_diverse_nor_near(classifier
     fair = examined(case, Sampler(case.processor), KNOWS, {"test": case.columns["test"]})
     assert found.metrics["class_accuracy"].value == 1
     assert found.metrics["diversity"].value < 0.3 < fair.metrics["diversity"].value  # their phases differ
-    assert found.metrics["fid"].value > 2 * fair.metrics["fid"].value
+    assert found.metrics["fid"].value > 1.3 * fair.metrics["fid"].value
     assert found.baseline_name is None  # no training sounds at hand
     assert "novelty" not in found.metrics
 
