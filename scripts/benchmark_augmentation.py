@@ -1,5 +1,5 @@
-"""Do a GAN's samples help a classifier that has few images? Training on some real images a class, with and without samples
-of a GAN that saw only these.
+"""Do a GAN's samples help a classifier that has few images? Training on some real images a class, with and without
+samples of a GAN that saw only these.
 
     python scripts/benchmark_augmentation.py --dataset_path FOLDER --real_per_class 100 300 1000 --seeds 3
 
