@@ -203,13 +203,25 @@ def register_image_processors(module: Any) -> None:
                 module.AutoImageProcessor.register(config_class(family), image_processor_classes=classes, exist_ok=True)
 
 
+def register_feature_extractors(module: Any) -> None:
+    """Make AutoFeatureExtractor know our feature extractors, by class name and by the config of each family. `module`
+    is transformers' feature_extraction_auto."""
+    from transformers.feature_extraction_utils import FeatureExtractionMixin
+
+    for extractor in list_processors():
+        if issubclass(extractor, FeatureExtractionMixin):
+            for family in list_families():
+                module.AutoFeatureExtractor.register(config_class(family), extractor, exist_ok=True)
+
+
 def register_processors(module: Any) -> None:
-    """Make AutoProcessor know our processors by the class name in a processor_config.json. `module` is transformers'
-    processing_auto."""
+    """Make AutoProcessor know our processors and feature extractors by the class name in their file. `module` is
+    transformers' processing_auto."""
+    from transformers.feature_extraction_utils import FeatureExtractionMixin
     from transformers.processing_utils import ProcessorMixin
 
     for processor in list_processors():
-        if issubclass(processor, ProcessorMixin):
+        if issubclass(processor, ProcessorMixin | FeatureExtractionMixin):
             # The key would be a config class, but a family can have images and tables: only the name decides.
             module.PROCESSOR_MAPPING.register(processor, processor, exist_ok=True)
 
@@ -219,6 +231,12 @@ def register_pipelines(module: Any) -> None:
     for path in sorted(FOLDER.glob("pipelines/[!_]*.py")):
         found = importlib.import_module(f".pipelines.{path.stem}", __package__)
         for task, (cls, suffix) in found.PIPELINES.items():
+            known = module.PIPELINE_REGISTRY.supported_tasks.get(task)
+            if known and known["impl"] in {f"{base.__module__}.{base.__name__}" for base in cls.__mro__}:
+                # It extends transformers' own, which still does the models of others.
+                models = tuple(dict.fromkeys((*known["pt"], auto_class(suffix))))
+                module.PIPELINE_REGISTRY.supported_tasks[task] = {**known, "impl": cls, "pt": models}
+                continue
             # A task that transformers took out, or has in a form that cannot do our models, is ours now.
             getattr(module, "REMOVED_TASKS", {}).pop(task, None)
             module.PIPELINE_REGISTRY.supported_tasks.pop(task, None)
@@ -244,6 +262,7 @@ def register_on_import() -> None:
     wrapt.when_imported(f"{package}.configuration_auto")(register_configs)
     wrapt.when_imported(f"{package}.modeling_auto")(register_models)
     wrapt.when_imported(f"{package}.image_processing_auto")(register_image_processors)
+    wrapt.when_imported(f"{package}.feature_extraction_auto")(register_feature_extractors)
     wrapt.when_imported(f"{package}.processing_auto")(register_processors)
     wrapt.when_imported("transformers.pipelines")(register_pipelines)
 

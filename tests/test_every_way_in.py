@@ -27,6 +27,7 @@ from transformers import AutoModel
 
 from hubmodels import auto, publishing
 from hubmodels.cli import main
+from hubmodels.processors.processing_audio_wav import write_wav
 from hubmodels.recipe import Recipe, load_yaml
 from hubmodels.tasks import get_task
 from hubmodels.workflow import open_release
@@ -143,13 +144,26 @@ def long_series(folder: Path, opened: Any) -> str:
     return str(folder / "series.csv")
 
 
+def sounds(folder: Path, opened: Any) -> str:
+    """Wav files in folders by class: tones of two pitches."""
+    names, rate = list(opened.values["id2label"].values())[:2], opened.processor.sampling_rate
+    for number in range(60):
+        (folder / "train" / names[number % 2]).mkdir(parents=True, exist_ok=True)
+        times = np.arange(round(0.5 * rate)) / rate
+        wave = (0.3 + 0.004 * number) * np.sin(2 * np.pi * (300 + 500 * (number % 2)) * times)
+        (folder / "train" / names[number % 2] / f"{number}.wav").write_bytes(write_wav(wave, rate))
+    return str(folder)
+
+
 DATA: dict[str, Callable[[Path, Any], str]] = {
+    "audio-classification": sounds,
     "image-classification": pictures,
     "image-feature-extraction": pictures,
     "image-to-image": pictures,
     "zero-shot-image-classification": captioned,
     "text-classification": texts,
     "text-generation": book,
+    "text-to-audio": sounds,
     "fill-mask": texts,
     "tabular-regression": table,
     "time-series-classification": whole_series,
@@ -194,6 +208,7 @@ def test_the_lines_of_its_card_run(case: SimpleNamespace, tmp_path: Path, monkey
     pixels = np.random.default_rng(0).integers(0, 256, (30, 20, 3)).astype(np.uint8)
     for name in ("picture.png", "noisy.png"):
         Image.fromarray(pixels).save(tmp_path / name)
+    (tmp_path / "sound.wav").write_bytes(write_wav(np.sin(np.arange(4_000) / 3) / 2, 8_000))
     if case.data.endswith(".csv"):
         for name in ("rows.csv", "series.csv"):
             (tmp_path / name).write_bytes(Path(case.data).read_bytes())

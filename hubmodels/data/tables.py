@@ -14,15 +14,18 @@ from ..recipe import HubmodelsError
 
 INPUT_KINDS = (".csv", ".tsv", ".parquet", ".jsonl")
 OUTPUT_KINDS = (".csv", ".parquet", ".jsonl")
-IMAGE_KINDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+FOLDER_KINDS = {  # what a folder may hold, by the name of the column of paths
+    "image": (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    "audio": (".wav",),
+}
 
 
 def read_tables(path: str | os.PathLike, rows_per_table: int) -> Iterator[pyarrow.Table]:
     """The rows of a file in order, in pieces of at most `rows_per_table`.
 
     Args:
-        path: a CSV, TSV, JSON-lines or Parquet file; or a folder of images, whose rows are `image` (a path) and
-            `file_name`, in the order of the names.
+        path: a CSV, TSV, JSON-lines or Parquet file; or a folder of images or of sounds, whose rows are `image`
+            or `audio` (a path) and `file_name`, in the order of the names.
         rows_per_table: >= 1.
 
     Raises:
@@ -68,14 +71,18 @@ def _read_text(path: Path, rows_per_table: int) -> Iterator[pyarrow.Table]:
 
 
 def _read_folder(path: Path, rows_per_table: int) -> Iterator[pyarrow.Table]:
-    files = [file for file in path.rglob("*") if file.suffix.lower() in IMAGE_KINDS]
-    files.sort(key=lambda file: file.relative_to(path).as_posix())
-    if not files:
-        raise HubmodelsError(f"the folder {path} holds no image ({', '.join(IMAGE_KINDS)})")
+    found = sorted(path.rglob("*"), key=lambda file: file.relative_to(path).as_posix())
+    columns = {name: [file for file in found if file.suffix.lower() in kinds] for name, kinds in FOLDER_KINDS.items()}
+    columns = {name: files for name, files in columns.items() if files}
+    if len(columns) != 1:
+        kinds = ", ".join(kind for kinds in FOLDER_KINDS.values() for kind in kinds)
+        what = "images and sounds; take one kind" if columns else f"no image and no sound ({kinds})"
+        raise HubmodelsError(f"the folder {path} holds {what}")
+    ((column, files),) = columns.items()
     for start in range(0, len(files), rows_per_table):
         part = files[start : start + rows_per_table]
         names = [file.relative_to(path).as_posix() for file in part]
-        yield pyarrow.table({"image": [os.fspath(file) for file in part], "file_name": names})
+        yield pyarrow.table({column: [os.fspath(file) for file in part], "file_name": names})
 
 
 class TableWriter:

@@ -74,7 +74,14 @@ def render_card(
         "data_rows": [(split, f"{count:,}") for split, count in (data.get("num_rows") or {}).items()],
         "evaluated_on": _evaluated_on(results, data),
         **_result_tables(results, task),
-        "figures": [{**figure, "alt": _alt(figure["caption"])} for figure in figures],
+        "figures": [
+            {**figure, "alt": _alt(figure["caption"])} for figure in figures if not figure["path"].endswith(".wav")
+        ],
+        "sounds": [
+            {**figure, "url": _sound_url(figure["path"], model_id)}
+            for figure in figures
+            if figure["path"].endswith(".wav")
+        ],
         "notes": notes.strip() if notes else None,
         "training_sentence": _training_sentence(recipe, provenance),
         "recipe_yaml": recipe.to_yaml().strip(),
@@ -281,6 +288,11 @@ def _training_sentence(recipe: Recipe, provenance: Mapping[str, Any]) -> str:
         parts.append(f"with seed {provenance['seed']}")
     when = f", {provenance['date']}" if provenance.get("date") else ""
     return " ".join(parts) + when + ". The recipe:" if parts else "The recipe:"
+
+
+def _sound_url(path: str, model_id: str) -> str:
+    """Where a card finds a sound: the Hub resolves relative addresses of images alone."""
+    return f"{huggingface_hub.constants.ENDPOINT}/{model_id}/resolve/main/{path}" if is_hub_id(model_id) else path
 
 
 def _command(command: str | None) -> str | None:

@@ -9,11 +9,13 @@ notes.md                   what else was found out about the model, a section of
 metrics.json               results, provenance, checksums of the other files
 golden.safetensors         a fixed input and the output for it
 figures/*.png              plots
+audio/*.wav                sounds, which the card plays
 .eval_results/*.yaml       the main metric as the Hub's leaderboards read it
 *.py                       code, for transformers without hubmodels
 """
 
 import os
+import wave
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,7 +70,7 @@ def release(
         recipe: what was trained, on what, how.
         results: `metrics` (name -> value, low, high), `baseline`, `difference`, `verdict`, `num_rows`, ready for JSON.
         golden_inputs: arguments of the model's forward, for the golden file.
-        plots: each with name, caption and figure (matplotlib).
+        plots: each with name, caption and figure (matplotlib), or waveform (T,) in -1..1 and sampling_rate.
         data: dataset (as it was asked for), revision, fingerprint, license, carved (splits), num_rows (split -> rows).
         provenance: command, seed, hardware, training_minutes, steps, epochs, versions, date.
         model_id: what the card's examples load; by default the checkpoint's name.
@@ -199,15 +201,25 @@ def refresh_code(folder: str | os.PathLike) -> list[str]:
 
 
 def _write_figures(folder: Path, plots: Sequence[Any]) -> list[tuple[str, str]]:
-    """Save each plot as figures/<name>.png; gives (path within the folder, caption)."""
-    if not plots:
-        return []
+    """Save each plot as figures/<name>.png and each sound as audio/<name>.wav; gives (path within the folder, caption),
+    the figures first."""
     from ..figures import save_figure
 
-    (folder / "figures").mkdir()
     written = []
-    for plot in plots:
-        path = f"figures/{plot.name}.png"
-        save_figure(plot.figure, folder / path)
+    for plot in sorted(plots, key=lambda plot: hasattr(plot, "waveform")):  # a stable order
+        path = f"audio/{plot.name}.wav" if hasattr(plot, "waveform") else f"figures/{plot.name}.png"
+        (folder / path).parent.mkdir(exist_ok=True)
+        if hasattr(plot, "waveform"):
+            _write_sound(folder / path, plot.waveform, plot.sampling_rate)
+        else:
+            save_figure(plot.figure, folder / path)
         written.append((path, plot.caption))
     return written
+
+
+def _write_sound(path: Path, waveform: Any, sampling_rate: int) -> None:
+    """A wav file of one channel and 16 bits."""
+    samples = (torch.as_tensor(waveform).double().clamp(-1, 1) * 32767).round().to(torch.int16)
+    with wave.open(os.fspath(path), "wb") as file:
+        file.setparams((1, 2, sampling_rate, len(samples), "NONE", "not compressed"))
+        file.writeframes(samples.numpy().astype("<i2").tobytes())

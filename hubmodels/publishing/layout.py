@@ -96,6 +96,8 @@ def check_content(path: Path, name: str) -> None:
         raise HubmodelsError(f"{name} has {size:,} bytes; a file of this kind has at most {limit:,}")
     with open(path, "rb") as file:
         start = file.read(8)
+    if path.suffix == ".wav" and not start.startswith(b"RIFF"):
+        raise HubmodelsError(f"{name} is no wav file; it is not what its name says")
     for magic, kind in FORBIDDEN_STARTS.items():
         # The first bytes of a safetensors file are a length, which can be any number; its header is checked instead.
         if start.startswith(magic) and not (

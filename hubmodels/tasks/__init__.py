@@ -54,6 +54,16 @@ class Plot:
 
 
 @dataclass
+class Sound:
+    """Something to listen to in a card, as a figure is something to look at, with what it is."""
+
+    name: str  # file name without ending
+    caption: str
+    waveform: "np.ndarray"  # (T,) in -1..1
+    sampling_rate: int  # in Hz
+
+
+@dataclass
 class Measured:
     """A value and the ends of its 95 % interval, None where there is no interval."""
 
@@ -69,7 +79,7 @@ class Examination:
 
     metrics: dict[str, Measured] = field(default_factory=dict)
     baseline_metrics: dict[str, Measured] = field(default_factory=dict)
-    plots: list[Plot] = field(default_factory=list)
+    plots: list[Plot | Sound] = field(default_factory=list)
     baseline_name: str | None = None  # of the classical method where it gives no rows (`Task.baseline` is None)
     baseline_seconds: float | None = None  # wall-clock time of its fitting and sampling
 
@@ -198,6 +208,11 @@ class Task:
         validation rows; fast, and the same on every process. Nothing by default."""
         return {}
 
+    def preview(self, model: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Iterator[Plot]:
+        """Figures that show how far the model is at an evaluation during training, alike each time but for the model;
+        on the main process alone. None by default."""
+        return iter(())
+
     def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
         """Figures of the results on the encoded test columns."""
         raise NotImplementedError
@@ -237,6 +252,11 @@ class Task:
         """The columns of a file of predictions, from the model's outputs: first `prediction`, then probabilities or
         intervals."""
         raise HubmodelsError(f"{self.tag} has no prediction from files: use the model's pipeline in Python")
+
+    def draw_rows(self, model: Any, rows: "datasets.Dataset", per_class: int, seed: int) -> "datasets.Dataset":
+        """New rows like the selected ones, with their features, as many of each of their classes, drawn by the model in
+        eval mode. Raises HubmodelsError where the model or the rows know no classes."""
+        raise HubmodelsError(f"models for {self.tag} draw no new rows")
 
     def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
         """A fixed input of two rows, ready for the model, whose output is stored in a release to verify it anywhere."""

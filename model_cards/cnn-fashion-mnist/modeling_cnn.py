@@ -16,7 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttention, ImageClassifierOutputWithNoAttention
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPoolingAndNoAttention,
+    ImageClassifierOutputWithNoAttention,
+    SequenceClassifierOutput,
+)
 from transformers.modeling_utils import PreTrainedModel
 
 from .configuration_cnn import CnnConfig
@@ -314,6 +318,16 @@ class CnnModel(CnnPreTrainedModel):
         return (hidden, pooled) if maps is None else (hidden, pooled, maps)
 
 
+def build_classifier(config: CnnConfig) -> nn.Sequential:
+    """Pooled features (B, F) -> logits (B, L): a linear layer, behind hidden layers where the config names any."""
+    features = math.prod(config.feature_map_shape) if config.pooling == "flatten" else config.hidden_sizes[-1]
+    layers = [] if config.classifier_hidden_sizes else [nn.Dropout(config.classifier_dropout_prob)]
+    for width in config.classifier_hidden_sizes:
+        layers += [nn.Linear(features, width), build_activation(config), nn.Dropout(config.classifier_dropout_prob)]
+        features = width
+    return nn.Sequential(*layers, nn.Linear(features, config.num_labels))
+
+
 class CnnForImageClassification(CnnPreTrainedModel):
     """A classifier on the pooled features: a linear layer, behind hidden layers where the config names any."""
 
@@ -321,12 +335,7 @@ class CnnForImageClassification(CnnPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.cnn = CnnModel(config)
-        features = math.prod(config.feature_map_shape) if config.pooling == "flatten" else config.hidden_sizes[-1]
-        layers = [] if config.classifier_hidden_sizes else [nn.Dropout(config.classifier_dropout_prob)]
-        for width in config.classifier_hidden_sizes:
-            layers += [nn.Linear(features, width), build_activation(config), nn.Dropout(config.classifier_dropout_prob)]
-            features = width
-        self.classifier = nn.Sequential(*layers, nn.Linear(features, config.num_labels))
+        self.classifier = build_classifier(config)
         self.post_init()
 
     def forward(
@@ -355,6 +364,52 @@ class CnnForImageClassification(CnnPreTrainedModel):
         return (logits, *outputs[2:]) if loss is None else (loss, logits, *outputs[2:])
 
 
+class CnnForAudioClassification(CnnPreTrainedModel):
+    """The same classifier on spectrograms, which are images of one channel: bands high, frames wide."""
+
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+
+    def __init__(self, config: CnnConfig) -> None:
+        super().__init__(config)
+        if config.num_channels != 1:
+            raise ValueError(f"a spectrogram has one channel: num_channels must be 1, got {config.num_channels}")
+        self.num_labels = config.num_labels
+        self.cnn = CnnModel(config)
+        self.classifier = build_classifier(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_values: Tensor,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput | tuple:
+        """
+        Args:
+            input_values: (B, H, W): H bands of W frames, as the feature extractor gives them.
+            labels: targets, of the form that `classification_loss` tells for the config's problem_type.
+            output_hidden_states: give the feature maps too; the config's choice when None.
+            return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
+
+        Returns:
+            `loss` (scalar, when there are labels), `logits` (B, L) and, if asked for, `hidden_states`.
+        """
+        if input_values.dim() != 3:
+            raise ValueError(
+                f"input_values must be of shape (batch, bands, frames), got {tuple(input_values.shape)}; use the "
+                "checkpoint's feature extractor"
+            )
+        outputs = self.cnn(input_values[:, None], output_hidden_states=output_hidden_states, return_dict=False)
+        logits = self.classifier(outputs[1])  # (B, L)
+        loss = None if labels is None else classification_loss(logits, labels, self.config.problem_type)
+        if self.config.return_dict if return_dict is None else return_dict:
+            hidden_states = outputs[2] if len(outputs) > 2 else None
+            return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=hidden_states)
+        return (logits, *outputs[2:]) if loss is None else (loss, logits, *outputs[2:])
+
+
 def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
     """The mean loss of transformers' classifiers.
 
@@ -375,4 +430,4 @@ def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None
     return F.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
 
 
-__all__ = ["CnnConfig", "CnnForImageClassification", "CnnModel", "CnnPreTrainedModel"]
+__all__ = ["CnnConfig", "CnnForAudioClassification", "CnnForImageClassification", "CnnModel", "CnnPreTrainedModel"]

@@ -84,6 +84,7 @@ def test_a_saved_model_comes_back_bit_for_bit(family: str, head: str, tiny: str,
             weight.mul_(1 + 0.2 * torch.rand(weight.shape))
     model.save_pretrained(tmp_path)
     expected = {"config.json", "model.safetensors"} | ({"generation_config.json"} if model.can_generate() else set())
+    expected |= getattr(CASES[family], "FILES", set())
     assert {path.name for path in tmp_path.iterdir()} == expected
     for loaded in (type(model).from_pretrained(tmp_path), auto.auto_class(head).from_pretrained(tmp_path)):
         assert type(loaded) is type(model)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
-from hubmodels import CnnConfig, CnnForImageClassification, CnnModel
+from hubmodels import CnnConfig, CnnForAudioClassification, CnnForImageClassification, CnnModel
 
 # What test_all_families.py runs over this family.
 SMALL = {
@@ -45,13 +45,17 @@ TINY = {
     "pre_activation": {**SMALL, "pre_activation": True, "shortcut": "padding", "hidden_act": "silu",
                        "hidden_dropout_prob": 0.1},
     "no_norm": {**SMALL, "pre_activation": True, "normalization": "none"},
+    "sound": {**SMALL, "num_channels": 1, "image_size": [6, 10], "hidden_dropout_prob": 0.1},
 }  # fmt: skip
+# A spectrogram has one channel.
+HEADS = {name: ["Model", "ForImageClassification"] for name in TINY if name not in ("lenet", "sound")}
 
 
 def tiny_inputs(config: CnnConfig, head: str, rows: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Inputs of `forward`, with targets where the head has them."""
-    inputs = {"pixel_values": torch.randn(rows, *config.image_shape, generator=generator)}
-    if head == "ForImageClassification":
+    values = torch.randn(rows, *config.image_shape, generator=generator)
+    inputs = {"input_values": values[:, 0]} if head == "ForAudioClassification" else {"pixel_values": values}
+    if head != "Model":
         inputs["labels"] = torch.arange(rows) % config.num_labels
     return inputs
 
@@ -255,3 +259,16 @@ def test_channels_last_memory_gives_the_same_output() -> None:
 def test_a_config_that_cannot_work_is_refused(fields: dict, message: str) -> None:
     with pytest.raises(StrictDataclassError, match=message):
         CnnConfig(**fields)
+
+
+def test_sounds_are_classified_as_images_of_one_channel() -> None:
+    torch.manual_seed(0)
+    image = randomize(CnnForImageClassification(CnnConfig(**TINY["sound"])))
+    sound = CnnForAudioClassification(image.config).eval()
+    sound.load_state_dict(image.state_dict())
+    values = torch.randn(3, 6, 10)
+    assert torch.equal(sound(input_values=values).logits, image(pixel_values=values[:, None]).logits)
+    with pytest.raises(ValueError, match=r"\(batch, bands, frames\), got \(3, 1, 6, 10\)"):
+        sound(input_values=values[:, None])
+    with pytest.raises(ValueError, match="num_channels must be 1, got 2"):
+        CnnForAudioClassification(CnnConfig(**SMALL))

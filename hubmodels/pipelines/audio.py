@@ -1,0 +1,91 @@
+"""Pipelines on sounds: transformers' own `pipeline("audio-classification", model=...)`, which for our models reads wav
+files and changes their rate without ffmpeg and torchaudio, and `pipeline("text-to-audio", model=...)`, which draws from
+our models by the name of a class. For other models both are transformers' own as they were.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.pipelines.audio_classification import AudioClassificationPipeline
+from transformers.pipelines.text_to_audio import TextToAudioPipeline
+
+
+class SoundClassificationPipeline(AudioClassificationPipeline):
+    """Of each sound (a path, the bytes of a wav file, samples, or a mapping of `array` and `sampling_rate`) the
+    likeliest classes: `[{"label": ..., "score": ...}, ...]`."""
+
+    def preprocess(self, inputs: Any) -> Any:
+        fetched = isinstance(inputs, str) and inputs.startswith(("http://", "https://"))
+        if fetched or not hasattr(self.feature_extractor, "to_samples"):
+            return super().preprocess(inputs)  # what it fetches it decodes with ffmpeg
+        if isinstance(inputs, np.ndarray) and inputs.ndim != 1:  # rows would be taken for sounds of their own
+            raise ValueError(f"a sound must have the shape (samples,), got {inputs.shape}; give its channels' mean")
+        return self.feature_extractor([inputs], return_tensors="pt").to(self.dtype)
+
+
+class ClassToAudioPipeline(TextToAudioPipeline):
+    """Of each name of a class a new sound, `{"audio": array (samples,) in -1..1, "sampling_rate": Hz}`; a list of
+    names gives a list of sounds. `seed` makes them repeatable; every other keyword goes to the model's `sample`
+    (`num_inference_steps`, `guidance_scale`, ...)."""
+
+    # Not every model of the task has a tokenizer: ours has a feature extractor, which also turns spectrograms back.
+    _load_tokenizer = _load_feature_extractor = None
+
+    @property
+    def draws(self) -> bool:
+        """Whether the model is one of those that `sample`."""
+        return hasattr(self.model, "sample") and hasattr(self.feature_extractor, "to_audio")
+
+    def __call__(self, text_inputs: str | int | list[str | int], **kwargs: Any) -> Any:
+        """
+        Raises:
+            ValueError: a class that there is not, or several names for a model that knows no classes.
+        """
+        if not self.draws:
+            return super().__call__(text_inputs, **kwargs)
+        names = text_inputs if isinstance(text_inputs, list) else [text_inputs]
+        if not names:
+            raise ValueError("give at least one class")
+        # In a mapping, since a Pipeline takes a list for inputs to be run one by one.
+        sounds = super().__call__({"names": names}, **kwargs)
+        return sounds if isinstance(text_inputs, list) else sounds[0]
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
+        if not self.draws:
+            return super()._sanitize_parameters(**kwargs)
+        return {}, {"seed": kwargs.pop("seed", None), "options": kwargs}, {}
+
+    def preprocess(self, text: Any, **kwargs: Any) -> Any:
+        if not self.draws:
+            return super().preprocess(text, **kwargs)
+        names = text["names"]
+        if not getattr(self.model.config, "class_conditional", False):
+            return {"num_samples": len(names)}
+        return {"num_samples": len(names), "labels": torch.tensor([self._class_number(name) for name in names])}
+
+    def _class_number(self, name: int | str) -> int:
+        known = {int(number): str(label) for number, label in self.model.config.id2label.items()}
+        for number, label in known.items():
+            if name == label or (isinstance(name, int) and name == number):
+                return number
+        raise ValueError(f"unknown class {name!r}; the classes are {', '.join(known.values())}")
+
+    def _forward(self, model_inputs: Any, seed: int | None = None, options: dict | None = None, **kwargs: Any) -> Any:
+        if not self.draws:
+            return super()._forward(model_inputs, **kwargs)
+        generator = None if seed is None else torch.Generator(device=self.device).manual_seed(seed)
+        return {"values": self.model.sample(**model_inputs, generator=generator, **(options or {}))}
+
+    def postprocess(self, audio: Any) -> Any:
+        if not self.draws:
+            return super().postprocess(audio)
+        waveforms = self.feature_extractor.to_audio(audio["values"]).numpy()
+        rate = self.feature_extractor.sampling_rate
+        return [{"audio": waveform, "sampling_rate": rate} for waveform in waveforms]
+
+
+PIPELINES = {
+    "audio-classification": (SoundClassificationPipeline, "ForAudioClassification"),
+    "text-to-audio": (ClassToAudioPipeline, "Model"),
+}

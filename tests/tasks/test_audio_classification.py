@@ -1,0 +1,293 @@
+"""The audio-classification task: columns, what the data decide, encoding, augmentation, baseline, figures."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Audio, ClassLabel, Dataset, Features, Value, concatenate_datasets
+
+from hubmodels.data import encode_dataset
+from hubmodels.figures import save_figure
+from hubmodels.processors.processing_audio_wav import write_wav
+from hubmodels.recipe import HubmodelsError
+from hubmodels.tasks import _audio_augmentation as augmentation
+from hubmodels.tasks.audio_classification import AudioClassification
+
+RATE = 4_000
+NAMES = ["low", "high"]
+
+
+def sound(hertz: float, seconds: float = 0.25, rate: int = RATE, seed: int = 0) -> bytes:
+    times = np.arange(round(seconds * rate)) / rate
+    noise = np.random.default_rng(seed).normal(0, 0.02, len(times))
+    return write_wav(0.5 * np.sin(2 * np.pi * hertz * times) + noise, rate)
+
+
+def rows(count: int = 40, seconds: float = 0.25) -> Dataset:
+    """Low and high tones of about one pitch each."""
+    labels = np.arange(count) % 2
+    pitches = np.random.default_rng(0).normal(300 + 700 * labels, 30)
+    audio = [{"bytes": sound(pitch, seconds, seed=seed), "path": None} for seed, pitch in enumerate(pitches.tolist())]
+    return sound_rows(audio, labels.tolist(), ClassLabel(names=NAMES))
+
+
+def sound_rows(audio: list, labels: list, label: object) -> Dataset:
+    """A data set as `datasets` reads one; encoding an Audio column would ask for a decoder."""
+    stored = {"bytes": Value("binary"), "path": Value("string")}
+    dataset = Dataset.from_dict({"audio": audio, "label": labels}, features=Features(audio=stored, label=label))
+    return dataset.cast_column("audio", Audio())
+
+
+def prepared(dataset: Dataset, **options) -> tuple:
+    task = AudioClassification(**options)
+    selected = task.select(dataset)
+    processor = task.fit_processor(selected)
+    return task, selected, processor, task.fit_config(selected, processor)
+
+
+def encoded(task, selected: Dataset, processor, values: dict):
+    return encode_dataset(
+        selected,
+        lambda batch, numbers: task.encode(batch, numbers, selected.features, processor, values),
+        task.encoded_features(processor, values),
+        key="test",
+        description="Encoding",
+    )
+
+
+# ---------------------------------------------------------------- columns, and what the data decide
+
+
+def test_sounds_are_found_by_their_type_and_left_undecoded() -> None:
+    dataset = (
+        rows(4).cast_column("audio", Audio(decode=False)).rename_column("audio", "clip").add_column("note", ["x"] * 4)
+    )
+    selected = AudioClassification().select(dataset)
+    assert selected.column_names == ["clip", "label"]
+    assert set(selected[0]["clip"]) == {"bytes", "path"}
+
+
+def test_paths_can_be_named_as_the_sounds(tmp_path) -> None:
+    paths = []
+    for number in range(4):
+        (tmp_path / f"{number}.wav").write_bytes(sound(300 + 300 * number))
+        paths.append(str(tmp_path / f"{number}.wav"))
+    dataset = Dataset.from_dict({"where": paths, "label": ["a", "b", "a", "b"]})
+    with pytest.raises(HubmodelsError, match="no audio column.*--audio_column_name"):
+        AudioClassification().select(dataset)
+    task, selected, processor, values = prepared(dataset, audio_column_name="where")
+    assert encoded(task, selected, processor, values).tensor("samples").shape == (4, processor.num_samples)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (["label"], "no audio column"),
+        (["audio"], "no class column"),
+    ],
+)
+def test_a_missing_column_is_named(columns: list[str], message: str) -> None:
+    with pytest.raises(HubmodelsError, match=message):
+        AudioClassification().select(rows(4).select_columns(columns))
+
+
+def test_two_columns_of_sounds_need_a_choice() -> None:
+    first = rows(4).cast_column("audio", Audio(decode=False))
+    first = first.rename_column("audio", "clip")
+    dataset = concatenate_datasets([first, first.remove_columns("label").rename_column("clip", "other")], axis=1)
+    with pytest.raises(HubmodelsError, match="several audio columns: clip, other; choose one with --audio_column"):
+        AudioClassification().select(dataset)
+
+
+def test_rate_length_and_level_are_those_of_the_training_sounds() -> None:
+    _, _, processor, values = prepared(rows(40, seconds=0.24))
+    assert (processor.sampling_rate, processor.duration) == (RATE, 0.25)  # up to the next 20th of a second
+    assert (processor.n_fft, processor.hop_length) == (192, 50)  # 48 and 12.5 ms
+    assert values["image_size"] == list(processor.input_shape) == [40, 20]
+    assert values["id2label"] == {0: "low", 1: "high"}
+    samples = torch.from_numpy(processor.to_samples([sound(300), sound(1_000)]))
+    assert 0.7 < processor.to_values(samples).max() < 1.3
+
+
+def test_what_the_options_say_stands() -> None:
+    options = {"sampling_rate": 2_000, "duration": 0.2, "num_mel_bins": 16, "n_fft": 128, "hop_length": 32}
+    _, _, processor, _ = prepared(rows(8), **options)
+    assert {name: getattr(processor, name) for name in options} == options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"audio_features": "waveform"}, "log_mel"),
+        ({"time_shift": 1.0}, "time_shift"),
+        ({"frequency_masking": -0.1}, "frequency_masking"),
+        ({"noise": -1.0}, "noise"),
+        ({"duration": 0.0}, "duration must be greater than 0"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AudioClassification(**options)
+
+
+def test_a_checkpoint_of_another_form_is_refused(tmp_path) -> None:
+    _, _, processor, _ = prepared(rows(8))
+    processor.save_pretrained(tmp_path)
+    assert AudioClassification().load_processor(str(tmp_path)).to_dict() == processor.to_dict()
+    with pytest.raises(HubmodelsError, match="has the sampling_rate 4000; leave out --sampling_rate 8000"):
+        AudioClassification(sampling_rate=8_000).load_processor(str(tmp_path))
+    with pytest.raises(HubmodelsError, match="no usable feature extractor"):
+        AudioClassification().load_processor(str(tmp_path / "nowhere"))
+
+
+# ---------------------------------------------------------------- rows
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (write_wav(np.zeros(500), RATE), "row 3, column 'audio': cannot read the sound: the audio is silent"),
+        (b"ID3 and so on", "row 3, column 'audio': cannot read the sound: .*no wav file"),
+        (b"", "row 3, column 'audio': cannot read the sound"),
+    ],
+)
+def test_a_bad_sound_is_named_by_its_row(data: bytes, message: str) -> None:
+    task, selected, processor, values = prepared(rows(8))
+    batch = selected[:]
+    batch["audio"][3] = {"bytes": data, "path": None}
+    with pytest.raises(HubmodelsError, match=message):
+        task.encode(batch, list(range(8)), selected.features, processor, values)
+
+
+def test_a_file_of_rows_needs_no_labels() -> None:
+    import pyarrow
+
+    task, selected, processor, values = prepared(rows(8))
+    stored = selected[:2]["audio"]
+    expected = processor.to_samples([item["bytes"] for item in stored])
+    for column in ([item["bytes"] for item in stored], stored):
+        table = pyarrow.table({"audio": column})
+        assert np.array_equal(task.encode_inputs(table, [0, 1], processor, values)["samples"], expected)
+    with pytest.raises(HubmodelsError, match="no column of sounds"):
+        task.encode_inputs(pyarrow.table({"x": [1]}), [0], processor, values)
+
+
+def test_encoded_rows_become_what_the_processor_gives() -> None:
+    task, selected, processor, values = prepared(rows(8))
+    columns = encoded(task, selected, processor, values)
+    batch = task.transform(processor, values, training=False)(columns.batch(torch.arange(8)), None)
+    sounds = [item["bytes"] for item in selected["audio"]]
+    assert torch.equal(batch["input_values"], processor(sounds, return_tensors="pt")["input_values"])
+    assert batch["labels"].tolist() == [0, 1] * 4
+
+
+# ---------------------------------------------------------------- augmentation
+
+
+def test_training_augments_by_its_generator_alone() -> None:
+    options = {"time_shift": 0.2, "speed": 0.1, "noise": 0.3, "time_masking": 0.3, "frequency_masking": 0.3}
+    task, selected, processor, values = prepared(rows(8), **options)
+    batch = encoded(task, selected, processor, values).batch(torch.arange(8))
+    train, test = (task.transform(processor, values, training=training) for training in (True, False))
+
+    def drawn(seed: int) -> torch.Tensor:
+        return train(batch, torch.Generator().manual_seed(seed))["input_values"]
+
+    assert torch.equal(drawn(0), drawn(0))
+    assert not torch.equal(drawn(0), drawn(1))
+    assert not torch.equal(drawn(0), test(batch, None)["input_values"])
+
+
+def test_a_shift_moves_each_sound_and_brings_silence() -> None:
+    waveforms = torch.arange(1.0, 21).repeat(50, 1)
+    shifted = augmentation.random_shift(waveforms, 3, torch.Generator().manual_seed(0))
+    found = set()
+    for row in shifted:
+        (shift,) = {int(place + 1 - value) for place, value in enumerate(row.tolist()) if value}
+        assert (row == 0).sum() == abs(shift)
+        found.add(shift)
+    assert found == {-3, -2, -1, 0, 1, 2, 3}
+
+
+def test_a_change_of_speed_changes_the_pitch_within_its_limit() -> None:
+    times = torch.arange(4_000) / RATE
+    waveforms = torch.sin(2 * torch.pi * 400 * times).repeat(30, 1)
+    changed = augmentation.random_speed(waveforms, 0.25, torch.Generator().manual_seed(0))
+    pitches = torch.fft.rfft(changed).abs()[:, 1:].argmax(dim=1) + 1.0  # 1 Hz a place
+    assert pitches.min() >= 400 / 1.26
+    assert pitches.max() <= 400 * 1.26
+    assert pitches.std() > 20
+
+
+def test_noise_is_relative_to_the_sound() -> None:
+    waveforms = torch.stack([torch.full((20_000,), 0.5), torch.full((20_000,), 0.05)])
+    noisy = augmentation.random_noise(waveforms, 0.4, torch.Generator().manual_seed(1))
+    share = (noisy - waveforms).std(dim=1) / torch.tensor([0.5, 0.05])
+    assert (share > 0).all()
+    assert (share < 0.41).all()
+
+
+@pytest.mark.parametrize("frequency", [False, True])
+def test_a_mask_is_one_stretch_within_its_limit(frequency: bool) -> None:
+    values = torch.zeros(200, 12, 30)
+    masked = augmentation.random_mask(values, 0.25, torch.Generator().manual_seed(0), frequency=frequency) == -1
+    lines = masked.all(dim=2 if frequency else 1)  # (B, side)
+    assert torch.equal(lines.sum(dim=1) * (30 if frequency else 12), masked.sum(dim=(1, 2)))
+    assert lines.sum(dim=1).max() == round(0.249 * (12 if frequency else 30))
+    edges = lines.int().diff(
+        dim=1, prepend=torch.zeros(200, 1, dtype=torch.int), append=torch.zeros(200, 1, dtype=torch.int)
+    )
+    assert (edges == 1).sum(dim=1).max() == 1
+    assert lines[:, 0].any()
+    assert lines[:, -1].any()
+
+
+# ---------------------------------------------------------------- results
+
+
+def test_the_baseline_tells_low_from_high() -> None:
+    task, selected, processor, values = prepared(rows(60))
+    columns = encoded(task, selected, processor, values)
+    found = task.baseline(columns, columns, processor, values, seed=0)
+    assert "logistic regression" in found.name
+    assert (found.rows["predictions"] == np.arange(60) % 2).all()
+
+
+def test_the_baseline_of_one_class_predicts_it() -> None:
+    task, selected, processor, values = prepared(rows(20))
+    low = encoded(task, selected.select(range(0, 20, 2)), processor, values)
+    found = task.baseline(low, encoded(task, selected, processor, values), processor, values, seed=0)
+    assert (found.rows["predictions"] == 0).all()
+
+
+def test_its_figures_can_be_drawn(tmp_path) -> None:
+    task, selected, processor, values = prepared(rows(20))
+    columns = encoded(task, selected, processor, values)
+    labels = columns.tensor("labels").numpy()
+    found = {
+        "labels": labels, "predictions": np.where(np.arange(20) < 3, 1 - labels, labels),
+        "confidences": np.linspace(0.5, 1, 20).astype(np.float32), "losses": np.ones(20, dtype=np.float32),
+    }  # fmt: skip
+    plots = list(task.plots(found, columns, processor, values))
+    assert [plot.name for plot in plots] == ["confusion_matrix", "worst_mistakes", "reliability"]
+    for plot in plots:
+        save_figure(plot.figure, tmp_path / f"{plot.name}.png")
+        assert (tmp_path / f"{plot.name}.png").stat().st_size > 5_000
+    found["predictions"] = labels
+    assert "worst_mistakes" not in [plot.name for plot in task.plots(found, columns, processor, values)]
+
+
+def test_the_golden_inputs_are_no_silence() -> None:
+    task, _, processor, values = prepared(rows(8))
+    inputs = task.golden_inputs(processor, values)["input_values"]
+    assert inputs.shape == (2, *processor.input_shape)
+    assert inputs.std() > 0.2
+
+
+def test_text_classes_are_sorted_and_unknown_ones_refused() -> None:
+    audio = rows(8).cast_column("audio", Audio(decode=False))["audio"][:]
+    named = sound_rows(audio, ["b", "a"] * 4, Value("string"))
+    task, selected, processor, values = prepared(named)
+    assert values["id2label"] == {0: "a", 1: "b"}
+    batch = selected[:2] | {"label": ["a", "c"]}
+    with pytest.raises(HubmodelsError, match="row 1, column 'label': unknown class 'c'"):
+        task.encode(batch, [0, 1], selected.features, processor, values)
