@@ -29,12 +29,28 @@ from .recipe import (
 MODEL_CARDS = Path(__file__).parent.parent / "model_cards"  # only in a checkout
 
 
+class _Formatter(argparse.HelpFormatter):
+    """A flag of two spellings is shown in the one that recipes have, `--a_b`."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if len(action.option_strings) == 2 and action.dest != "help":
+            arguments = "" if action.nargs == 0 else f" {self._format_args(action, action.dest.upper())}"
+            return action.option_strings[0] + arguments
+        return super()._format_action_invocation(action)
+
+
 class _Parser(argparse.ArgumentParser):
-    """An error is one line that ends with the remedy, without the usage block."""
+    """Flags are written whole, and an error is one line that ends with the remedy, without the usage block."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", _Formatter)
+        super().__init__(**{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
             message += nearest(found[1], re.findall(r"[\w-]+", found[2]))
+        message = re.sub(r"(--\w+)/--[\w-]+", r"\1", message)  # of two spellings the recipes' one
+        message = re.sub(r"argument (\S+): invalid int value: (.*)", r"\1 must be an integer, got \2", message)
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
@@ -58,8 +74,6 @@ def build_parser() -> _Parser:
         help="train or fine-tune on your data, measure beside a classical baseline, write the release folder",
         description="Train by a recipe, measure on the test split, write <output_dir>/release. "
         "Any field of a recipe is a flag.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     start = training.add_argument_group("where to start (one of)")
     add_flag(start, "config", metavar="RECIPE", help="a recipe, YAML")
@@ -77,9 +91,8 @@ def build_parser() -> _Parser:
     evaluation = commands.add_parser(
         "evaluate",
         help="measure a checkpoint on a data set",
-        description="Measure a checkpoint on a split of a data set, with 95 %% intervals. "
+        description="Measure a checkpoint on a split of a data set, with 95 % intervals. "
         "Fields of a recipe's data section are flags.",
-        allow_abbrev=False,
     )
     evaluation.add_argument("model", help="folder or Hub id")
     add_flag(evaluation, "split", choices=("test", "validation", "train"), default="test", help="default: test")
@@ -94,7 +107,6 @@ def build_parser() -> _Parser:
         "has the same rows in the same order: the columns that the model does not read, then the prediction with its "
         "probabilities or interval. Files of any size are read and written in pieces; under torchrun or accelerate "
         "launch the processes share them.",
-        allow_abbrev=False,
     )
     prediction.add_argument("model", help="folder or Hub id")
     prediction.add_argument("input", help="file or folder to predict")
@@ -114,7 +126,6 @@ def build_parser() -> _Parser:
         description="Write the rows of a data set, and among the training rows samples of each class, drawn by a "
         "checkpoint: a folder that `--dataset` and datasets.load_dataset take. Its column `generated` tells them "
         "apart. Fields of a recipe's data section are flags; without --dataset the data are the checkpoint's own.",
-        allow_abbrev=False,
     )
     augmentation.add_argument("model", help="folder or Hub id")
     add_flag(augmentation, "per_class", type=int, required=True, metavar="N", help="samples of each class, at least 1")
@@ -129,7 +140,6 @@ def build_parser() -> _Parser:
         help="write the card of a release folder anew",
         description="Write README.md of a release folder anew from metrics.json and the present template. A section "
         "of your own comes from a Markdown file, which becomes the release's notes.md.",
-        allow_abbrev=False,
     )
     card.add_argument("folder", help="a release folder")
     add_flag(card, "notes", metavar="FILE", help="Markdown for a section Notes; an empty file removes it")
@@ -170,12 +180,17 @@ def build_parser() -> _Parser:
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
     completion.set_defaults(run=run_completion)
+    for action in commands._choices_actions:  # one line of help describes what needs no more words
+        command = commands.choices[action.dest]
+        command.description = command.description or f"{action.help[0].upper()}{action.help[1:]}."
+        if command.get_default("takes_fields") == "data":
+            command.epilog = "`hubmodels train --task TASK --help` lists the fields of the section data."
     return parser
 
 
 def add_flag(parser: Any, name: str, **options: Any) -> None:
-    """A flag in both spellings, `--a-b` and `--a_b`."""
-    spellings = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))
+    """A flag in both spellings, `--a_b` and `--a-b`."""
+    spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
     parser.add_argument(*spellings, dest=name, **options)
 
 
@@ -185,10 +200,12 @@ def add_json_flag(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives its exit code: 0, or 2 for what a person can mend (one line on stderr)."""
-    arguments, rest = build_parser().parse_known_args(argv)
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
     if rest and not getattr(arguments, "takes_fields", None):
-        print(f"hubmodels {arguments.command}: error: unknown argument {rest[0]}", file=sys.stderr)
-        return 2
+        command = next(action for action in parser._actions if action.dest == "command").choices[arguments.command]
+        hint = nearest(rest[0], [option for action in command._actions for option in action.option_strings])
+        command.error(f"unknown argument {rest[0]}{hint}")
     try:
         code = arguments.run(arguments, rest) or 0
         sys.stdout.flush()
@@ -506,6 +523,8 @@ def run_card(arguments: argparse.Namespace, rest: list[str]) -> None:
     from .recipe import HubmodelsError
     from .workflow import refresh_card
 
+    if not Path(arguments.folder).is_dir():
+        raise HubmodelsError(f"there is no folder {arguments.folder}: give a release folder")
     notes = None
     if arguments.notes is not None:
         try:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from hubmodels.cli import main, parse_flags, recipe_fields
+from hubmodels.cli import build_parser, main, parse_flags, recipe_fields
 from hubmodels.recipe import Recipe
 
 
@@ -85,7 +85,14 @@ TRAIN = ["train", "--family", "mlp", "--task", "image-classification", "--datase
     [
         ([], "COMMAND"),
         (["trian"], "did you mean 'train'"),
-        (["list", "--jsn"], "unknown argument --jsn"),
+        (["list", "--jsn"], "unknown argument --jsn, did you mean '--json'"),
+        (["verify", "/nowhere", "--revis", "x"], "did you mean '--revision'"),  # flags are written whole
+        (["predict", "/nowhere", "a.csv", "--output", "b.csv", "--member", "one"], "must be an integer, got 'one'"),
+        (["predict", "/nowhere", "a.csv", "--output", "b.csv"], "there is no file a.csv"),
+        (["card", "nowhere"], "there is no folder nowhere"),
+        (["verify", ".", "--revision", "main"], "leave out --revision"),
+        (["completion", "tcsh"], "'bash', 'zsh', 'fish'"),
+        ([*TRAIN, "--dataset_path", "nowhere"], "no data set at nowhere"),
         (["train"], "nothing to train"),
         (["train", "--family", "mlp"], "--family needs --task"),
         (["train", "--family", "mpl", "--task", "image-classification"], "did you mean 'mlp'"),
@@ -103,7 +110,7 @@ TRAIN = ["train", "--family", "mlp", "--task", "image-classification", "--datase
         ([*TRAIN, "--push_to_hub"], "--hub_model_id"),
         ([*TRAIN, "--metric_for_best_model", "log_loss"], "greater_is_better"),
         (["publish", "/nowhere", "--repo_id", "a/b"], "/nowhere"),
-        (["publish", "/nowhere"], "--repo-id"),
+        (["publish", "/nowhere"], "required: --repo_id (see"),
         (["verify", "/nowhere"], "/nowhere"),
         (["download", "no id"], "no id"),
         (["train", "--model_name_or_path", "/nowhere"], "/nowhere"),
@@ -120,3 +127,17 @@ def test_wrong_input_gets_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch
     assert err.count("error:") == 1, err
     assert "Traceback" not in err
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("command", list(next(
+    action for action in build_parser()._actions if action.dest == "command"
+).choices))  # fmt: skip
+def test_every_command_s_help_describes_it_and_spells_flags_as_recipes_do(capsys, command):
+    code, out, _ = ask(capsys, command, "--help")
+    described = out.split("\n\n")[1]
+    assert code == 0
+    assert described[0].isupper()
+    assert described.rstrip()[-1] == "."
+    flags = {name for name in re.findall(r"--[a-z]\w*(?:-\w+)*", out) if "-" in name[2:]}
+    assert not flags, flags
+    assert "%%" not in out

@@ -136,6 +136,15 @@ def test_rows_that_do_not_fit_are_refused_in_one_line(release, rows, run_cli, tm
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_verify_answers_a_program_in_json(release, run_cli) -> None:
+    code, out, err = run_cli("verify", release, "--json")
+    assert code == 0, err
+    answer = json.loads(out)
+    assert answer["name"] == str(release)
+    assert answer["num_parameters"] == json.loads((release / "metrics.json").read_text())["num_parameters"]
+    assert 0 <= answer["deviation"] < 1e-4
+
+
 def test_a_prediction_never_overwrites_its_input(release, rows, run_cli, tmp_path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(rows.read_bytes())

@@ -117,6 +117,11 @@ def _stream_splits(splits: dict[str, datasets.IterableDataset], arguments: DataA
 def stream_head(stream: datasets.IterableDataset, count: int | None = STREAM_SAMPLE) -> datasets.Dataset:
     """The first `count` rows of a stream (all when None), in memory."""
     rows = list(stream.take(count) if count is not None else stream)
+    if not rows:
+        raise HubmodelsError(
+            f"a stream has no row left for one of its splits ({STREAM_HEAD:,} rows each are carved for those that are "
+            "missing); leave out --streaming, or give less with --max_eval_samples"
+        )
     return datasets.Dataset.from_list(rows, features=stream.features)
 
 
@@ -160,7 +165,12 @@ def _load_raw(arguments: DataArguments, streaming: bool) -> dict[str, datasets.D
         rows = _load_sklearn(name.removeprefix("sklearn:"))
         return {arguments.train_split: rows.to_iterable_dataset() if streaming else rows}
     path = Path(name).expanduser()
-    looks_local = path.is_absolute() or name.startswith((".", "~")) or path.suffix in FILE_BUILDERS
+    looks_local = (
+        arguments.dataset_path is not None
+        or path.is_absolute()
+        or name.startswith((".", "~"))
+        or path.suffix in FILE_BUILDERS
+    )
     if looks_local and not path.exists():
         raise HubmodelsError(f"no data set at {name}: the path does not exist")
     if path.is_file() and path.suffix not in FILE_BUILDERS:
@@ -178,7 +188,9 @@ def _load_raw(arguments: DataArguments, streaming: bool) -> dict[str, datasets.D
         # A stream of CSV or JSON does not know its columns before its first rows are read.
         return {name: split._resolve_features() if streaming else split for name, split in loaded.items()}
     except (OSError, ValueError, RuntimeError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
-        reason = " ".join(str(error).split())[:300]
+        # `datasets` says that an error occurred, and in its cause which one.
+        caused = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
+        reason = " ".join(str(caused or error).split())[:300]
         raise HubmodelsError(
             f"cannot load data set {name!r}: {reason} (give a Hub id, an existing folder or file, or sklearn:NAME)"
         ) from error

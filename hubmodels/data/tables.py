@@ -104,7 +104,10 @@ class TableWriter:
     def clear(self) -> None:
         """Remove pieces that an earlier run left. To be called by one process before any writes."""
         self.discard()
-        self.folder.mkdir(parents=True)
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as error:
+            raise HubmodelsError(f"cannot write {self.path}: {error.strerror}; give another --output") from None
 
     def discard(self) -> None:
         """Remove the pieces without a file, after an error."""

@@ -79,6 +79,8 @@ def verify(
     Raises:
         HubmodelsError: the first thing that is wrong."""
     if Path(release).exists():
+        if revision is not None:
+            raise HubmodelsError(f"{release} is a folder, which has no revisions: leave out --revision")
         return verify_folder(release)
     if not is_hub_id(os.fspath(release)):
         raise HubmodelsError(f"there is no folder {release}, and it is no Hub id (namespace/name) either")

@@ -116,7 +116,10 @@ class TabularTask(Task):
         from ..processors.processing_table import TabularProcessor
 
         try:
-            return TabularProcessor.from_pretrained(path, **kwargs)
+            processor = TabularProcessor.from_pretrained(path, **kwargs)
+            if not processor.columns:  # transformers makes an empty one of a missing file
+                raise ValueError("it is missing, or names no column")
+            return processor
         except (OSError, ValueError, TypeError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise HubmodelsError(f"no usable table processor (processor_config.json) at {path}: {reason}") from error

@@ -170,3 +170,15 @@ def test_sample_by_is_for_text_files_and_leaves_others_alone(tmp_path):
     (tmp_path / "notes.md").write_text("no data")
     for given in (tmp_path, tmp_path / "rows.csv"):
         assert load_data(DataArguments(dataset=str(given), sample_by="document")).splits["train"].column_names == ["x"]
+
+
+def test_a_file_without_rows_is_refused_with_the_reason(tmp_path):
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(HubmodelsError, match="No columns to parse"):  # not: an error occurred
+        load_data(DataArguments(dataset=str(tmp_path / "empty.csv")))
+
+
+def test_a_stream_that_is_too_short_for_its_splits_says_so(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b\n" + "1,2\n" * 30)
+    with pytest.raises(HubmodelsError, match="no row left for one of its splits"):
+        load_data(DataArguments(dataset=str(tmp_path / "rows.csv"), streaming=True))

@@ -77,3 +77,9 @@ def test_what_is_no_file_of_rows_is_refused_in_one_line(tmp_path: Path) -> None:
             list(read_tables(tmp_path / name, 10))
     with pytest.raises(HubmodelsError, match="cannot write"):
         TableWriter(tmp_path / "out.xlsx")
+
+
+def test_an_output_where_nothing_can_be_written_is_refused(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HubmodelsError, match=r"cannot write .*out.csv: Not a directory; give another --output"):
+        TableWriter(tmp_path / "file" / "out.csv").clear()

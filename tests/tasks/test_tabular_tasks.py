@@ -225,3 +225,8 @@ def test_a_missing_target_is_refused_with_its_row() -> None:
     rows = task.select(table)
     with pytest.raises(HubmodelsError, match="row 1 has no target in column 'value'"):
         task.fit_config(rows, task.fit_processor(rows))
+
+
+def test_a_checkpoint_without_its_processor_is_refused(tmp_path):
+    with pytest.raises(HubmodelsError, match=r"no usable table processor .* is missing"):
+        TabularRegression().load_processor(str(tmp_path))
