@@ -107,6 +107,22 @@ def build_parser() -> _Parser:
     add_json_flag(prediction)
     prediction.set_defaults(run=run_predict)
 
+    augmentation = commands.add_parser(
+        "augment",
+        help="write a data set with samples of a generative model",
+        description="Write the rows of a data set, and among the training rows samples of each class, drawn by a "
+        "checkpoint: a folder that `--dataset` and datasets.load_dataset take. Its column `generated` tells them "
+        "apart. Fields of a recipe's data section are flags; without --dataset the data are the checkpoint's own.",
+        allow_abbrev=False,
+    )
+    augmentation.add_argument("model", help="folder or Hub id")
+    add_flag(augmentation, "per_class", type=int, required=True, metavar="N", help="samples of each class, at least 1")
+    add_flag(augmentation, "output_dir", required=True, metavar="FOLDER", help="a new folder for the data set")
+    add_flag(augmentation, "generated_only", action="store_true", help="the training rows are the samples alone")
+    add_flag(augmentation, "seed", type=int, default=0, metavar="N", help="of the samples (0)")
+    add_json_flag(augmentation)
+    augmentation.set_defaults(run=run_augment, takes_fields=True)
+
     card = commands.add_parser(
         "card",
         help="write the card of a release folder anew",
@@ -399,6 +415,31 @@ def run_evaluate(arguments: argparse.Namespace, rest: list[str]) -> None:
     fields = {name: item for name, item in recipe_fields(recipe).items() if item[0] == "data"}
     results = workflow.evaluate_release(arguments.model, parse_flags(rest, fields), arguments.split, arguments.baseline)
     print(json.dumps(results.to_dict(), indent=2) if arguments.json else results.table())
+
+
+# --- augment ---
+
+
+def run_augment(arguments: argparse.Namespace, rest: list[str]) -> None:
+    start_logging()
+    from . import workflow
+
+    recipe = workflow.read_recipe(arguments.model)
+    fields = {name: item for name, item in recipe_fields(recipe).items() if item[0] == "data"}
+    counts = workflow.augment(
+        arguments.model,
+        arguments.output_dir,
+        arguments.per_class,
+        parse_flags(rest, fields),
+        generated_only=arguments.generated_only,
+        seed=arguments.seed,
+    )
+    if arguments.json:
+        print(json.dumps({"output_dir": arguments.output_dir, "num_rows": counts}, indent=2))
+        return
+    generated = counts.pop("generated")
+    rows = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    print(f"{arguments.output_dir}: {rows} rows, {generated:,} of the training rows generated")
 
 
 # --- predict ---

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import tqdm
-from datasets import Dataset
+from datasets import Dataset, Features, concatenate_datasets
 
 from . import auto, publishing
 from .data import (
@@ -30,6 +30,7 @@ from .data import (
     stream_head,
 )
 from .evaluation import Results, answer, evaluate, evaluation_mode, predict, transformed_batches
+from .files import atomic_folder
 from .recipe import (
     DataArguments,
     HubmodelsError,
@@ -89,10 +90,12 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     values |= read_fields(model, task.model_fields)
     transform = task.transform(processor, values, training=False)
 
-    def validate(model: torch.nn.Module) -> dict[str, float]:
+    def validate(model: torch.nn.Module) -> dict[str, Any]:
         batch_size, carry = arguments.per_device_eval_batch_size, arguments.carry_state
         rows = predict(model, columns["validation"], task.predict, transform, batch_size, carry_state=carry)
         found = task.validate(model, columns["validation"], transform, processor, values, arguments.seed)
+        if PartialState().is_main_process:
+            found |= {plot.name: plot for plot in task.preview(model, processor, values, arguments.seed)}
         return task.metrics(task.relate(rows), values) | found
 
     def predict_alone(rows: Any) -> dict[str, Any]:
@@ -266,6 +269,56 @@ def predict_file(
         writer.join()
     state.wait_for_everyone()
     return start
+
+
+def augment(
+    model_name_or_path: str,
+    output_dir: str,
+    per_class: int,
+    overrides: dict[str, Any] | None = None,
+    *,
+    generated_only: bool = False,
+    seed: int = 0,
+) -> dict[str, int]:
+    """Write a data set whose training rows are joined by samples of a model, a Parquet file a split.
+
+    Every split has the columns that the task reads of the real data, and `generated`, true for a sample.
+
+    Args:
+        model_name_or_path: a release, local or on the Hub, that draws rows of a class.
+        output_dir: a new folder, which `datasets.load_dataset` takes.
+        per_class: samples of each class of the data, >= 1.
+        overrides: fields of the recipe's data section: which data, when not the model's own.
+        generated_only: the training rows are the samples alone.
+        seed: of the samples.
+
+    Returns:
+        The number of rows of each split, and of the samples as "generated".
+
+    Raises:
+        HubmodelsError: the model draws no classes, the data have others, or there is something at `output_dir`.
+    """
+    if per_class < 1:
+        raise HubmodelsError(f"per_class must be at least 1, got {per_class}")
+    if Path(output_dir).exists():
+        raise HubmodelsError(f"{output_dir} exists: name a new folder with --output_dir")
+    opened = open_release(model_name_or_path, overrides)
+    loaded = load_data(opened.data_arguments).splits
+    rows = {name: opened.task.select(split) for name, split in loaded.items()}
+    with evaluation_mode(opened.model), torch.no_grad():
+        samples = opened.task.draw_rows(opened.model, rows["train"], per_class, seed)
+    parts = {name: [split.add_column("generated", [False] * len(split))] for name, split in rows.items()}
+    samples = samples.add_column("generated", [True] * len(samples))
+    parts["train"] = [samples] if generated_only else [*parts["train"], samples]
+    joined = {}
+    for name, some in parts.items():
+        whole, own = concatenate_datasets(some), loaded[name].features  # as the data had them, images decoded
+        kinds = {column: own.get(column, kind) for column, kind in whole.features.items()}
+        joined[name] = whole.cast(Features(kinds))
+    with atomic_folder(output_dir) as temporary:
+        for name, split in joined.items():
+            split.to_parquet(temporary / f"{name}-00000-of-00001.parquet")
+    return {name: len(split) for name, split in joined.items()} | {"generated": len(samples)}
 
 
 def join_answers(table: Any, answers: dict[str, Any], keep: list[str] | None, inputs: list[str] | None) -> Any:

@@ -2,15 +2,22 @@
 
     python scripts/tables_benchmark.py bundled                      # the sets that scikit-learn ships
     python scripts/tables_benchmark.py seeds RECIPE [--dataset_path FOLDER]    # one recipe, seed after seed
+    python scripts/tables_benchmark.py prediction MODEL ROWS.csv    # how fast `hubmodels predict` is, part by part
 
 Each seed of a bundled set has its own split (72 / 8 / 20 %) and its own weights; a recipe's splits are its own. Every
 number is of the test rows; what was chosen was chosen on the validation rows, of baselines on the training rows.
 """
 
 import argparse
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hubmodels.workflow import Recipe, default_recipe, train_and_release
 
@@ -110,6 +117,100 @@ def seeds(arguments: argparse.Namespace) -> None:
         print(f"{metric}: {spread([item[metric]['value'] for item in found])}")
 
 
+def prediction(arguments: argparse.Namespace) -> None:
+    """Rows a second of each part of `hubmodels predict` alone and of the whole command, on one core."""
+    import pandas
+    import torch
+
+    from hubmodels import workflow
+    from hubmodels.cli import keep_freed_memory
+    from hubmodels.data import TableWriter, read_tables
+    from hubmodels.evaluation import answer
+
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        frame = pandas.read_csv(arguments.data).sample(arguments.rows, replace=True, random_state=0)
+        frame.insert(0, "id", range(len(frame)))
+        frame.to_csv(folder / "rows.csv", index=False)
+        frame.to_parquet(folder / "rows.parquet", index=False)
+        opened = workflow.open_release(arguments.model)
+        model = opened.model if arguments.member is None else opened.model.extract_member(arguments.member)
+        task, processor, values = opened.task, opened.processor, opened.values
+        table = next(iter(read_tables(folder / "rows.parquet", workflow.ROWS_PER_TABLE)))
+        count, transform = len(table), task.transform(processor, values, training=False)
+        encoded = task.encode_inputs(table, range(count), processor, values)
+
+        def predict(dtype: Any = None) -> dict[str, Any]:
+            return answer(model, encoded, lambda outputs: task.answers(outputs, values), transform, 2_048, dtype)
+
+        joined = workflow.join_answers(table, predict(), ["id"], None)
+        writer = TableWriter(folder / "out.csv")
+        writer.clear()
+        print(f"| part, {count:,} rows | ns a row | rows a second |\n|---|---:|---:|")
+        for part, function in (
+            ("reading CSV", lambda: next(iter(read_tables(folder / "rows.csv", count)))),
+            ("reading Parquet", lambda: next(iter(read_tables(folder / "rows.parquet", count)))),
+            ("processor", lambda: task.encode_inputs(table, range(count), processor, values)),
+            ("network, float32", predict),
+            ("network, bfloat16", lambda: predict(torch.bfloat16)),
+            ("writing CSV", lambda: writer.write(0, joined)),
+        ):
+            seconds = quickest(function)
+            print(f"| {part} | {seconds / count * 1e9:,.0f} | {count / seconds:,.0f} |", flush=True)
+        writer.discard()
+        member = [] if arguments.member is None else ["--member", str(arguments.member)]
+        frame.head(1).to_csv(folder / "one.csv", index=False)
+        opening = measure_command([arguments.model, folder / "one.csv", "--output", folder / "out.csv", *member])
+        print(f"\nOne row, imports and all: {opening['cpu']:.1f} CPU seconds, peak {opening['megabytes']:,.0f} MB.\n")
+        print("| whole command | wall seconds | CPU seconds | rows a CPU second, but for one row's | peak memory, MB |")
+        print("|---|---:|---:|---:|---:|")
+        for kind in ("csv", "parquet"):
+            for precision in ("float32", "bfloat16"):
+                options = [*member, "--keep", "id", *(["--bf16"] if precision == "bfloat16" else [])]
+                files = [folder / f"rows.{kind}", "--output", folder / f"out.{kind}"]
+                found = measure_command([arguments.model, *files, *options])
+                rate = arguments.rows / (found["cpu"] - opening["cpu"])
+                cells = f"{found['wall']:.1f} | {found['cpu']:.1f} | {rate:,.0f} | {found['megabytes']:,.0f}"
+                print(f"| {kind.upper()}, {precision} | {cells} |", flush=True)
+    print(f"\ntorch {torch.__version__}, one thread, {time.strftime('%Y-%m-%d')}")
+
+
+def quickest(function: Callable[[], Any], repeats: int = 5) -> float:
+    """The least CPU seconds of some calls: others on the machine only add to it."""
+    found = []
+    for _ in range(repeats):
+        started = time.process_time()
+        function()
+        found.append(time.process_time() - started)
+    return min(found)
+
+
+# A child's `ru_maxrss` begins at its parent's size, so the command reads its own peak (Linux).
+MEASURED = """
+import re, sys, time
+from hubmodels.cli import main
+main(sys.argv[1:])
+print(time.process_time(), re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1], file=sys.stderr)
+"""
+
+
+def measure_command(words: list[Any]) -> dict[str, float]:
+    """`hubmodels predict` with these words as a process of its own on one thread: its wall and CPU seconds with all
+    imports, and its peak memory."""
+    command = [sys.executable, "-c", MEASURED, "predict", *map(str, words), "--json"]
+    started = time.perf_counter()
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    cpu, kilobytes = done.stderr.split()[-2:]
+    return {
+        "wall": time.perf_counter() - started,
+        "cpu": float(cpu),
+        "megabytes": int(kilobytes) / 1e3,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
@@ -122,6 +223,12 @@ def main() -> None:
     second.add_argument("--dataset_path")
     second.add_argument("--first", type=int, default=0, help="the first seed (0)")
     second.set_defaults(command=seeds)
+    third = commands.add_parser("prediction", help="how fast hubmodels predict is, on one core")
+    third.add_argument("model")
+    third.add_argument("data", help="a CSV file, whose rows are drawn with replacement")
+    third.add_argument("--rows", type=int, default=1_000_000)
+    third.add_argument("--member", type=int, help="one member of an ensemble alone")
+    third.set_defaults(command=prediction)
     for command in (first, second):
         command.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()

@@ -137,7 +137,7 @@ def test_nothing_imports_scripts_or_tests_and_only_the_command_line_imports_the_
 
 def test_scripts_import_only_the_command_line_and_the_workflow() -> None:
     for path in sorted((PACKAGE.parent / "scripts").glob("*.py")):
-        if path.name.startswith("benchmark"):  # takes the stages apart, to time them
+        if "benchmark" in path.name:  # takes the stages apart, to time them
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hubmodels."):

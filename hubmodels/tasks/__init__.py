@@ -208,6 +208,11 @@ class Task:
         validation rows; fast, and the same on every process. Nothing by default."""
         return {}
 
+    def preview(self, model: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Iterator[Plot]:
+        """Figures that show how far the model is at an evaluation during training, alike each time but for the model;
+        on the main process alone. None by default."""
+        return iter(())
+
     def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
         """Figures of the results on the encoded test columns."""
         raise NotImplementedError
@@ -247,6 +252,11 @@ class Task:
         """The columns of a file of predictions, from the model's outputs: first `prediction`, then probabilities or
         intervals."""
         raise HubmodelsError(f"{self.tag} has no prediction from files: use the model's pipeline in Python")
+
+    def draw_rows(self, model: Any, rows: "datasets.Dataset", per_class: int, seed: int) -> "datasets.Dataset":
+        """New rows like the selected ones, with their features, as many of each of their classes, drawn by the model in
+        eval mode. Raises HubmodelsError where the model or the rows know no classes."""
+        raise HubmodelsError(f"models for {self.tag} draw no new rows")
 
     def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
         """A fixed input of two rows, ready for the model, whose output is stored in a release to verify it anywhere."""

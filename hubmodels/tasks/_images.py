@@ -12,6 +12,7 @@ from ._columns import choose_column, describe_columns, existing_column, kind_of
 if TYPE_CHECKING:
     import datasets
     import numpy as np
+    import torch
 
 IMAGE_NAMES = ("image", "images", "img", "picture", "photo", "pixel_values")
 PATH_TYPES = ("string", "large_string", "binary", "large_binary")  # types that Arrow casts to undecoded images
@@ -160,6 +161,16 @@ def open_image(value: Any) -> Any:
     if "://" not in value["path"]:
         raise ValueError(f"no file at {value['path']}")
     return datasets.Image().decode_example(value)  # inside an archive, or remote
+
+
+def encode_png(pixels: "torch.Tensor") -> bytes:
+    """A PNG file of bytes (C, H, W), grey or RGB."""
+    from PIL import Image
+
+    array = pixels.permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(file, format="PNG")
+    return file.getvalue()
 
 
 def read_pixels(images: list, row_numbers: Sequence[int], column: str, processor: Any) -> "np.ndarray":

@@ -29,7 +29,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..figures import loss_figure
+from ..figures import loss_figure, save_figure
 from ..recipe import HubmodelsError, TrainingArguments
 from . import checkpoints
 from .control import Interrupted, Interruption, folder_lock, on_main, plain_errors
@@ -40,7 +40,7 @@ from .records import Records, StepValues
 from .state import Position, TrainingState, best_tensors, make_agreement
 
 Transform = Callable[[Batch, torch.Generator | None], Batch]
-Evaluate = Callable[[nn.Module], dict[str, float]]
+Evaluate = Callable[[nn.Module], dict[str, Any]]
 
 READ_EVERY = 1000  # steps after which losses are looked at, however rarely they are logged
 NOTHING = contextlib.nullcontext()
@@ -99,7 +99,8 @@ def train(
         batches: the training rows, see this module's head.
         arguments: how to train.
         transform: (batch, generator) -> batch, on the device; its random numbers come from the generator alone.
-        evaluate: model -> metrics on the validation split, the same on every process.
+        evaluate: model -> metrics on the validation split, the same on every process, and, from the main one, plots
+            with `name` and `figure`, which are written to the run's figures with the step in their name.
         output_dir: folder of checkpoints, metrics.jsonl and figures; `arguments.output_dir` by default.
         metric_for_best_model: key of `evaluate`'s metrics that decides about the best checkpoint and early stopping.
         greater_is_better: whether a larger value of it is better.
@@ -156,6 +157,7 @@ class Loop:
         self.accelerator = make_accelerator(model, arguments, folder)
         self.device, self.num_processes = self.accelerator.device, self.accelerator.num_processes
         self.autocast = make_autocast(self.device, arguments)
+        self.troubled = False  # whether the last logged values had a diagnosis
 
     def run(self) -> Run:
         position, arguments = self.state.position, self.arguments
@@ -225,6 +227,7 @@ class Loop:
                 with NOTHING if index == len(step) else self.no_sync():
                     with self.autocast():
                         loss, outputs = self.loss(self.forward_model, batch, player.name)
+                    self.values.measure(outputs)
                     if self.arguments.carry_state:
                         self.state.carried[index] = outputs.state.detach()
                     if weight != 1:
@@ -295,12 +298,22 @@ class Loop:
         entry = {"step": position.step, "epoch": self.epochs(), "loss": position.train_loss}
         if len(players) > 1:
             entry |= {f"loss_{player.name}": float(losses[:, i].mean()) for i, player in enumerate(players)}
+        entry |= self.values.read_measures()
         entry["learning_rate"] = players[0].optimizer.param_groups[0]["lr"]
         if norms.numel():
             entry["grad_norm"] = float(norms.mean())
         entry["samples_per_second"] = round(rows / seconds, 1)
         self.records.write(entry)
+        self.warn(entry)
         self.records.show(position.step, loss=f"{position.train_loss:.4f}", epoch=f"{self.epochs():.2f}")
+
+    def warn(self, entry: dict[str, Any]) -> None:
+        """Say what the model reads in its logged values, once for each trouble that comes."""
+        diagnosis = self.model.diagnose(entry) if hasattr(self.model, "diagnose") else None
+        if diagnosis and not self.troubled:
+            self.records.say(f"step {entry['step']}: {diagnosis}")
+            self.records.write({"step": entry["step"], "warning": diagnosis})
+        self.troubled = diagnosis is not None
 
     def refuse(self, step: int, epoch: int, step_in_epoch: int, losses: list[float]) -> None:
         """Raise for the first loss or gradient that is not finite, naming its step and rows."""
@@ -343,6 +356,8 @@ class Loop:
         finally:
             self.model.train()
         position.evaluation_due = False
+        for plot in (value for value in metrics.values() if hasattr(value, "figure")):
+            save_figure(plot.figure, self.folder / "figures" / f"{plot.name}-{position.step:08d}.png")
         metrics = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
         if self.metric is not None:
             if self.metric not in metrics:

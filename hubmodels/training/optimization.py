@@ -113,7 +113,8 @@ class WeightAverage:
     """The exponential moving average of a model's weights (EMA, `torch.optim.swa_utils`), as a second model.
 
     The first update copies the weights, each later one moves the average by 1 - decay of the difference. Floating
-    buffers (BatchNorm's statistics) are averaged with the weights that they belong to; counters are copied.
+    buffers (BatchNorm's statistics) are averaged with the weights that they belong to; counters are copied. Where the
+    model names submodules as `averaged`, what lies outside of them is copied too.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -122,9 +123,11 @@ class WeightAverage:
         self._blend = get_ema_multi_avg_fn(decay)
         # Lists once, not a walk over the modules in every step. The weights themselves, not views of their memory:
         # preparing a model for several processes gives them other memory.
-        pairs = list(zip(all_tensors(self.model).values(), all_tensors(model).values(), strict=True))
-        self._floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        self._others = [pair for pair in pairs if not pair[0].is_floating_point()]
+        parts = tuple(f"{name}." for name in getattr(model, "averaged", ())) or ("",)
+        averages, weights = all_tensors(self.model), all_tensors(model)
+        chosen = [name for name in weights if weights[name].is_floating_point() and name.startswith(parts)]
+        self._floats = [(averages[name], weights[name]) for name in chosen]
+        self._others = [(averages[name], weights[name]) for name in weights if name not in set(chosen)]
         self._averages = [average for average, _ in self._floats]
         self._weights = [weight for _, weight in self._floats]
 

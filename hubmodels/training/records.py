@@ -26,6 +26,23 @@ class StepValues:
         self.positions: list[tuple[int, int, int]] = []  # (step, epoch, step in the epoch)
         self.losses: list[torch.Tensor] = []  # one a player and step
         self.norms: list[torch.Tensor] = []
+        self.measures: dict[str, list[torch.Tensor]] = {}  # what the model says of a step beside its loss, by name
+
+    def measure(self, outputs: Any) -> None:
+        """Keep a model output's `measures`, scalars by name, where it has any; of some only in some steps."""
+        for name, value in (getattr(outputs, "measures", None) or {}).items():
+            self.measures.setdefault(name, []).append(value)
+
+    def read_measures(self) -> dict[str, float]:
+        """The mean of each measure over the steps that had it, and over the processes; forgets them."""
+        if not self.measures:
+            return {}
+        means = torch.stack([torch.stack(values).double().mean() for values in self.measures.values()])
+        if self.num_processes > 1:
+            torch.distributed.all_reduce(means)
+            means /= self.num_processes
+        names, self.measures = list(self.measures), {}
+        return dict(zip(names, means.tolist(), strict=True))
 
     def read(self) -> tuple[list[tuple[int, int, int]], torch.Tensor, torch.Tensor]:
         """Positions (S steps), losses (S, players), mean over processes, and norms (S, players or 0); forgets them."""

@@ -1,6 +1,8 @@
 """The diffusion model against the papers' formulas by hand, diffusers' own noising, and data whose score is known."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import diffusers
@@ -11,9 +13,9 @@ from huggingface_hub.errors import StrictDataclassError
 from torch.nn import functional as F
 
 from hubmodels import DiffusionConfig, DiffusionModel
-from hubmodels.models.diffusion.modeling_diffusion import Sampler
 from hubmodels.models.diffusion.modeling_diffusion_networks import attend, sinusoids, to_patches, to_pixels
 from hubmodels.models.diffusion.modeling_diffusion_process import build_process
+from hubmodels.models.diffusion.modeling_diffusion_sampling import Sampler
 from hubmodels.models.diffusion.modeling_diffusion_schedulers import SCHEDULERS, make_scheduler
 
 # What test_all_families.py runs over this family.
@@ -484,3 +486,38 @@ def test_bad_sampling_is_refused_with_what_is_allowed() -> None:
         model.vary(pixels, 1.5)
     with pytest.raises(ValueError, match="takes no 'shiftt'"):
         make_scheduler(model.config, "FlowMatchEulerDiscreteScheduler", shiftt=2)
+
+
+# Several processes
+
+WORKER = """
+import sys
+import torch
+sys.path.insert(0, sys.argv[1])
+from hubmodels import DiffusionModel
+torch.distributed.init_process_group("gloo")
+rank = torch.distributed.get_rank()
+model = DiffusionModel.from_pretrained(sys.argv[2])
+generator = torch.Generator().manual_seed(7 + rank)  # the first process decides
+samples = model.sample(5, num_inference_steps=3, generator=generator, batch_size=2, distributed=True)
+one = model.sample(1, labels=[1], num_inference_steps=3, generator=generator, distributed=True)
+torch.save((samples, one), f"{sys.argv[2]}/samples-{rank}.pt")
+torch.distributed.barrier()
+"""
+
+
+def test_two_processes_draw_together_what_one_draws(tmp_path: Path) -> None:
+    model = build(**UNET)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "worker.py").write_text(WORKER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+               str(tmp_path / "worker.py"), str(Path(__file__).parents[2]), str(tmp_path)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    generator = seeded(7)
+    expected = model.sample(5, num_inference_steps=3, generator=generator)
+    one = model.sample(1, labels=[1], num_inference_steps=3, generator=generator)
+    for rank in (0, 1):
+        found, single = torch.load(tmp_path / f"samples-{rank}.pt")
+        close(found, expected)
+        close(single, one)

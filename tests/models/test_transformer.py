@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +20,12 @@ from transformers.integrations import flex_attention as flex
 
 from hubmodels import TransformerConfig, auto
 from hubmodels.models.transformer.conversion_transformer import convert_vit
-from hubmodels.models.transformer.modeling_transformer_block import RmsNormOnCpu, rotary_tables, rotate
+from hubmodels.models.transformer.modeling_transformer_block import (
+    RmsNormOnCpu,
+    half_precision_attention_on_cpu,
+    rotary_tables,
+    rotate,
+)
 
 # What test_all_families.py runs over this family.
 SMALL = {
@@ -36,6 +42,7 @@ TINY = {
     "gpt2": {**SMALL, **PLAIN, "hidden_act": "gelu_new", "hidden_dropout_prob": 0.01, "tie_word_embeddings": False},
     "bert": {**SMALL, **BERT},
     "vit": {**SMALL, **VIT, "drop_path_rate": 0.01},
+    "stem": {**SMALL, "patch_size": 4, "stem_sizes": [6], "position_embedding_type": "learned"},
     "clip": {**SMALL, "patch_size": 4, "projection_dim": 8, "text_tower": {"num_hidden_layers": 1}},
 }
 HEADS = {
@@ -43,6 +50,7 @@ HEADS = {
     "gpt2": ["ForCausalLM"],
     "bert": ["Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"],
     "vit": ["Model", "ForImageClassification"],
+    "stem": ["ForImageClassification"],
     "clip": ["ForZeroShotImageClassification"],
 }
 
@@ -238,6 +246,39 @@ def test_rms_norm_on_a_cpu_has_the_gradients_of_the_formula() -> None:
     torch.testing.assert_close(RmsNormOnCpu.apply(x, weight, 1e-3), expected)
 
 
+@pytest.mark.parametrize("masked", ["not", "later", "padding", "whole"])
+def test_half_precision_attention_is_attention_where_nothing_is_rounded(masked: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, heads, 5, 3, generator=generator).requires_grad_() for heads in (4, 2, 2))
+    mask = {"padding": torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 0]]).bool()[:, None, None].expand(2, 1, 5, 5),
+            "whole": torch.randn(2, 1, 5, 5, generator=generator)}.get(masked)  # fmt: skip
+    module = SimpleNamespace(num_key_value_groups=2, is_causal=masked == "later", training=True)
+    found, _ = half_precision_attention_on_cpu(module, query, key, value, mask, scaling=0.3)
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, mask, is_causal=masked == "later", scale=0.3, enable_gqa=True
+    ).transpose(1, 2)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(found.shape, generator=generator)
+    gradients = [torch.autograd.grad((output * weights).sum(), (query, key, value)) for output in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("tiny", ["llama", "bert"])
+def test_training_in_bfloat16_follows_float32(tiny: str) -> None:
+    model = build("Model", tiny, hidden_dropout_prob=0.0).train()
+    mask = torch.ones(2, 7, dtype=torch.long)
+    mask[1, 4:] = 0
+    gradients = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            hidden = model(WORDS, attention_mask=mask).last_hidden_state
+        (hidden.float() * mask[..., None] * torch.arange(16)).sum().backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]))
+        model.zero_grad()
+    # bfloat16 has 8 bits: each product is off by up to 1/256, and a gradient has a few of them in a row.
+    assert (gradients[1] - gradients[0]).norm() < 0.03 * gradients[0].norm()
+
+
 def test_labels_are_shifted_inside_and_shift_labels_are_taken_as_they_are() -> None:
     model = build("ForCausalLM", "llama")
     logits = model(WORDS).logits
@@ -276,6 +317,22 @@ def test_patches_are_a_convolution_and_positions_stretch_as_transformers_vit() -
     pixel_values = torch.randn(2, 3, 20, 24)
     expected = theirs(pixel_values, interpolate_pos_encoding=True).logits
     torch.testing.assert_close(convert_vit(theirs)(pixel_values).logits, expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_stem_is_convolutions_before_smaller_patches() -> None:
+    embed = build("ForImageClassification", "stem").transformer.embed_patches
+    pixel_values = torch.randn(2, 2, 8, 12)
+    convolution, _ = embed.stem
+    maps = torch.nn.functional.conv2d(pixel_values, convolution.weight, convolution.bias, stride=2, padding=1).clamp(0)
+    patches = torch.nn.functional.unfold(maps, 2, stride=2).transpose(1, 2)  # (2, 6, 6 * 2 * 2)
+    expected = patches @ embed.projection.weight.T + embed.projection.bias + embed.positions.weight
+    found, grid = embed(pixel_values)
+    assert grid == (2, 3)
+    torch.testing.assert_close(found, expected)
+    stretched, grid = embed(torch.randn(1, 2, 16, 4))
+    assert grid == (4, 1)
+    assert stretched.shape == (1, 4, 16)
 
 
 def test_stochastic_depth_rises_linearly_and_drops_whole_rows() -> None:
@@ -421,6 +478,10 @@ def test_a_head_refuses_a_config_of_another_kind(head: str, fields: dict, messag
         ({"patch_size": 4, "text_tower": {"patch_size": 2}}, "no field of a text tower"),
         ({"patch_size": 4, "text_tower": {"num_attention_heads": 3}}, "must divide hidden_size"),
         ({"norm_position": "middle"}, "norm_position"),
+        ({"stem_sizes": [8]}, "stem_sizes needs patch_size"),
+        ({"patch_size": 4, "stem_sizes": [8, 0]}, "stem_sizes must be at least 1"),
+        ({"patch_size": 4, "stem_sizes": [8, 8, 8]}, "take a patch_size that 8 divides, got 4"),
+        ({"patch_size": 4, "text_tower": {"stem_sizes": [8]}}, "no field of a text tower"),
     ],
 )
 def test_a_config_that_cannot_work_is_refused(fields: dict, message: str) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from toy_run import ToyClassifier, ToyColumns, make_model, plain, run_toy
 
 from hubmodels.data import StreamedBatches
+from hubmodels.figures import new_figure
 from hubmodels.recipe import HubmodelsError
 
 
@@ -304,6 +305,47 @@ def test_a_stream_trains_by_steps_and_by_epochs_where_its_length_is_known(tmp_pa
     assert (run.steps, run.epochs) == (6, 3.0)
     with pytest.raises(HubmodelsError, match="--max_steps"):
         run_toy(tmp_path / "unknown", batches=make_stream(None))
+
+
+class Talkative(ToyClassifier):
+    """Says of each step its mean logit, of every second one its spread; is troubled by the third line of the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.means: list[float] = []
+
+    def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None) -> SimpleNamespace:
+        outputs = super().forward(pixel_values, labels)
+        self.means.append(float(outputs.logits.detach().mean()))
+        measures = {"mean_logit": outputs.logits.detach().mean()}
+        if len(self.means) % 2:
+            measures["spread"] = outputs.logits.detach().std()
+        return SimpleNamespace(loss=outputs.loss, logits=outputs.logits, measures=measures)
+
+    def diagnose(self, measures: dict[str, float]) -> str | None:
+        return f"mean_logit is {measures['mean_logit']:.1f}" if measures["step"] in (6, 8) else None
+
+
+def test_what_a_model_measures_is_logged_and_its_diagnosis_said_once(tmp_path, capsys) -> None:
+    model, run = run_toy(tmp_path, network=Talkative(), num_rows=64, max_steps=8, logging_steps=2,
+                         per_device_train_batch_size=16, eval_strategy="no")  # fmt: skip
+    lines = [entry for entry in run.history if "loss" in entry]
+    for place, entry in enumerate(lines):
+        assert entry["mean_logit"] == pytest.approx(sum(model.means[2 * place : 2 * place + 2]) / 2, rel=1e-5)
+        assert entry["spread"] > 0
+    warnings = [entry for entry in run.history if "warning" in entry]
+    assert [entry["step"] for entry in warnings] == [6]
+    assert capsys.readouterr().err.count("step 6: mean_logit is") == 1
+
+
+def test_what_an_evaluation_draws_is_kept_with_its_step(tmp_path) -> None:
+    def evaluate(model: nn.Module) -> dict:
+        figure = new_figure(1, 1)[0]
+        return {"loss": 1.0, "samples": SimpleNamespace(name="samples", figure=figure)}
+
+    run_toy(tmp_path, evaluate=evaluate, max_steps=4, eval_strategy="steps", eval_steps=2)
+    names = sorted(path.name for path in (tmp_path / "figures").glob("samples-*.png"))
+    assert names == ["samples-00000002.png", "samples-00000004.png"]
 
 
 def test_the_model_of_the_caller_is_trained_in_place(tmp_path) -> None:

@@ -102,6 +102,19 @@ def test_averaged_weights_are_the_exponential_sum_by_hand_with_batch_statistics(
             torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
 
 
+def test_only_what_a_model_names_is_averaged_and_the_rest_is_copied() -> None:
+    model = nn.ModuleDict({"kept": nn.Linear(1, 1, bias=False), "last": nn.Linear(1, 1, bias=False)})
+    model.averaged = ("kept",)
+    average = WeightAverage(model, decay=0.5)
+    for value in (1.0, 2.0, 4.0):
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.fill_(value)
+        average.update()
+    assert average.model["kept"].weight.item() == pytest.approx(0.5 * (0.5 * 1 + 0.5 * 2) + 0.5 * 4)
+    assert average.model["last"].weight.item() == 4
+
+
 def test_the_averaged_weights_are_evaluated_and_kept(tmp_path) -> None:
     seen = []
 

@@ -1,17 +1,16 @@
 """Diffusion models of images and sound: noise the data, learn to take the noise away, sample by doing so from noise.
 
 The processes and what the network learns of them stand in `modeling_diffusion_process`, the networks in
-`modeling_diffusion_networks`, diffusers' schedulers in `modeling_diffusion_schedulers`. Here: the loss on random times,
-and what a trained model can be asked: `sample`, `sample_trajectory`, `inpaint` (RePaint, Lugmayr et al. 2022,
-arXiv:2201.09865, algorithm 1 with jumps of one step), `vary` (SDEdit, Meng et al. 2021, arXiv:2108.01073), `denoise`,
-all with classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598, eq. 6, whose scale is ours less 1).
+`modeling_diffusion_networks`, diffusers' schedulers in `modeling_diffusion_schedulers`, the steps from noise to samples
+in `modeling_diffusion_sampling`. Here: the loss on random times, and what a trained model can be asked: `sample`,
+`sample_trajectory`, `inpaint` (RePaint, Lugmayr et al. 2022, arXiv:2201.09865, algorithm 1 with jumps of one step),
+`vary` (SDEdit, Meng et al. 2021, arXiv:2108.01073) and `denoise`, all with classifier-free guidance (Ho and Salimans
+2022, arXiv:2207.12598, eq. 6, whose scale is ours less 1).
 """
 
-import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput, cached_file
-from transformers.utils import logging as transformers_logging
 
 from .configuration_diffusion import DiffusionConfig
 from .modeling_diffusion_networks import build_network, init_weights
 from .modeling_diffusion_process import build_process, log_ratio
-from .modeling_diffusion_schedulers import Steps, check_scheduler, make_scheduler
+from .modeling_diffusion_sampling import Sampler, draw_seeds, gather, own_share, split
+from .modeling_diffusion_schedulers import check_scheduler, make_scheduler
 
-# B batch, N samples, K fixed times of an evaluation, S steps; a row is what `config.row_shape` says
+# B batch, N samples, K fixed times of an evaluation; a row is what `config.row_shape` says
 
 RANGE_TOLERANCE = 1e-3  # how far beyond its range rounding may carry a value
 EVALUATION_TIMES = 4  # an evaluation's loss is that at so many fixed times, quantiles of the training times
@@ -77,7 +76,8 @@ class DiffusionModel(DiffusionPreTrainedModel):
         super().__init__(config)
         self.network = build_network(config)
         self.process = build_process(config)
-        self._scheduler: Any = None
+        self._scheduler: Any = None  # made when it is first asked for: diffusers takes seconds to import
+        self.scheduler_values: dict[str, Any] | None = None  # of the checkpoint that the model was loaded from
         self.post_init()
 
     def forward(
@@ -262,7 +262,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         """The scheduler that `sample` takes when it is given none: the one saved beside the model, or else the
         objective's own. Another one of diffusers can be put in its place; `save_pretrained` saves it."""
         if self._scheduler is None:
-            self._scheduler = self.load_scheduler() or make_scheduler(self.config)
+            self._scheduler = self.read_scheduler() or make_scheduler(self.config)
         return self._scheduler
 
     @scheduler.setter
@@ -271,20 +271,26 @@ class DiffusionModel(DiffusionPreTrainedModel):
         check_scheduler(scheduler)
         self._scheduler = scheduler
 
-    def load_scheduler(self) -> Any:
-        """The scheduler in the checkpoint that this model was loaded from; None where there is none."""
-        source = self.config._name_or_path
-        if not source:
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # with output_loading_info
+        names = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+        options = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
+        path = cached_file(
+            pretrained_model_name_or_path, SCHEDULER_FILE, _raise_exceptions_for_missing_entries=False, **options
+        )
+        if path is not None:
+            with open(path, encoding="utf-8") as file:
+                model.scheduler_values = json.load(file)
+        return loaded
+
+    def read_scheduler(self) -> Any:
+        """The scheduler that was saved beside the model; None where there is none."""
+        if self.scheduler_values is None:
             return None
-        path = cached_file(source, SCHEDULER_FILE, _raise_exceptions_for_missing_entries=False,
-                           _raise_exceptions_for_connection_errors=False)  # fmt: skip
-        if path is None:
-            return None
-        with open(path, encoding="utf-8") as file:
-            stored = json.load(file)
-        name = stored.get("_class_name") if isinstance(stored, dict) else None
-        scheduler = make_scheduler(self.config, name)  # refuses a name that is no scheduler
-        return type(scheduler).from_config(stored)
+        scheduler = make_scheduler(self.config, self.scheduler_values.get("_class_name"))  # refuses what is none
+        return type(scheduler).from_config(self.scheduler_values)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         super().save_pretrained(save_directory, *args, **kwargs)
@@ -327,6 +333,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         generator: torch.Generator | None = None,
         batch_size: int = 256,
         progress_bar: bool = False,
+        distributed: bool = False,
     ) -> Tensor:
         """New images (num_samples, C, H, W) of 0..1, waveforms (num_samples, T) of -1..1, or spectrograms.
 
@@ -340,6 +347,8 @@ class DiffusionModel(DiffusionPreTrainedModel):
             batch_size: rows in one pass of the network, >= 1. Every sample has random numbers of its own, so that the
                 result does not depend on it but for rounding.
             progress_bar: show one over the steps.
+            distributed: split the samples over the processes of a launch (`accelerate launch`, torchrun). Every process
+                calls this, and every one gets all samples, those that one process would draw.
 
         Raises:
             ValueError: no such class, steps, guidance or scheduler.
@@ -348,8 +357,13 @@ class DiffusionModel(DiffusionPreTrainedModel):
             raise ValueError(f"num_samples and batch_size must be at least 1, got {num_samples} and {batch_size}")
         run = Sampler(self, num_inference_steps, guidance_scale, scheduler, progress_bar)
         labels, seeds = self.draw_labels(labels, num_samples, generator), draw_seeds(num_samples, generator)
+        if not distributed:
+            parts = [run.from_noise(*part) for part in split(batch_size, labels, seeds)]
+            return self.to_values(torch.cat(parts))
+        labels, seeds = own_share(labels, seeds)
         parts = [run.from_noise(*part) for part in split(batch_size, labels, seeds)]
-        return self.to_values(torch.cat(parts))
+        own = torch.cat(parts) if parts else torch.empty(0, *self.config.network_shape, device=self.device)
+        return gather(self.to_values(own))
 
     def sample_trajectory(
         self,
@@ -462,141 +476,6 @@ class DiffusionModel(DiffusionPreTrainedModel):
             raise ValueError("this diffusion model has no classes: leave labels out")
         labels = torch.as_tensor(labels)
         return self.check_labels(labels.expand(count) if labels.ndim == 0 else labels, count)
-
-
-class Sampler:
-    """Steps of a scheduler with a model: from noise, or from an image with some."""
-
-    def __init__(
-        self,
-        model: DiffusionModel,
-        num_inference_steps: int | None,
-        guidance_scale: float | None,
-        scheduler: Any,
-        progress_bar: bool = False,
-        keep: bool = False,
-    ) -> None:
-        config = model.config
-        self.model, self.progress_bar, self.keep = model, progress_bar, keep
-        self.num_steps = config.num_inference_steps if num_inference_steps is None else num_inference_steps
-        self.guidance_scale = config.guidance_scale if guidance_scale is None else guidance_scale
-        if not self.guidance_scale >= 0:
-            raise ValueError(f"guidance_scale must be at least 0, got {self.guidance_scale}")
-        if self.guidance_scale != 1 and not (config.class_conditional and config.class_dropout_prob):
-            raise ValueError(
-                f"guidance_scale {self.guidance_scale} needs a model that was trained with and without classes "
-                "(class_conditional, class_dropout_prob above 0): leave it at 1"
-            )
-        self.scheduler = make_scheduler(config, scheduler) if isinstance(scheduler, str) else scheduler
-        self.scheduler = model.scheduler if self.scheduler is None else self.scheduler
-        self.states: list[Tensor] = []  # with `keep`: x after each step at the scale of the data
-        self.steps()  # refuses what cannot be before anything is computed
-
-    def steps(self) -> Steps:
-        return Steps(self.scheduler, self.num_steps, self.model.device)
-
-    def noise(self, seeds: Tensor) -> tuple[Tensor, list[torch.Generator]]:
-        """Each row's own generator, and noise (B, C, H, W) from it."""
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
-        shape = self.model.config.network_shape
-        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-        return noise.to(self.model.device), generators
-
-    def from_noise(
-        self,
-        labels: Tensor | None,
-        seeds: Tensor,
-        known: Tensor | None = None,
-        mask: Tensor | None = None,
-        num_resamples: int = 1,
-    ) -> Tensor:
-        steps = self.steps()
-        noise, generators = self.noise(seeds)
-        return self.run(steps, 0, steps.start(noise), labels, generators, known, mask, num_resamples)
-
-    def from_image(self, labels: Tensor | None, seeds: Tensor, clean: Tensor, strength: float) -> Tensor:
-        steps = self.steps()
-        noise, generators = self.noise(seeds)
-        count = min(math.ceil(strength * steps.num_steps), steps.num_steps)
-        if count == 0:
-            return clean
-        first = (steps.num_steps - count) * steps.order
-        steps.begin_at(first)
-        x = float(steps.alphas[first]) * clean + float(steps.sigmas[first]) * noise
-        return self.run(steps, first, x, labels, generators)
-
-    @torch.no_grad()
-    def run(
-        self,
-        steps: Steps,
-        first: int,
-        x: Tensor,
-        labels: Tensor | None,
-        generators: list[torch.Generator],
-        known: Tensor | None = None,
-        mask: Tensor | None = None,
-        num_resamples: int = 1,
-    ) -> Tensor:
-        """All steps from entry `first` on: values (B, C, H, W) from x. Where `mask` is 0, x is the known values with
-        the noise of the step."""
-        starts = range(first, len(steps.timesteps), steps.order)
-        bar = transformers_logging.tqdm(starts, desc="Sampling", disable=not self.progress_bar)
-        with evaluation(self.model):
-            for start in bar:
-                if self.keep:
-                    self.states.append(x / math.hypot(*steps.level(start)))
-                end = min(start + steps.order, len(steps.timesteps))
-                for repeat in range(num_resamples if end < len(steps.timesteps) else 1):
-                    if repeat:
-                        (alpha, sigma), (later_alpha, later_sigma) = steps.level(start), steps.level(end)
-                        scale = alpha / later_alpha  # RePaint, algorithm 1, line 10
-                        added = math.sqrt(max(sigma**2 - (scale * later_sigma) ** 2, 0.0))
-                        x = scale * x + added * draw_noise(x, generators)
-                        steps = self.steps()
-                        steps.begin_at(start)
-                    for index in range(start, end):
-                        alpha, sigma = steps.level(index)
-                        if known is not None and index == start:
-                            x = torch.lerp(alpha * known + sigma * draw_noise(x, generators), x, mask)
-                        denoised = self.model.denoise(x, alpha, sigma, labels, self.guidance_scale)
-                        x = steps.step(index, denoised, x, generators)
-        if self.keep:
-            self.states.append(x)
-        return x if known is None else torch.lerp(known, x, mask)
-
-
-def draw_noise(like: Tensor, generators: list[torch.Generator]) -> Tensor:
-    """N(0, 1) of the shape and device of `like`, (B, C, H, W), each row from its own generator; from one for all."""
-    if len(generators) == 1:
-        return torch.randn(like.shape, generator=generators[0]).to(like.device)
-    rows = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
-    return torch.stack(rows).to(like.device)
-
-
-def draw_seeds(count: int, generator: torch.Generator | None) -> Tensor:
-    """A seed for each sample, (count,), from a generator on any device."""
-    device = generator.device if generator is not None else "cpu"
-    return torch.randint(2**62, (count,), generator=generator, device=device).cpu()
-
-
-def split(batch_size: int, *tensors: Tensor | None) -> Iterator[tuple[Tensor | None, ...]]:
-    """The same rows of every tensor, `batch_size` at a time; None stays None."""
-    count = next(len(tensor) for tensor in reversed(tensors) if tensor is not None)
-    for start in range(0, count, batch_size):
-        yield tuple(None if tensor is None else tensor[start : start + batch_size] for tensor in tensors)
-
-
-@contextlib.contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards every module is in the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules() if module.training]
-    if modes:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 __all__ = [

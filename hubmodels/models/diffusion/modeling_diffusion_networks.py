@@ -84,10 +84,24 @@ def build_group_norm(width: int, config: DiffusionConfig) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(config.num_norm_groups, width), width, eps=1e-5)
 
 
-def build_conv(inputs: int, outputs: int, config: DiffusionConfig, stride: int = 1) -> nn.Conv2d:
+class Convolution(nn.Conv2d):
+    """A convolution that on a CPU keeps channels before rows and columns, whatever layout its weights have. In the
+    other layout group normalisation in bfloat16 takes ten times as long (5.2 ms instead of 0.4 ms forwards and
+    backwards for (64, 32, 14, 14), one thread of an AMD EPYC, 2026-11-26) and a training step of the U-Net half as long
+    again."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        if hidden.device.type != "cpu":
+            return super().forward(hidden)
+        # Not `contiguous()`: weights of 1x1 are that in both layouts, and torch takes them for the other one.
+        weight = self.weight.flatten().view(self.weight.shape)
+        return self._conv_forward(hidden.contiguous(), weight, self.bias)
+
+
+def build_conv(inputs: int, outputs: int, config: DiffusionConfig, stride: int = 1) -> Convolution:
     """A convolution over 3x3 places, over 1x3 of a waveform."""
     height = 1 if config.network_shape[1] == 1 else 3
-    return nn.Conv2d(
+    return Convolution(
         inputs, outputs, (height, 3), stride=(stride if height > 1 else 1, stride), padding=(height // 2, 1)
     )
 
@@ -110,7 +124,7 @@ class ResidualBlock(nn.Module):
         self.norm2 = build_group_norm(outputs, config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.conv2 = build_small(build_conv(outputs, outputs, config))
-        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.shortcut = Convolution(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.act = ACT2FN[config.hidden_act]
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:

@@ -45,6 +45,8 @@ class TransformerConfig(PreTrainedConfig):
     patch_size: int | None = None  # side of a patch in pixels, >= 1; given, the network reads images, else tokens
     image_size: int | list[int] | tuple[int, int] = 32  # side, or height and width, in pixels, of the learned positions
     num_channels: int = 3  # channels of an image, >= 1
+    stem_sizes: list[int] | tuple[int, ...] = ()  # channels, >= 1 each, of 3x3 convolutions before the patches, each of
+    # which halves the side of a patch (Xiao et al. 2021, arXiv:2106.14881); empty for none
 
     # Shape
     hidden_size: int = 256  # width of a token, >= 1
@@ -123,6 +125,16 @@ class TransformerConfig(PreTrainedConfig):
                 f"patch_size {self.patch_size} does not divide image_size {self.image_size}: take a patch_size that "
                 f"divides {math.gcd(*self.image_shape[1:])}, or another image_size"
             )
+        if self.stem_sizes:
+            if self.patch_size is None:
+                raise ValueError("stem_sizes needs patch_size: the stem reads images")
+            if min(self.stem_sizes) < 1:
+                raise ValueError(f"stem_sizes must be at least 1, got {list(self.stem_sizes)}")
+            if self.patch_size % 2 ** len(self.stem_sizes):
+                raise ValueError(
+                    f"{len(self.stem_sizes)} stem_sizes halve a patch as often: take a patch_size that "
+                    f"{2 ** len(self.stem_sizes)} divides, got {self.patch_size}"
+                )
         axes = 1 if self.patch_size is None else 2
         if self.position_embedding_type == "rotary" and self.head_size % (2 * axes):
             raise ValueError(
@@ -160,13 +172,15 @@ class TransformerConfig(PreTrainedConfig):
         names = inspect.get_annotations(type(self))
         given = self.text_tower or {}
         for name in given:
-            if name not in names or name in ("text_tower", "patch_size", "image_size", "num_channels"):
+            if name not in names or name in ("text_tower", "patch_size", "image_size", "num_channels", "stem_sizes"):
                 raise ValueError(f"text_tower has {name!r}, which is no field of a text tower")
         fields = {name: getattr(self, name) for name in names}
         for name in ("hidden_size", "num_attention_heads"):  # what follows from them does so anew
             if name in given:
                 fields |= {"num_key_value_heads": None, "head_dim": None, "intermediate_size": None}
-        config = type(self)(**{**fields, "patch_size": None, "text_tower": None, "is_causal": False, **given})
+        config = type(self)(
+            **{**fields, "patch_size": None, "stem_sizes": (), "text_tower": None, "is_causal": False, **given}
+        )
         config._attn_implementation = self._attn_implementation
         return config
 

@@ -58,13 +58,13 @@ class RmsNormOnCpu(torch.autograd.Function):
 
 
 class TransformerRMSNorm(nn.RMSNorm):
-    """RMSNorm, in training on a CPU by `RmsNormOnCpu`."""
+    """RMSNorm, in training on a CPU by `RmsNormOnCpu`; torch's fused kernels want the weight in the input's type."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         on_cpu = hidden.device.type == "cpu" and hidden.requires_grad and not torch.compiler.is_compiling()
         if on_cpu and hidden.dtype == self.weight.dtype == torch.float32 and hidden.is_contiguous():
             return RmsNormOnCpu.apply(hidden, self.weight, self.eps)
-        return super().forward(hidden)
+        return F.rms_norm(hidden, self.normalized_shape, self.weight.to(hidden.dtype), self.eps)
 
 
 def build_norm(width: int, config: TransformerConfig) -> nn.Module:
@@ -136,6 +136,36 @@ def eager_attention_forward(
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
+def half_precision_attention_on_cpu(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: object,
+) -> tuple[Tensor, None]:
+    """What `sdpa` gives, (B, H, T, K) with (B, G, S, K) -> (B, T, H, K), for training in bfloat16 or float16 on a CPU,
+    where torch's own goes backward slowly. Forward and backward pass take 4.2 ms instead of 24 for 64 rows of 49 tokens
+    with 3 heads of 32, 9.5 instead of 22 for 8 rows of 256 with 5 (one thread of an AMD EPYC with AVX-512 BF16)."""
+    T, S = query.shape[2], key.shape[2]
+    if attention_mask is None and module.is_causal and T > 1:
+        attention_mask = query.new_full((T, S), -math.inf).triu(1)
+    elif attention_mask is not None and attention_mask.dtype == torch.bool:
+        attention_mask = torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill(
+            ~attention_mask, torch.finfo(query.dtype).min
+        )
+    with torch.autocast("cpu", enabled=False):  # it would take the softmax in float32, to and fro
+        key = key.repeat_interleave(module.num_key_value_groups, dim=1)
+        value = value.repeat_interleave(module.num_key_value_groups, dim=1)
+        scores = query * scaling @ key.transpose(2, 3)  # (B, H, T, S)
+        if attention_mask is not None:
+            scores = scores + attention_mask
+        weights = F.dropout(scores.softmax(-1).to(value.dtype), dropout, module.training)
+        return (weights @ value).transpose(1, 2), None
+
+
 class TransformerAttention(nn.Module):
     """Multi-head attention with grouped keys and values, through transformers' attention interface."""
 
@@ -154,8 +184,8 @@ class TransformerAttention(nn.Module):
         self.o_proj.ends_branch = True
         self.has_qk_norm = config.use_qk_norm
         if self.has_qk_norm:
-            self.q_norm = nn.RMSNorm(self.head_size, eps=config.norm_eps)
-            self.k_norm = nn.RMSNorm(self.head_size, eps=config.norm_eps)
+            self.q_norm = TransformerRMSNorm(self.head_size, eps=config.norm_eps)
+            self.k_norm = TransformerRMSNorm(self.head_size, eps=config.norm_eps)
 
     def forward(
         self,
@@ -179,6 +209,9 @@ class TransformerAttention(nn.Module):
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)  # (B, G, S, K)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        in_half_on_cpu = query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16)
+        if in_half_on_cpu and query.requires_grad and self.config._attn_implementation == "sdpa":
+            attend = half_precision_attention_on_cpu
         dropout = self.dropout if self.training else 0.0
         output, weights = attend(
             self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
@@ -243,28 +276,38 @@ class TransformerLayer(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Images as tokens: patches through one linear layer, learned positions, a class token where the pooling wants one.
+    """Images as tokens: patches, of the image or of what a stem of convolutions makes of it (Xiao et al. 2021,
+    arXiv:2106.14881, without their normalisations), through one linear layer; learned positions; a class token where
+    the pooling wants one.
 
     Learned positions stretch to images of another size by bicubic interpolation, rotary ones linearly."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.config = config
-        self.num_channels, self.patch_size, self.grid = config.num_channels, config.patch_size, config.patch_grid
-        self.projection = nn.Linear(self.num_channels * self.patch_size**2, config.hidden_size)
+        self.config, self.grid = config, config.patch_grid
+        channels, self.stem = config.num_channels, nn.Sequential()
+        for size in config.stem_sizes:
+            self.stem.append(nn.Conv2d(channels, size, 3, stride=2, padding=1)).append(nn.ReLU())
+            channels = size
+        self.patch_size = config.patch_size // 2 ** len(config.stem_sizes)  # of what the stem gives
+        self.projection = nn.Linear(channels * self.patch_size**2, config.hidden_size)
         self.has_class_token = config.pooling == "first"
         if self.has_class_token:
             self.class_token = nn.Parameter(torch.empty(config.hidden_size))
         if config.position_embedding_type == "learned":
             count = self.grid[0] * self.grid[1] + self.has_class_token
             self.positions = nn.Embedding(count, config.hidden_size)  # the class token's is the first
+            # As large as the patches: 0.02, good for words, hides the places. After 25,600 images of Fashion-MNIST the
+            # validation loss is 0.582 with 0.5, 0.60 to 0.66 with what initializer_range gives.
+            self.positions.first_std = 0.7
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """(B, C, R P, Q P) -> (B, T, D), and the rows and columns of patches."""
-        B, C, height, width = pixel_values.shape
+        maps = self.stem(pixel_values)  # without a stem the image; else P is smaller and C the stem's last size
+        B, C, height, width = maps.shape
         P = self.patch_size
         R, Q = height // P, width // P
-        patches = pixel_values.view(B, C, R, P, Q, P).permute(0, 2, 4, 1, 3, 5).reshape(B, R * Q, C * P * P)
+        patches = maps.unflatten(3, (Q, P)).unflatten(2, (R, P)).permute(0, 2, 4, 1, 3, 5).reshape(B, R * Q, C * P * P)
         hidden = self.projection(patches)  # (B, R Q, D)
         if self.has_class_token:
             hidden = torch.cat((self.class_token.to(hidden.dtype).expand(B, 1, -1), hidden), dim=1)  # (B, T, D)
@@ -318,8 +361,11 @@ class TransformerPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, std=std / math.sqrt(2 * self.config.num_hidden_layers) if ends_branch else std)
             if module.bias is not None:
                 init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            init.normal_(module.weight, std=std)
+            init.normal_(module.weight, std=getattr(module, "first_std", std))
         elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
             init.ones_(module.weight)
             if getattr(module, "bias", None) is not None:
