@@ -170,3 +170,17 @@ def test_sample_by_is_for_text_files_and_leaves_others_alone(tmp_path):
     (tmp_path / "notes.md").write_text("no data")
     for given in (tmp_path, tmp_path / "rows.csv"):
         assert load_data(DataArguments(dataset=str(given), sample_by="document")).splits["train"].column_names == ["x"]
+
+
+def test_a_folder_of_sounds_loads_whether_a_decoder_is_installed_or_not(tmp_path):
+    encode = datasets.Audio.encode_example
+    for name in ("high", "low"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for number in range(10):
+            (tmp_path / "train" / name / f"{number}.wav").write_bytes(b"RIFF" + bytes(60))
+    split = load_data(DataArguments(dataset=str(tmp_path))).splits["train"]
+    assert isinstance(split.features["audio"], datasets.Audio)
+    assert split.features["label"].names == ["high", "low"]
+    stored = split.cast_column("audio", datasets.Audio(decode=False))[0]["audio"]
+    assert stored["path"].endswith(".wav")
+    assert datasets.Audio.encode_example is encode

@@ -77,3 +77,16 @@ def test_what_is_no_file_of_rows_is_refused_in_one_line(tmp_path: Path) -> None:
             list(read_tables(tmp_path / name, 10))
     with pytest.raises(HubmodelsError, match="cannot write"):
         TableWriter(tmp_path / "out.xlsx")
+
+
+def test_a_folder_of_sounds_is_read_by_its_paths_and_one_of_both_kinds_refused(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in ("b/1.wav", "a.WAV"):
+        (tmp_path / name).write_bytes(b"RIFF")
+    (table,) = read_tables(tmp_path, 10)
+    assert table.column_names == ["audio", "file_name"]
+    assert table["file_name"].to_pylist() == ["a.WAV", "b/1.wav"]
+    assert table["audio"].to_pylist() == [str(tmp_path / "a.WAV"), str(tmp_path / "b" / "1.wav")]
+    (tmp_path / "c.png").write_bytes(b"x")
+    with pytest.raises(HubmodelsError, match="images and sounds; take one kind"):
+        list(read_tables(tmp_path, 10))

@@ -225,6 +225,12 @@ def test_a_classifier_of_another_rate_hears_the_same(classifier: str) -> None:
     assert features.shape == (20, 8)
 
 
+def test_silent_samples_are_measured_too(classifier: str) -> None:
+    features, classes = SoundClassifier(classifier, RATE)(torch.zeros(3, 800, dtype=torch.int16))
+    assert np.isfinite(features).all()
+    assert classes.shape == (3,)
+
+
 def test_samples_are_repeatable_sounds_of_the_classes_asked_for() -> None:
     case = prepared()
     model, labels = Sampler(case.processor), torch.tensor([1, 0, 1])
