@@ -24,6 +24,7 @@ from .data import (
     StreamedBatches,
     TableWriter,
     WindowedColumns,
+    check_readable,
     encode_dataset,
     load_data,
     read_tables,
@@ -230,6 +231,9 @@ def predict_file(
     """
     if batch_size < 1:
         raise HubmodelsError(f"batch_size must be at least 1, got {batch_size}")
+    if check_readable(source).resolve() == Path(output).resolve():
+        raise HubmodelsError(f"{output} is the input, which would be lost: give another --output")
+    writer = TableWriter(output)
     find_processes()
     state = PartialState()
     opened = open_release(model_name_or_path)
@@ -237,14 +241,16 @@ def predict_file(
     if member is not None:
         if not hasattr(model, "extract_member"):
             raise HubmodelsError(f"{type(model).__name__} is no ensemble: leave out --member")
-        model = model.extract_member(member)
+        try:
+            model = model.extract_member(member)
+        except ValueError as error:
+            raise HubmodelsError(f"--member: {error}") from None
     model = model.to(state.device)
     transform = task.transform(processor, values, training=False)
 
     def answers(outputs: Any) -> dict[str, Any]:
         return task.answers(outputs, values)
 
-    writer = TableWriter(output)
     if state.is_main_process:
         writer.clear()
     state.wait_for_everyone()

@@ -134,3 +134,19 @@ def test_rows_that_do_not_fit_are_refused_in_one_line(release, rows, run_cli, tm
     assert (code, out) == (2, "")
     assert message in err.splitlines()[-1]
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_prediction_never_overwrites_its_input(release, rows, run_cli, tmp_path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(rows.read_bytes())
+    code, _, err = run_cli("predict", release, path, "--output", tmp_path / "nowhere" / ".." / "rows.csv")
+    assert code == 2
+    assert "is the input" in err
+    assert path.read_bytes() == rows.read_bytes()
+
+
+def test_without_an_input_no_folder_is_made_for_the_output(release, run_cli, tmp_path) -> None:
+    code, _, err = run_cli("predict", release, tmp_path / "rows.csv", "--output", tmp_path / "new" / "out.csv")
+    assert code == 2
+    assert "there is no file" in err
+    assert not (tmp_path / "new").exists()

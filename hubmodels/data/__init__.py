@@ -3,7 +3,7 @@
 from .batches import Batches, StreamedBatches
 from .columns import Columns, WindowedColumns, encode_dataset
 from .loading import LoadedData, load_data, stream_head
-from .tables import TableWriter, read_tables
+from .tables import TableWriter, check_readable, read_tables
 
 __all__ = [
     "Batches",
@@ -12,6 +12,7 @@ __all__ = [
     "StreamedBatches",
     "TableWriter",
     "WindowedColumns",
+    "check_readable",
     "encode_dataset",
     "load_data",
     "read_tables",

@@ -31,9 +31,7 @@ def read_tables(path: str | os.PathLike, rows_per_table: int) -> Iterator[pyarro
     Raises:
         HubmodelsError: there is no such file, its kind is unknown, or it cannot be read.
     """
-    path = Path(path)
-    if not path.exists():
-        raise HubmodelsError(f"there is no file {path}")
+    path = check_readable(path)
     try:
         if path.is_dir():
             yield from _read_folder(path, rows_per_table)
@@ -41,12 +39,21 @@ def read_tables(path: str | os.PathLike, rows_per_table: int) -> Iterator[pyarro
             with pyarrow.parquet.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=rows_per_table):
                     yield pyarrow.Table.from_batches([batch])
-        elif path.suffix in INPUT_KINDS:
-            yield from _read_text(path, rows_per_table)
         else:
-            raise HubmodelsError(f"cannot read {path}: the kinds of files are {', '.join(INPUT_KINDS)}, or a folder")
+            yield from _read_text(path, rows_per_table)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise HubmodelsError(f"cannot read {path}: {' '.join(str(error).split())[:300]}") from error
+
+
+def check_readable(path: str | os.PathLike) -> Path:
+    """The path of rows that `read_tables` can try to read. Raises HubmodelsError when there is none or its kind is
+    unknown."""
+    path = Path(path)
+    if not path.exists():
+        raise HubmodelsError(f"there is no file {path}")
+    if not path.is_dir() and path.suffix not in INPUT_KINDS:
+        raise HubmodelsError(f"cannot read {path}: the kinds of files are {', '.join(INPUT_KINDS)}, or a folder")
+    return path
 
 
 def _read_text(path: Path, rows_per_table: int) -> Iterator[pyarrow.Table]:

@@ -1,7 +1,8 @@
 """Pipelines on tables: `pipeline("tabular-classification", model=...)` and `pipeline("tabular-regression", model=...)`.
 
-They take a row as a mapping, a list of rows, a pandas DataFrame, a data set of `datasets`, a pyarrow Table, or the path
-of a CSV, JSON-lines or Parquet file. All rows go through the processor at once and through the model in batches.
+They take a row as a mapping or a pandas Series, a list of rows, a pandas DataFrame, a data set of `datasets`, a pyarrow
+Table, or the path of a CSV, JSON-lines or Parquet file. All rows go through the processor at once and through the model
+in batches.
 """
 
 import os
@@ -36,6 +37,8 @@ class TabularPipeline(Pipeline):
             ValueError: a column is missing or holds the wrong kind of values, or the file's kind is unknown.
         """
         table = read_file(inputs) if isinstance(inputs, str | os.PathLike) else inputs
+        if hasattr(table, "to_dict") and hasattr(table, "index") and not hasattr(table, "columns"):
+            table = table.to_dict()  # a row of pandas
         one = isinstance(table, Mapping) and not any(map(is_column, table.values()))
         answers = []
         features = self.preprocess(table)

@@ -14,6 +14,7 @@ import datetime
 import difflib
 import math
 import re
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -158,7 +159,8 @@ class TabularProcessor(ProcessorMixin):
 
         Args:
             table: a pandas DataFrame, a pyarrow Table, a data set of `datasets` or its slice, a mapping of columns, one
-                row as a mapping, or a list of rows. Columns go by name, in any order; others are ignored.
+                row as a mapping or a pandas Series, or a list of rows. Columns go by name, in any order; others are
+                ignored.
             return_tensors: "pt" or "np"; by default arrays.
 
         Returns:
@@ -196,6 +198,11 @@ class TabularProcessor(ProcessorMixin):
             else:
                 values = _to_numbers(values, name)
                 absent = np.isnan(values)
+            if not column["has_missing"] and (count := np.count_nonzero(absent)):
+                warnings.warn(
+                    f"column {name!r} lacks {count:,} of {num_rows:,} values, none in training: the median is taken",
+                    stacklevel=2,
+                )
             if column.get("quantiles") is not None:
                 numeric[:, number] = self._numbers[number][1](values, absent)
                 number += 1
@@ -445,8 +452,10 @@ def read_table(table: Any, names: Iterable[str] | None = None) -> tuple[dict[str
         names: columns that are needed; the others may be left out of the result's arrays (they are empty arrays then).
 
     Raises:
-        ValueError: it is no table, or its columns are not of one length.
+        ValueError: it is no table, or its columns are not of one length or have one name.
     """
+    if hasattr(table, "to_dict") and hasattr(table, "index") and not hasattr(table, "columns"):  # a row of pandas
+        table = table.to_dict()
     wanted = None if names is None else set(names)
     column: Callable[[str], Any]
     if hasattr(table, "to_pandas") and hasattr(table, "column_names") and not hasattr(table, "with_format"):  # pyarrow
@@ -473,6 +482,8 @@ def read_table(table: Any, names: Iterable[str] | None = None) -> tuple[dict[str
         and not isinstance(table, str | bytes)
         and all(isinstance(r, Mapping) for r in table)
     ):
+        if len(table) == 0:
+            raise ValueError("the list is empty: it has no rows")
         found = list(dict.fromkeys(name for row in table for name in row))
         for number, row in enumerate(table):
             lacking = [name for name in (wanted or found) if name not in row]
@@ -484,6 +495,8 @@ def read_table(table: Any, names: Iterable[str] | None = None) -> tuple[dict[str
             f"a table must be a DataFrame, a mapping of columns, one row as a mapping or a list of rows; "
             f"got {type(table).__name__}"
         )
+    if twice := sorted({str(name) for name in found if found.count(name) > 1} & (wanted or set(found))):
+        raise ValueError(f"there are several columns of the name {', '.join(map(repr, twice))}; keep one of each")
     empty = np.empty(0)
     return {name: _array(column(name)) if wanted is None or name in wanted else empty for name in found}, num_rows
 

@@ -77,9 +77,10 @@ def test_a_file_a_frame_a_list_and_a_row_give_the_same_answers(folders, frame, t
         frame.to_dict("list"),
     ):
         assert [answer["score"] for answer in predict(form)] == pytest.approx(expected, abs=1e-6)
-    alone = predict(frame.iloc[3].to_dict())
-    assert isinstance(alone, dict)
-    assert alone["score"] == pytest.approx(expected[3], abs=1e-6)
+    for row in (frame.iloc[3], frame.iloc[3].to_dict()):
+        alone = predict(row)
+        assert isinstance(alone, dict)
+        assert alone["score"] == pytest.approx(expected[3], abs=1e-6)
 
 
 @pytest.mark.parametrize(

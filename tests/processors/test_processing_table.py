@@ -158,6 +158,26 @@ def test_a_row_alone_is_what_it_is_in_the_table(frame, processor) -> None:
     assert same(alone, {name: value[7:8] for name, value in together.items()})
 
 
+def test_a_number_that_no_training_row_lacked_is_the_median_with_a_warning(frame, processor) -> None:
+    rows = frame.head(10).assign(size=np.nan)
+    with pytest.warns(UserWarning, match="'size' lacks 10 of 10 values, none in training"):
+        found = processor(rows, return_tensors="pt")
+    expected = processor(rows.assign(size=frame["size"].median()), return_tensors="pt")
+    assert same(found, expected)
+
+
+def test_columns_of_one_name_are_refused_only_where_they_are_read(frame, processor) -> None:
+    with pytest.raises(ValueError, match="several columns of the name 'size'"):
+        processor(pd.concat([frame, frame[["size"]]], axis=1))
+    twice = pd.concat([frame.assign(other=1), frame.assign(other=1)[["other"]]], axis=1)
+    assert same(processor(twice, return_tensors="pt"), processor(frame, return_tensors="pt"))
+
+
+def test_an_empty_list_has_no_rows(processor) -> None:
+    with pytest.raises(ValueError, match="the list is empty"):
+        processor([])
+
+
 def test_extra_columns_are_noted(frame, processor, caplog) -> None:
     logging.getLogger("transformers").propagate = True
     processor(frame.assign(surplus=1))
