@@ -1,6 +1,7 @@
 """The command line. Nothing heavy is imported before a command needs it: help and list answer at once."""
 
 import argparse
+import dataclasses
 import json
 import logging
 import os
@@ -71,7 +72,7 @@ def build_parser() -> _Parser:
     add_flag(training, "hub_private_repo", action="store_true", help="with --push_to_hub: a new repository is private")
     add_json_flag(training)
     training.add_argument("-h", "--help", action="store_true", help="this help; with --family also the family's fields")
-    training.set_defaults(run=run_train, takes_fields=True, parser=training)
+    training.set_defaults(run=run_train, takes_fields="all", parser=training)
 
     evaluation = commands.add_parser(
         "evaluate",
@@ -84,7 +85,7 @@ def build_parser() -> _Parser:
     add_flag(evaluation, "split", choices=("test", "validation", "train"), default="test", help="default: test")
     add_flag(evaluation, "baseline", action="store_true", help="also fit the classical baseline on the training split")
     add_json_flag(evaluation)
-    evaluation.set_defaults(run=run_evaluate, takes_fields=True)
+    evaluation.set_defaults(run=run_evaluate, takes_fields="data")
 
     prediction = commands.add_parser(
         "predict",
@@ -121,7 +122,7 @@ def build_parser() -> _Parser:
     add_flag(augmentation, "generated_only", action="store_true", help="the training rows are the samples alone")
     add_flag(augmentation, "seed", type=int, default=0, metavar="N", help="of the samples (0)")
     add_json_flag(augmentation)
-    augmentation.set_defaults(run=run_augment, takes_fields=True)
+    augmentation.set_defaults(run=run_augment, takes_fields="data")
 
     card = commands.add_parser(
         "card",
@@ -144,18 +145,31 @@ def build_parser() -> _Parser:
     add_flag(publication, "parent_commit", metavar="SHA", help="refuse unless this is the head of the branch")
     add_flag(publication, "dry_run", action="store_true", help="list what would be sent, change nothing")
     add_flag(publication, "refresh_code", action="store_true", help="first renew the folder's code from the installed")
+    add_json_flag(publication)
     publication.set_defaults(run=run_publish)
 
     verification = commands.add_parser("verify", help="check files, weights and golden output of a release")
     verification.add_argument("model", help="folder or Hub id")
     add_flag(verification, "revision", help="branch, tag or commit on the Hub")
+    add_json_flag(verification)
     verification.set_defaults(run=run_verify)
 
     downloading = commands.add_parser("download", help="download a release from the Hub and verify it")
     downloading.add_argument("model", help="Hub id")
     add_flag(downloading, "revision", help="branch, tag or commit")
     add_flag(downloading, "local_dir", metavar="FOLDER", help="where to; default: huggingface_hub's cache")
+    add_json_flag(downloading)
     downloading.set_defaults(run=run_download)
+
+    completion = commands.add_parser(
+        "completion",
+        help="print a script for the shell that completes commands, flags and choices",
+        description="Print a script that completes commands, flags and choices: `hubmodels completion bash >> "
+        "~/.bashrc`, `hubmodels completion zsh >> ~/.zshrc`, or `hubmodels completion fish > "
+        "~/.config/fish/completions/hubmodels.fish`.",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    completion.set_defaults(run=run_completion)
     return parser
 
 
@@ -172,7 +186,7 @@ def add_json_flag(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives its exit code: 0, or 2 for what a person can mend (one line on stderr)."""
     arguments, rest = build_parser().parse_known_args(argv)
-    if rest and not getattr(arguments, "takes_fields", False):
+    if rest and not getattr(arguments, "takes_fields", None):
         print(f"hubmodels {arguments.command}: error: unknown argument {rest[0]}", file=sys.stderr)
         return 2
     try:
@@ -508,14 +522,14 @@ def run_publish(arguments: argparse.Namespace, rest: list[str]) -> None:
 
     names = ("repo_id", "tag", "create_pr", "commit_message", "parent_commit", "dry_run", "refresh_code")
     options = {name: getattr(arguments, name) for name in names}
-    print(publish(arguments.folder, private=arguments.private or None, **options))
+    print_answer(arguments, publish(arguments.folder, private=arguments.private or None, **options))
 
 
 def run_verify(arguments: argparse.Namespace, rest: list[str]) -> None:
     start_logging()
     from .publishing import verify
 
-    print(verify(arguments.model, revision=arguments.revision))
+    print_answer(arguments, verify(arguments.model, revision=arguments.revision))
 
 
 def run_download(arguments: argparse.Namespace, rest: list[str]) -> None:
@@ -523,8 +537,23 @@ def run_download(arguments: argparse.Namespace, rest: list[str]) -> None:
     from .publishing import download
 
     folder, verification = download(arguments.model, revision=arguments.revision, local_dir=arguments.local_dir)
-    print(verification)
-    print(folder)
+    print_answer(arguments, verification, folder=str(folder))
+    if not arguments.json:
+        print(folder)
+
+
+def print_answer(arguments: argparse.Namespace, answer: Any, **more: Any) -> None:
+    """An answer of the Hub's commands: its sentence, or with --json its fields."""
+    print(json.dumps(dataclasses.asdict(answer) | more, indent=2) if arguments.json else answer)
+
+
+# --- completion ---
+
+
+def run_completion(arguments: argparse.Namespace, rest: list[str]) -> None:
+    from .completion import write_script
+
+    print(write_script(arguments.shell, build_parser()), end="")
 
 
 def start_logging() -> None:
