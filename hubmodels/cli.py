@@ -103,10 +103,10 @@ def build_parser() -> _Parser:
     prediction = commands.add_parser(
         "predict",
         help="predict every row of a file with a checkpoint",
-        description="Predict the rows of a CSV, TSV, JSON-lines or Parquet file, or the images of a folder. The output "
-        "has the same rows in the same order: the columns that the model does not read, then the prediction with its "
-        "probabilities or interval. Files of any size are read and written in pieces; under torchrun or accelerate "
-        "launch the processes share them.",
+        description="Predict the rows of a CSV, TSV, JSON-lines or Parquet file, or a folder's images or sounds. The "
+        "output has the same rows in the same order: the columns that the model does not read, then the prediction "
+        "with its probabilities or interval. Files of any size are read and written in pieces; under torchrun or "
+        "accelerate launch the processes share them.",
     )
     prediction.add_argument("model", help="folder or Hub id")
     prediction.add_argument("input", help="file or folder to predict")

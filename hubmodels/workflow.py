@@ -216,7 +216,7 @@ def predict_file(
 
     Args:
         model_name_or_path: a release, local or on the Hub.
-        source: a CSV, TSV, JSON-lines or Parquet file, or a folder of images.
+        source: a CSV, TSV, JSON-lines or Parquet file, or a folder of images or sounds.
         output: a .csv, .jsonl or .parquet file: the kept columns, then what the task answers.
         keep: columns of the source to repeat (an id); all that the model does not read when None.
         batch_size: rows in one forward pass, >= 1.

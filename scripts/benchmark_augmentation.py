@@ -3,7 +3,7 @@ samples of a GAN that saw only these.
 
     python scripts/benchmark_augmentation.py --dataset_path FOLDER --real_per_class 100 300 1000 --seeds 3
 
-prints a Markdown table: the test accuracy of `--classifier`'s recipe, cut to `--classifier_steps` steps, over the seeds.
+prints a Markdown table: the test accuracy of `--classifier`'s recipe, cut to `--classifier_steps` steps, over seeds.
 The GAN is trained by `--gan`'s recipe for `--gan_steps` steps on the same real images, once a size.
 """
 

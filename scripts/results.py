@@ -1,16 +1,19 @@
-"""The table of families and released checkpoints in README.md, from model_cards/*/metrics.json.
+"""The table of families and released checkpoints in README.md, from model_cards/*/metrics.json, and the picture above
+it, model_cards/gallery.png, from the figures of the releases.
 
-`python scripts/results.py` writes it; `--check` only says whether it is up to date (exit code 1 when not)."""
+`python scripts/results.py` writes both; `--check` only says whether the table is up to date (exit code 1 when not)."""
 
 import argparse
 import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
+from PIL import Image
 
-from hubmodels import auto
+from hubmodels import auto, figures
 
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- scripts/results.py writes from here -->", "<!-- to here -->"
@@ -18,6 +21,19 @@ COLUMNS = (
     "family", "best for", "released checkpoint", "weights", "its number [95 % interval]",
     "classical method, same split", "which to use",
 )  # fmt: skip
+# Of the picture: checkpoint, figure, and what a visitor sees.
+PANELS = (
+    ("mlp-california-housing", "partial_dependence", "MLP: what a house's price depends on"),
+    ("cnn-fashion-mnist", "worst_mistakes", "CNN: its surest mistakes"),
+    ("rnn-etth1", "forecasts", "RNN: 96 hours ahead"),
+    ("transformer-tiny-shakespeare", "samples", "Transformer: text, character by character"),
+    ("autoencoder-fashion-mnist", "reconstructions", "Autoencoder: images from 16 numbers"),
+    ("autoencoder-fashion-mnist", "latents", "Autoencoder: its map of clothes"),
+    ("gan-fashion-mnist", "samples", "GAN: new clothes in one pass"),
+    ("diffusion-fashion-mnist", "trajectories", "Diffusion: clothes out of noise"),
+    ("diffusion-spoken-digits", "spectrograms", "Diffusion: spoken digits, real and drawn"),
+)
+COLUMNS_OF_PANELS = 3
 RULE = ("---", "---", "---", "---:", "---", "---", "---")
 
 
@@ -80,6 +96,22 @@ def table() -> str:
     return "\n".join(lines)
 
 
+@figures.house_style()
+def gallery() -> Any:
+    """The figures of `PANELS` that there are, side by side."""
+    panels = [(ROOT / "model_cards" / name / "figures" / f"{figure}.png", title) for name, figure, title in PANELS]
+    panels = [(path, title) for path, title in panels if path.is_file()]
+    rows = -(-len(panels) // COLUMNS_OF_PANELS)
+    figure, axes = figures.new_figure(9.6, 3.0 * rows, rows, COLUMNS_OF_PANELS, squeeze=False)
+    for place in axes.flat:
+        place.axis("off")
+    for (path, title), place in zip(panels, axes.flat, strict=False):
+        place.imshow(Image.open(path).convert("RGB"), interpolation="lanczos")
+        place.set_anchor("NW")
+        place.set_title(title, size=8.5, loc="left")
+    return figure
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
@@ -90,6 +122,7 @@ def main() -> int:
     if parser.parse_args().check:
         return int(after != before)
     readme.write_text(after, encoding="utf-8")
+    figures.save_figure(gallery(), ROOT / "model_cards" / "gallery.png")
     return 0
 
 

@@ -1,6 +1,9 @@
 """From a name to splits: whatever datasets.load_dataset takes, or a data set that scikit-learn ships."""
 
+import contextlib
+import importlib.util
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,7 +187,8 @@ def _load_raw(arguments: DataArguments, streaming: bool) -> dict[str, datasets.D
             options |= {"name": arguments.dataset_config_name, "revision": arguments.dataset_revision}
         if _is_plain_text(options, arguments):
             options |= {"sample_by": arguments.sample_by or "line", "keep_linebreaks": arguments.sample_by is None}
-        loaded = datasets.load_dataset(**options, streaming=streaming)
+        with _files_as_they_are():
+            loaded = datasets.load_dataset(**options, streaming=streaming)
         # A stream of CSV or JSON does not know its columns before its first rows are read.
         return {name: split._resolve_features() if streaming else split for name, split in loaded.items()}
     except (OSError, ValueError, RuntimeError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
@@ -194,6 +198,27 @@ def _load_raw(arguments: DataArguments, streaming: bool) -> dict[str, datasets.D
         raise HubmodelsError(
             f"cannot load data set {name!r}: {reason} (give a Hub id, an existing folder or file, or sklearn:NAME)"
         ) from error
+
+
+@contextlib.contextmanager
+def _files_as_they_are() -> Iterator[None]:
+    """Let a folder of sounds be listed where torchcodec is not installed: `datasets` (5.2) asks for it before it looks
+    whether there is anything to encode, and here is only a path or bytes."""
+    original = datasets.Audio.encode_example
+
+    def keep(self: datasets.Audio, value: Any) -> dict[str, Any]:
+        if isinstance(value, str | os.PathLike):
+            return {"bytes": None, "path": os.fspath(value)}
+        if isinstance(value, dict) and set(value) == {"bytes", "path"}:
+            return value
+        return original(self, value)
+
+    if importlib.util.find_spec("torchcodec") is None:
+        datasets.Audio.encode_example = keep
+    try:
+        yield
+    finally:
+        datasets.Audio.encode_example = original
 
 
 def _is_plain_text(options: dict[str, Any], arguments: DataArguments) -> bool:

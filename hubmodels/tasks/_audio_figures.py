@@ -39,4 +39,6 @@ def spectrogram_grid(
         axes.set_ylabel(label, size=8, rotation=0, ha="right", va="center")
     corner = grid[-1, 0]
     corner.set_xticks([0, processor.duration], ["0", f"{processor.duration:g} s"], size=7)
+    for label, side in zip(corner.get_xticklabels(), ("left", "right"), strict=True):
+        label.set_ha(side)  # within the panel's width, which is that of all
     return figure

@@ -15,6 +15,7 @@ from . import Measured
 
 BATCH = 250
 NUM_RESAMPLES = 100
+SILENCE = 1e-2  # of full scale: a sound whose largest sample is below this is silent
 
 
 class SoundClassifier:
@@ -54,6 +55,10 @@ class SoundClassifier:
         weight = next(self.model.parameters())
         for part in samples.split(BATCH):
             waveforms = resample(part.float() / 32767, self.sampling_rate, self.extractor.sampling_rate).clamp(-1, 1)
+            # A feature extractor may refuse silence, which a bad model can give: it is heard as faint noise.
+            silent = waveforms.abs().amax(dim=1) < SILENCE
+            noise = torch.rand(waveforms.shape, generator=torch.Generator().manual_seed(0)) - 0.5
+            waveforms[silent] = 2 * SILENCE * noise[silent]
             inputs = self.extractor(
                 list(waveforms.numpy()), sampling_rate=self.extractor.sampling_rate, return_tensors="pt", padding=True
             )

@@ -200,6 +200,24 @@ class TextToAudio(AudioTask):
         samples = sample_sounds(model, processor, len(real), seed, labels)
         return {"fid": frechet_distance(extract(samples)[0], real)}
 
+    def preview(self, model: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Iterator[Plot]:
+        """Spectrograms of samples, a row a class where the model knows them."""
+        import torch
+
+        from ._audio_figures import spectrogram_grid, spectrogram_levels
+        from ._audio_quality import sample_sounds
+        from ._classification import shorten
+
+        words: list[str] = []
+        labels, count = None, 2 * SAMPLE_COLUMNS
+        if config_values.get("class_conditional"):
+            words = [shorten(str(name), 12) for name in config_values["id2label"].values()][:MAX_CLASSES]
+            count = len(words) * SAMPLE_COLUMNS
+            labels = torch.arange(len(words)).repeat_interleave(SAMPLE_COLUMNS)
+        levels = spectrogram_levels(processor, sample_sounds(model, processor, count, seed, labels))
+        figure = spectrogram_grid(levels, [""] * count, SAMPLE_COLUMNS, processor, words)
+        yield Plot("samples", "Spectrograms of samples, not chosen.", figure)
+
     def _extractor(self, samples: "torch.Tensor", processor: Any, device: Any, seed: int) -> Any:
         from ._audio_quality import LevelComponents, SoundClassifier
 

@@ -29,7 +29,7 @@ from .processing_audio_wav import read_wav, resample, to_mono
 FULL_SCALE = 32767  # of 16-bit samples
 SILENCE = 1e-4  # a sound whose largest sample is below this (-80 dB) is silent
 MAX_CLIPPED = 0.1  # share of the samples that may stand at the end of the scale
-GRIFFIN_LIM_STEPS = 64
+GRIFFIN_LIM_STEPS = 32
 MOMENTUM = 0.99
 
 

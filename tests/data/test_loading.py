@@ -182,3 +182,17 @@ def test_a_stream_that_is_too_short_for_its_splits_says_so(tmp_path):
     (tmp_path / "rows.csv").write_text("a,b\n" + "1,2\n" * 30)
     with pytest.raises(HubmodelsError, match="no row left for one of its splits"):
         load_data(DataArguments(dataset=str(tmp_path / "rows.csv"), streaming=True))
+
+
+def test_a_folder_of_sounds_loads_whether_a_decoder_is_installed_or_not(tmp_path):
+    encode = datasets.Audio.encode_example
+    for name in ("high", "low"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for number in range(10):
+            (tmp_path / "train" / name / f"{number}.wav").write_bytes(b"RIFF" + bytes(60))
+    split = load_data(DataArguments(dataset=str(tmp_path))).splits["train"]
+    assert isinstance(split.features["audio"], datasets.Audio)
+    assert split.features["label"].names == ["high", "low"]
+    stored = split.cast_column("audio", datasets.Audio(decode=False))[0]["audio"]
+    assert stored["path"].endswith(".wav")
+    assert datasets.Audio.encode_example is encode

@@ -83,3 +83,16 @@ def test_an_output_where_nothing_can_be_written_is_refused(tmp_path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HubmodelsError, match=r"cannot write .*out.csv: Not a directory; give another --output"):
         TableWriter(tmp_path / "file" / "out.csv").clear()
+
+
+def test_a_folder_of_sounds_is_read_by_its_paths_and_one_of_both_kinds_refused(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in ("b/1.wav", "a.WAV"):
+        (tmp_path / name).write_bytes(b"RIFF")
+    (table,) = read_tables(tmp_path, 10)
+    assert table.column_names == ["audio", "file_name"]
+    assert table["file_name"].to_pylist() == ["a.WAV", "b/1.wav"]
+    assert table["audio"].to_pylist() == [str(tmp_path / "a.WAV"), str(tmp_path / "b" / "1.wav")]
+    (tmp_path / "c.png").write_bytes(b"x")
+    with pytest.raises(HubmodelsError, match="images and sounds; take one kind"):
+        list(read_tables(tmp_path, 10))

@@ -8,9 +8,12 @@ from huggingface_hub.errors import StrictDataclassError
 from torch.nn import functional
 
 from hubmodels import auto
+from hubmodels.data import Batches
 from hubmodels.models.gan.configuration_gan import GanConfig
 from hubmodels.models.gan.modeling_gan import GanModel
 from hubmodels.models.gan.modeling_gan_networks import augment
+from hubmodels.recipe import TrainingArguments
+from hubmodels.training import train
 
 SMALL = {
     "image_size": 8, "latent_size": 5, "generator_sizes": [8, 6], "discriminator_sizes": [6, 8], "group_size": 4,
@@ -258,6 +261,72 @@ def test_a_game_that_is_lost_is_named() -> None:
     assert "the generator learns nothing" in model.diagnose(lost)
     assert model.diagnose({**lost, "loss_discriminator": 0.6}) is None
     assert model.diagnose({"loss": 1.0}) is None
+    assert "all alike" in model.diagnose({**lost, "loss_discriminator": 0.6, "fake_spread": 0.02})
+
+
+def test_the_spread_of_generated_images_is_that_over_the_batch_beside_the_real_ones() -> None:
+    model = build()
+    inputs = batch(model)
+    with torch.no_grad():
+        generated = model.generator(inputs["latents"], None)
+    spreads = [part.var(0, unbiased=False).mean().sqrt() for part in (generated, inputs["pixel_values"])]
+    measures = model(**inputs, player="discriminator").measures
+    torch.testing.assert_close(measures["fake_spread"], spreads[0] / spreads[1])
+    same = model(**{**inputs, "latents": inputs["latents"][:1].expand(6, -1)}, player="discriminator").measures
+    assert same["fake_spread"] < 1e-3
+
+
+class Pictures:
+    """40 random pictures with classes, as the training loop reads them."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.pixels = torch.rand(40, 1, 8, 8, generator=generator)
+
+    def __len__(self) -> int:
+        return 40
+
+    def batch(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"pixel_values": self.pixels[rows], "labels": rows % 3}
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights_bit_for_bit(tmp_path) -> None:
+    """With everything that has a memory: lazy penalties, the adaptive share, batch norm, averages, random latents."""
+    fields = {
+        "class_conditional": True, "num_labels": 3, "block": "dcgan", "penalty_interval": 3, "augmentation_target": 0.5,
+        "augmentation_prob": 0.3, "augmentation_speed": 2000, "r2_gamma": 0.1,
+    }  # fmt: skip
+    common = {
+        "per_device_train_batch_size": 8, "ema_decay": 0.9, "save_strategy": "steps", "save_steps": 4, "seed": 1,
+        "eval_strategy": "no", "learning_rate": 0.003, "max_steps": 11,
+    }  # fmt: skip
+
+    class Stop(Exception):
+        pass
+
+    def run(folder: str, stop_after: int = 10**9, **options: Any) -> dict[str, torch.Tensor]:
+        model, count = build(**fields), 0
+
+        def transform(inputs: dict, generator: Any) -> dict:
+            nonlocal count
+            count += 1
+            if count > stop_after:
+                raise Stop
+            return inputs
+
+        arguments = TrainingArguments(**common, **options)
+        batches = Batches(Pictures(), seed=arguments.seed)
+        train(model, batches, arguments, transform=transform, output_dir=tmp_path / folder)
+        return model.state_dict()
+
+    whole = run("whole")
+    with pytest.raises(Stop):
+        run("stopped", stop_after=9)
+    resumed = run("stopped", resume_from_checkpoint="latest")
+    assert whole["num_forwards"] == 11
+    assert 0 < whole["augmentation_prob"] != 0.3
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
 
 
 # ---------------------------------------------------------------- what a trained model can be asked

@@ -225,6 +225,12 @@ def test_a_classifier_of_another_rate_hears_the_same(classifier: str) -> None:
     assert features.shape == (20, 8)
 
 
+def test_silent_samples_are_measured_too(classifier: str) -> None:
+    features, classes = SoundClassifier(classifier, RATE)(torch.zeros(3, 800, dtype=torch.int16))
+    assert np.isfinite(features).all()
+    assert classes.shape == (3,)
+
+
 def test_samples_are_repeatable_sounds_of_the_classes_asked_for() -> None:
     case = prepared()
     model, labels = Sampler(case.processor), torch.tensor([1, 0, 1])
@@ -289,3 +295,15 @@ def test_the_golden_inputs_have_classes_where_the_model_does() -> None:
     case = prepared()
     assert set(case.task.golden_inputs(case.processor, {})) == {"input_values"}
     assert case.task.golden_inputs(case.processor, KNOWS)["labels"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("known", "rows_of_panels"), [(KNOWS, 2), ({}, 2)])
+def test_a_preview_shows_samples_and_is_alike_each_time(known: dict, rows_of_panels: int, tmp_path) -> None:
+    case = prepared()
+    values = case.values | known
+    (first,), (second,) = (
+        list(case.task.preview(Sampler(case.processor), case.processor, values, seed=0)) for _ in range(2)
+    )
+    assert len(first.figure.axes) == 6 * rows_of_panels
+    for one, other in zip(first.figure.axes, second.figure.axes, strict=True):
+        assert np.array_equal(one.images[0].get_array(), other.images[0].get_array())

@@ -25,6 +25,7 @@ from .modeling_gan_networks import Discriminator, Generator, augment, init_netwo
 
 RANGE_TOLERANCE = 1e-3  # how far beyond 0..1 rounding may carry a pixel
 SURE = 0.999  # of a discriminator that is right about almost every image
+COLLAPSED = 0.1  # of the spread of real images: generated ones that vary by less are the same image
 
 
 @dataclass
@@ -35,7 +36,9 @@ class GanOutput(ModelOutput):
             discriminator's loss of the given images alone.
         scores: (B,): the discriminator's of the given images, larger where they look real to it.
         measures: in training, scalars that say how the game stands: real_score, fake_score, r1, r2, gradient_penalty
-            (means over the batch; penalties only in the steps that have them) and augmentation_prob.
+            (means over the batch; penalties only in the steps that have them), fake_spread (the standard deviation of
+            generated images around their mean image over that of real ones; near 0 they are all alike) and
+            augmentation_prob.
         hidden_states: what each stage of the discriminator gives, if asked for.
     """
 
@@ -145,6 +148,8 @@ class GanModel(GanPreTrainedModel):
             measures = {"real_score": real.mean(), "fake_score": fake.mean()}
             measures["certainty"] = self.certainty(real, fake)
         certainty = measures.pop("certainty")
+        spreads = [part.float().var(0, unbiased=False).mean().sqrt() for part in (images, generated)]
+        measures["fake_spread"] = spreads[1] / spreads[0].clamp_min(1e-6)
         if self.training:
             self.num_forwards += 1
             self.adapt(certainty, len(images))
@@ -253,7 +258,13 @@ class GanModel(GanPreTrainedModel):
             measures: the entry of the log: `loss_discriminator`, `loss_generator`, `real_score`, `fake_score`, ...
         """
         loss, real, fake = (measures.get(name) for name in ("loss_discriminator", "real_score", "fake_score"))
-        if None in (loss, real, fake) or self.config.loss == "wasserstein_gp":
+        spread = measures.get("fake_spread")
+        if spread is not None and spread < COLLAPSED:
+            return (
+                f"fake_spread is {spread:.2g}: the generated images are all alike; raise r1_gamma or r2_gamma, add "
+                "augmentation_target 0.6, or start anew with a lower learning_rate"
+            )
+        if None in (loss, real, fake) or self.config.loss == "wasserstein_gp":  # whose scores have no scale
             return None
         if loss < 1 - SURE and real > fake:
             return (
