@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hubmodels")
 
 VALIDATION_SAMPLES = 1_000  # of an evaluation during training
-CURVE_SAMPLES = 2_000  # of each point of the curve over the steps, which are compared with each other alone
+CURVE_SAMPLES = 1_000  # of each point of the curve over the steps, which are compared with each other alone
 CURVE_STEPS = (5, 10, 20, 50)
 NEIGHBOUR_ROWS = 20_000  # training images among which the nearest ones are sought
 GRID_COLUMNS, GRID_ROWS = 12, 6
