@@ -285,12 +285,14 @@ def read_checkpoint(folder: Path) -> dict[str, str]:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     main_metric = metrics["main_metric"]
     value = metrics["results"]["metrics"][main_metric]
+    digits = max(0, 5 - len(f"{abs(value['value']):.0f}"))  # 0.9471, 21.228 and 44,174
+    shown = [f"{value[name]:,.{digits}f}" for name in ("value", "low", "high")]
     return {
         "checkpoint": f"{MODEL_CARDS.name}/{folder.name}",
         "family": recipe["family"],
         "task": recipe["task"],
         "weights": f"{metrics['num_parameters']:,}",
-        "metric": f"{main_metric} {value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]",
+        "metric": f"{main_metric} {shown[0]} [{shown[1]}, {shown[2]}]",
     }
 
 

@@ -31,10 +31,20 @@ from .modeling_mlp_tables import EnsembleLinear, EnsembleScale, FrontScale, Tabl
 # Tables: F num_numeric_features, M categories, E width of an embedded number, K num_ensemble, Q quantiles
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """torch's, which refuses to train on one row alone, as the last batch of an epoch may be: that row is normalised by
+    the running statistics, as in evaluation."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        if self.training and len(hidden) == 1:
+            return F.batch_norm(hidden, self.running_mean, self.running_var, self.weight, self.bias, False, 0, self.eps)
+        return super().forward(hidden)
+
+
 def build_norm(width: int, config: MlpConfig) -> nn.Module:
     """The configured normalisation of (B, D)."""
     if config.normalization == "batch_norm":
-        return nn.BatchNorm1d(width)
+        return BatchNorm(width)
     return nn.LayerNorm(width) if config.normalization == "layer_norm" else nn.Identity()
 
 

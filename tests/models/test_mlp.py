@@ -143,3 +143,15 @@ def test_bytes_are_refused() -> None:
 def test_a_config_that_cannot_work_is_refused(fields: dict, message: str) -> None:
     with pytest.raises(StrictDataclassError, match=message):
         MlpConfig(**fields)
+
+
+def test_a_batch_of_one_row_trains_with_batch_normalisation():
+    torch.manual_seed(0)
+    config = MlpConfig(image_size=4, hidden_sizes=[8], normalization="batch_norm", num_labels=3)
+    model = MlpForImageClassification(config)
+    pixels, labels = torch.randn(6, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    model.train()(pixels, labels=labels)  # moves the running statistics
+    alone = model(pixels[:1], labels=labels[:1])
+    alone.loss.backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+    torch.testing.assert_close(alone.logits, model.eval()(pixels[:1]).logits)
