@@ -31,7 +31,7 @@ PANELS = (
     ("autoencoder-fashion-mnist", "latents", "Autoencoder: its map of clothes"),
     ("gan-fashion-mnist", "samples", "GAN: new clothes in one pass"),
     ("diffusion-fashion-mnist", "trajectories", "Diffusion: clothes out of noise"),
-    ("diffusion-spoken-digits", "spectrograms", "Diffusion: spoken digits, real and drawn"),
+    ("diffusion-spoken-digits", "samples", "Diffusion: spoken digits, real and drawn"),
 )
 COLUMNS_OF_PANELS = 3
 RULE = ("---", "---", "---", "---:", "---", "---", "---")
