@@ -112,15 +112,16 @@ def coslog4(progress: float) -> float:
 class WeightAverage:
     """The exponential moving average of a model's weights (EMA, `torch.optim.swa_utils`), as a second model.
 
-    The first update copies the weights, each later one moves the average by 1 - decay of the difference. Floating
-    buffers (BatchNorm's statistics) are averaged with the weights that they belong to; counters are copied. Where the
-    model names submodules as `averaged`, what lies outside of them is copied too.
+    The first update copies the weights, each later one moves the average by 1 - decay of the difference; after n updates
+    the decay is at most (1 + n) / (10 + n), or a short run would end near what it began with. Floating buffers
+    (BatchNorm's statistics) are averaged with the weights that they belong to; counters are copied. Where the model
+    names submodules as `averaged`, what lies outside of them is copied too.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.num_updates = 0
-        self._blend = get_ema_multi_avg_fn(decay)
+        self.decay = decay
         # Lists once, not a walk over the modules in every step. The weights themselves, not views of their memory:
         # preparing a model for several processes gives them other memory.
         parts = tuple(f"{name}." for name in getattr(model, "averaged", ())) or ("",)
@@ -137,7 +138,8 @@ class WeightAverage:
         if self.num_updates == 0:
             torch._foreach_copy_(self._averages, self._weights)
         else:
-            self._blend(self._averages, self._weights, self.num_updates)
+            decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+            get_ema_multi_avg_fn(decay)(self._averages, self._weights, self.num_updates)
         for average, weight in self._others:
             average.copy_(weight)
         self.num_updates += 1

@@ -87,19 +87,30 @@ def test_averaged_weights_are_the_exponential_sum_by_hand_with_batch_statistics(
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     average = WeightAverage(model, 0.8)
     expected = None
-    for _ in range(5):
+    for number in range(60):
+        decay = min(0.8, (1 + number) / (10 + number))  # 0.8 from the 35th on
         model(torch.randn(8, 3))  # moves the batch statistics
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter))
         now = {name: value.clone().double() for name, value in model.state_dict().items()}
-        expected = now if expected is None else {name: 0.8 * expected[name] + 0.2 * now[name] for name in now}
+        expected = now if expected is None else {name: decay * expected[name] + (1 - decay) * now[name] for name in now}
         average.update()
     for name, value in average.model.state_dict().items():
         if name.endswith("num_batches_tracked"):
-            assert value == 5
+            assert value == 60
         else:
             torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_the_average_of_a_short_run_is_near_its_last_weights() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    average = WeightAverage(model, decay=0.9999)
+    for value in range(100):
+        with torch.no_grad():
+            model.weight.fill_(float(value))
+        average.update()
+    assert average.model.weight.item() > 80
 
 
 def test_only_what_a_model_names_is_averaged_and_the_rest_is_copied() -> None:
@@ -111,7 +122,7 @@ def test_only_what_a_model_names_is_averaged_and_the_rest_is_copied() -> None:
             for weight in model.parameters():
                 weight.fill_(value)
         average.update()
-    assert average.model["kept"].weight.item() == pytest.approx(0.5 * (0.5 * 1 + 0.5 * 2) + 0.5 * 4)
+    assert average.model["kept"].weight.item() == pytest.approx(1 / 4 * (2 / 11 * 1 + 9 / 11 * 2) + 3 / 4 * 4)
     assert average.model["last"].weight.item() == 4
 
 
