@@ -160,6 +160,7 @@ DATA: dict[str, Callable[[Path, Any], str]] = {
     "image-classification": pictures,
     "image-feature-extraction": pictures,
     "image-to-image": pictures,
+    "unconditional-image-generation": pictures,
     "zero-shot-image-classification": captioned,
     "text-classification": texts,
     "text-generation": book,

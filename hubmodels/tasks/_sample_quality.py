@@ -170,7 +170,8 @@ def sample_quality(fake: np.ndarray, train: np.ndarray | None, real: np.ndarray,
         floor, floor_draws = distance(train)
         found["fid_floor"] = _around(floor, floor_draws)
         # The logarithm is nearly symmetric; the bias of the bootstrap of both parts nearly cancels in the ratio.
-        spread = 1.96 * np.log(fid_draws / floor_draws).std()
+        # Of few rows rounding can carry a distance below 0.
+        spread = 1.96 * np.log(np.maximum(fid_draws, 1e-12) / np.maximum(floor_draws, 1e-12)).std()
         ratio = fid / floor
         found["fid_ratio"] = Measured(ratio, ratio * np.exp(-spread), ratio * np.exp(spread))
     rows = neighbour_rows(real, fake)

@@ -112,8 +112,8 @@ def coslog4(progress: float) -> float:
 class WeightAverage:
     """The exponential moving average of a model's weights (EMA, `torch.optim.swa_utils`), as a second model.
 
-    The first update copies the weights, each later one moves the average by 1 - decay of the difference; after n updates
-    the decay is at most (1 + n) / (10 + n), or a short run would end near what it began with. Floating buffers
+    The first update copies the weights, each later one moves the average by 1 - decay of the difference; after n
+    updates the decay is at most (1 + n) / (10 + n), or a short run would end near what it began with. Floating buffers
     (BatchNorm's statistics) are averaged with the weights that they belong to; counters are copied. Where the model
     names submodules as `averaged`, what lies outside of them is copied too.
     """
