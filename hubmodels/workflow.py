@@ -309,6 +309,9 @@ def augment(
     if Path(output_dir).exists():
         raise HubmodelsError(f"{output_dir} exists: name a new folder with --output_dir")
     opened = open_release(model_name_or_path, overrides)
+    if not getattr(opened.model.config, "class_conditional", False):  # before any data are loaded
+        name = type(opened.model).__name__
+        raise HubmodelsError(f"{name} at {model_name_or_path} does not draw rows of a given class (class_conditional)")
     loaded = load_data(opened.data_arguments).splits
     rows = {name: opened.task.select(split) for name, split in loaded.items()}
     with evaluation_mode(opened.model), torch.no_grad():

@@ -136,6 +136,13 @@ def test_augment_refuses_what_cannot_be(release, run_cli, tmp_path, words, answe
     assert not (tmp_path / "new").exists()
 
 
+def test_a_model_that_draws_no_classes_is_refused_before_its_data_are_sought(run_cli, tmp_path) -> None:
+    words = ["augment", "model_cards/autoencoder-fashion-mnist", "--per_class", "1", "--output_dir", tmp_path / "new"]
+    code, _, err = run_cli(*words)
+    assert code == 2
+    assert "AutoencoderModel at model_cards/autoencoder-fashion-mnist does not draw rows of a given class" in err
+
+
 def test_augment_writes_over_nothing(release, run_cli, tmp_path) -> None:
     code, _, err = run_cli("augment", release, "--output_dir", tmp_path, "--per_class", "1")
     assert code == 2

@@ -254,8 +254,8 @@ class Task:
         raise HubmodelsError(f"{self.tag} has no prediction from files: use the model's pipeline in Python")
 
     def draw_rows(self, model: Any, rows: "datasets.Dataset", per_class: int, seed: int) -> "datasets.Dataset":
-        """New rows like the selected ones, with their features, as many of each of their classes, drawn by the model in
-        eval mode. Raises HubmodelsError where the model or the rows know no classes."""
+        """New rows like the selected ones, with their features, as many of each of their classes, drawn by the
+        class-conditional model in eval mode. Raises HubmodelsError where the rows know no classes, or others."""
         raise HubmodelsError(f"models for {self.tag} draw no new rows")
 
     def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":

@@ -325,10 +325,6 @@ class UnconditionalImageGeneration(LabelledImageTask):
         from ._sample_quality import sample_images
 
         image, *label = rows.features
-        if not getattr(model.config, "class_conditional", False):
-            raise HubmodelsError(
-                f"this {type(model).__name__} does not draw images of a given class (class_conditional)"
-            )
         if not label:
             raise HubmodelsError("the data have no column of classes: name it with --label_column_name")
         known = {str(name): int(number) for number, name in model.config.id2label.items()}
