@@ -491,7 +491,7 @@ def test_bad_sampling_is_refused_with_what_is_allowed() -> None:
 # Several processes
 
 WORKER = """
-import sys
+import os, sys
 import torch
 sys.path.insert(0, sys.argv[1])
 from hubmodels import DiffusionModel
@@ -503,6 +503,7 @@ samples = model.sample(5, num_inference_steps=3, generator=generator, batch_size
 one = model.sample(1, labels=[1], num_inference_steps=3, generator=generator, distributed=True)
 torch.save((samples, one), f"{sys.argv[2]}/samples-{rank}.pt")
 torch.distributed.barrier()
+os._exit(0)  # gloo's threads abort about one exit in thirty where they are taken down (torch 2.13)
 """
 
 
