@@ -209,7 +209,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = arguments.run(arguments, rest) or 0
         sys.stdout.flush()
-        leave_processes(code)
+        if workflow := sys.modules.get(f"{__package__}.workflow"):
+            workflow.leave_processes(code)
         return code
     except BrokenPipeError:  # the reader, `head` for example, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -220,16 +221,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("RANK", "0") == "0":
             print(f"hubmodels {arguments.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-
-
-def leave_processes(code: int) -> None:
-    """End this process at once where it is one of several on CPUs: everything is written, and gloo's threads abort about
-    one exit in thirty where the interpreter takes them down (torch 2.13)."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
-        if torch.distributed.get_world_size() > 1 and torch.distributed.get_backend() == "gloo":
-            sys.stderr.flush()
-            os._exit(code)
 
 
 # --- list ---
