@@ -114,8 +114,14 @@ class TableWriter:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def write(self, number: int, table: pyarrow.Table) -> None:
-        """Piece `number`, counted from 0."""
+        """Piece `number`, counted from 0. Raises HubmodelsError for a column that the kind of file cannot hold."""
         path = self.folder / f"{number:09d}"
+        nested = [field.name for field in table.schema if pyarrow.types.is_nested(field.type)]
+        if nested and self.path.suffix == ".csv":
+            raise HubmodelsError(
+                f"a CSV file cannot hold column {nested[0]!r}, whose values are lists or records: leave it out by naming "
+                "the columns to --keep, or write to .parquet"
+            )
         if self.path.suffix == ".parquet":
             pyarrow.parquet.write_table(table, path)
         elif self.path.suffix == ".csv":

@@ -85,6 +85,20 @@ def test_an_output_where_nothing_can_be_written_is_refused(tmp_path) -> None:
         TableWriter(tmp_path / "file" / "out.csv").clear()
 
 
+def test_a_column_of_lists_is_refused_by_csv_and_kept_by_parquet(tmp_path: Path) -> None:
+    table = pyarrow.table({"point": [[1.0, 2.0], [3.0, 4.0]]})
+    for suffix in (".csv", ".parquet"):
+        writer = TableWriter(tmp_path / f"out{suffix}")
+        writer.clear()
+        if suffix == ".csv":
+            with pytest.raises(HubmodelsError, match=r"'point'.*--keep.*\.parquet"):
+                writer.write(0, table)
+        else:
+            writer.write(0, table)
+            writer.join()
+            assert next(read_tables(writer.path, 10)).to_pydict() == table.to_pydict()
+
+
 def test_a_folder_of_sounds_is_read_by_its_paths_and_one_of_both_kinds_refused(tmp_path):
     (tmp_path / "b").mkdir()
     for name in ("b/1.wav", "a.WAV"):
