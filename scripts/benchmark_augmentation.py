@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import io
 import json
-import statistics
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import datasets
 import numpy as np
 
 from hubmodels.cli import main as hubmodels
+from hubmodels.formatting import format_spread
 
 
 def call(*words: object) -> str:
@@ -85,10 +85,7 @@ def main() -> None:
             plain.append(accuracy(arguments, real, seed, folder / f"plain-{seed}"))
             joined.append(accuracy(arguments, more, seed, folder / f"joined-{seed}"))
         gaps = [after - before for before, after in zip(plain, joined, strict=True)]
-        cells = [
-            f"{statistics.mean(values):{sign}.4f} ± {statistics.stdev(values) if len(values) > 1 else 0:.4f}"
-            for values, sign in ((plain, ""), (joined, ""), (gaps, "+"))
-        ]
+        cells = [format_spread(plain), format_spread(joined), format_spread(gaps, "+")]
         print(f"| {count} | {' | '.join(cells)} |", flush=True)
 
 

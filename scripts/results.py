@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from hubmodels import auto, figures
+from hubmodels.formatting import format_interval, format_number
 
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- scripts/results.py writes from here -->", "<!-- to here -->"
@@ -41,18 +42,6 @@ def family_of(release: Path) -> str:
     return yaml.safe_load((release / "recipe.yaml").read_text(encoding="utf-8"))["family"]
 
 
-def number(value: float, sign: str = "") -> str:
-    """Four decimals below 10, whole numbers with thousands separated above 1,000."""
-    return f"{value:{sign}.4f}" if abs(value) < 10 else f"{value:{sign},.{2 if abs(value) < 1000 else 0}f}"
-
-
-def interval(entry: dict) -> str:
-    """A value and the ends of its interval."""
-    if entry["low"] is None:
-        return number(entry["value"])
-    return f"{number(entry['value'])} [{number(entry['low'])}, {number(entry['high'])}]"
-
-
 def advice(results: dict) -> str:
     """Which of the two the interval of their difference speaks for."""
     difference = results.get("difference")
@@ -70,10 +59,10 @@ def row(release: Path) -> str:
     better = "higher" if results["greater_is_better"] else "lower"
     label = results.get("metric_names", {}).get(name, name)
     baseline = results.get("baseline")
-    classical = f"{baseline['name']} {number(baseline['metrics'][name]['value'])}" if baseline else "-"
+    classical = f"{baseline['name']} {format_number(baseline['metrics'][name]['value'])}" if baseline else "-"
     cells = [
         f"`{family}`", auto.family_purpose(family), f"`{release.name}`<br>{metrics['task']}",
-        f"{metrics['num_parameters']:,}", f"{label} {interval(results['metrics'][name])}, {better} is better",
+        f"{metrics['num_parameters']:,}", f"{label} {format_interval(results['metrics'][name])}, {better} is better",
         classical, advice(results),
     ]  # fmt: skip
     return line(cells)

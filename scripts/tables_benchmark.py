@@ -10,7 +10,6 @@ number is of the test rows; what was chosen was chosen on the validation rows, o
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hubmodels.formatting import format_spread
 from hubmodels.workflow import Recipe, default_recipe, train_and_release
 
 OUTPUT = Path(__file__).parent / "benchmarks" / "tables.md"
@@ -54,13 +54,6 @@ def run(recipe: Recipe, folder: Path, baseline: bool = True) -> dict:
     return {**outcome.results.to_dict(), "seconds": outcome.run.seconds}
 
 
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation over the seeds."""
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    digits = 4 if abs(statistics.mean(values)) < 10 else 2
-    return f"{statistics.mean(values):.{digits}f} ± {deviation:.{digits}f}"
-
-
 def methods(results: dict) -> dict[str, float]:
     """The main metric of each method, classical ones under their names without the number of settings."""
     metric = results["main_metric"]
@@ -86,8 +79,8 @@ def bundled(arguments: argparse.Namespace) -> None:
                 columns[0 if method == "network" else kinds.get(method, 3)].append(value)
             seconds.append(results["seconds"])
         metric = results["metric_names"][results["main_metric"]]
-        cells = [spread(values) for values in columns]
-        lines.append(f"| {name} ({results['num_rows']}) | {metric} | {' | '.join(cells)} | {spread(seconds)} |")
+        cells = [format_spread(values) for values in columns]
+        lines.append(f"| {name} ({results['num_rows']}) | {metric} | {' | '.join(cells)} | {format_spread(seconds)} |")
         print(lines[-1], flush=True)
     text = "\n".join(lines)
     arguments.output.parent.mkdir(exist_ok=True)
@@ -114,7 +107,7 @@ def seeds(arguments: argparse.Namespace) -> None:
         metric = results["main_metric"]
         print(f"seed {seed}: {metric} {found[-1][metric]['value']:.5g}, {results['seconds']:.0f} s", flush=True)
     for metric in found[0]:
-        print(f"{metric}: {spread([item[metric]['value'] for item in found])}")
+        print(f"{metric}: {format_spread([item[metric]['value'] for item in found])}")
 
 
 def prediction(arguments: argparse.Namespace) -> None:

@@ -119,8 +119,8 @@ class TableWriter:
         nested = [field.name for field in table.schema if pyarrow.types.is_nested(field.type)]
         if nested and self.path.suffix == ".csv":
             raise HubmodelsError(
-                f"a CSV file cannot hold column {nested[0]!r}, whose values are lists or records: leave it out by naming "
-                "the columns to --keep, or write to .parquet"
+                f"a CSV file cannot hold column {nested[0]!r}, whose values are lists or records: name the columns "
+                "to --keep without it, or write to .parquet"
             )
         if self.path.suffix == ".parquet":
             pyarrow.parquet.write_table(table, path)

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..formatting import format_number
+
 Rows = dict[str, np.ndarray]
 LEVEL = 0.95
 QUANTILE = 1.959964  # of the normal distribution at (1 + LEVEL) / 2
@@ -312,12 +314,6 @@ def _verdict(results: Results) -> str:
     if (gap.low > 0) == results.greater_is_better:
         return f"The network was worth it: it beats {results.baseline_name} on the same split, {numbers}."
     return f"The network was not worth it: {results.baseline_name} beats it on the same split, {numbers}."
-
-
-def format_number(value: float, sign: str = "") -> str:
-    """Four decimals for what lies near 0..1, four digits and thousands separated for the rest; `sign` "+" shows it."""
-    digits = 4 if abs(value) < 10 else max(0, 3 - math.floor(math.log10(abs(value))))
-    return f"{value:{sign},.{digits}f}"
 
 
 def _plain(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:

@@ -5,7 +5,6 @@ metrics, pipeline tag, and the results as a model-index (`EvalResult`). The newe
 (https://huggingface.co/docs/hub/eval-results) are made here too. Nothing here names a family or a task.
 """
 
-import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import huggingface_hub
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..formatting import format_interval
 from ..recipe import HubmodelsError, Recipe, run_only_fields
 
 LIBRARY_TAG = "hubmodels"  # by which `list_on_hub` finds releases
@@ -165,27 +165,6 @@ def is_hub_id(name: str) -> bool:
 def dataset_name(dataset: str) -> str:
     """A data set's name for a table, without the folders of a local path: those are nobody's business."""
     return dataset if is_hub_id(dataset) else Path(dataset.rstrip("/")).name
-
-
-def format_interval(entry: Mapping[str, Any] | None) -> str:
-    """`0.9553 [0.9512, 0.9593]`, with as many digits as the interval's width makes meaningful; a dash for none."""
-    if not entry or entry.get("value") is None:
-        return "-"
-    value, low, high = entry["value"], entry.get("low"), entry.get("high")
-    if low is None or high is None:
-        return format_number(value)
-    width = high - low
-    digits = min(6, max(0, 2 - math.floor(math.log10(width)))) if width > 0 else 4
-    digits = min(digits, 4) if width >= 1e-3 else digits
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def format_number(value: float) -> str:
-    """Four significant digits, thousands separated."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    digits = max(0, 3 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{digits}f}" if digits <= 8 else f"{value:.3e}"
 
 
 def _summary(recipe: Recipe, model_class: str, num_parameters: int, data: Mapping[str, Any]) -> str:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..recipe import HubmodelsError, option
 from . import Task
-from ._columns import choose_column, describe_columns, existing_column, kind_of
+from ._columns import choose_column, class_numbers, describe_columns, existing_column, kind_of, label_column
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
+    import torch
 
     from . import Batch, Rows
 
@@ -110,12 +111,6 @@ class AudioTask(Task):
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be greater than 0, got {value}")
 
-    def select_sounds(self, dataset: "datasets.Dataset", column: str, others: list[str]) -> "datasets.Dataset":
-        """The columns, the sounds undecoded and first."""
-        import datasets
-
-        return dataset.select_columns([column, *others]).cast_column(column, datasets.Audio(decode=False))
-
     def fit_processor(self, train: "datasets.Dataset") -> Any:
         """The processor of the options, what they leave open and the reference level from the training sounds."""
         import numpy as np
@@ -171,12 +166,6 @@ class AudioTask(Task):
                 )
         return processor
 
-    def sample_feature(self, processor: Any) -> Any:
-        """The Arrow type of `samples`."""
-        import datasets
-
-        return datasets.List(datasets.Value("int16"), length=processor.num_samples)
-
     def input_columns(self, processor: Any) -> list[str]:
         return [self.audio_column_name] if self.audio_column_name else list(AUDIO_NAMES)
 
@@ -201,6 +190,64 @@ class AudioTask(Task):
         pitches = torch.tensor([[200.0], [330.0]], dtype=torch.float64) * (1 + times / processor.duration)
         waves = 0.5 * torch.sin(2 * torch.pi * pitches * times) * times / processor.duration
         return {"input_values": processor.to_values((waves * 32767).round().to(torch.int16))}
+
+
+@dataclass(kw_only=True)
+class LabelledAudioTask(AudioTask):
+    """A sound a row and its class, and what is done to waveforms in training."""
+
+    label_column_name: str | None = option(None, "column of the classes; the only class column when absent")
+    time_shift: float = option(0.0, "augmentation: largest shift, as a share of duration, in [0, 1)")
+    speed: float = option(0.0, "augmentation: largest change of speed and pitch, as a share, >= 0")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.time_shift < 1:
+            raise ValueError(f"time_shift must be at least 0 and below 1, got {self.time_shift}")
+        if not self.speed >= 0:
+            raise ValueError(f"speed must be at least 0, got {self.speed}")
+
+    def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
+        """The audio column, undecoded, and the class column, under their own names."""
+        import datasets
+
+        audio = audio_column(dataset.features, self.audio_column_name)
+        label = label_column(dataset.features, self.label_column_name, others=(audio,))
+        return dataset.select_columns([audio, label]).cast_column(audio, datasets.Audio(decode=False))
+
+    def encoded_features(self, processor: Any, config_values: dict[str, Any]) -> "datasets.Features":
+        import datasets
+
+        samples = datasets.List(datasets.Value("int16"), length=processor.num_samples)
+        return datasets.Features(samples=samples, labels=datasets.Value("int64"))
+
+    def encode(
+        self,
+        rows: dict[str, list],
+        row_numbers: list[int],
+        features: "datasets.Features",
+        processor: Any,
+        config_values: dict[str, Any],
+    ) -> "Rows":
+        """`samples` (B, T) int16 and `labels` (B,) int64 as the model numbers them."""
+        audio, label = features
+        return {
+            "samples": read_sounds(rows[audio], row_numbers, audio, processor),
+            "labels": class_numbers(rows[label], row_numbers, label, features[label], config_values["id2label"]),
+        }
+
+    def waveforms(
+        self, samples: "torch.Tensor", processor: Any, generator: "torch.Generator | None", *, training: bool
+    ) -> "torch.Tensor":
+        """Encoded samples (B, T) as waveforms in -1..1, in training shifted and faster or slower."""
+        from . import _audio_augmentation as augmentation
+
+        waveforms = samples.float() / 32767
+        if training and self.time_shift:
+            waveforms = augmentation.random_shift(waveforms, round(self.time_shift * processor.num_samples), generator)
+        if training and self.speed:
+            waveforms = augmentation.random_speed(waveforms, self.speed, generator)
+        return waveforms
 
 
 def batches(dataset: "datasets.Dataset", description: str, batch_size: int = 250) -> Iterator[tuple[dict, range]]:

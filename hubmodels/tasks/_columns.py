@@ -112,6 +112,11 @@ def class_names(train: "datasets.Dataset", column: str) -> list[str]:
     return names
 
 
+def label_maps(names: list[str]) -> dict[str, dict]:
+    """The config's `id2label` and `label2id` for names in their order."""
+    return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+
+
 def class_numbers(
     values: list, row_numbers: list[int], column: str, feature: Any, id2label: dict[int, str]
 ) -> "np.ndarray":

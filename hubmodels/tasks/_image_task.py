@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import HubmodelsError, option
 from . import Task
-from ._columns import class_names, existing_column, label_column
+from ._columns import class_names, existing_column, label_column, label_maps
 from ._images import (
     IMAGE_NAMES,
     check_image_options,
@@ -160,10 +160,7 @@ class LabelledImageTask(ImageTask):
         values = self.image_config(processor)
         _, *label = train.features
         if label and (names := self._names(train, label[0])):
-            values |= {
-                "id2label": dict(enumerate(names)),
-                "label2id": {name: index for index, name in enumerate(names)},
-            }
+            values |= label_maps(names)
         return values
 
     def _names(self, train: "datasets.Dataset", column: str) -> list[str]:

@@ -1,6 +1,9 @@
-"""What the tasks share whose rows have one class each, whatever the rows are: predictions and their metrics."""
+"""What the tasks share whose rows have one class each, whatever the rows are: predictions, metrics and figures."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from . import Plot
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,11 +15,27 @@ class OneClassARow:
     """The results of a classifier with one class a row, for a `Task` whose `id2label` names the classes. It stands
     before the task among the base classes."""
 
+    main_metric: ClassVar[str] = "accuracy"
+    greater_is_better: ClassVar[bool] = True
+    shares: ClassVar[tuple[str, ...]] = ("accuracy",)
+    metric_names: ClassVar[dict[str, str]] = {
+        "accuracy": "accuracy",
+        "macro_f1": "macro F1",
+        "calibration_error": "expected calibration error",
+        "log_loss": "log loss",
+    }
+
     def predict(self, outputs: Any, batch: "Batch") -> "Batch":
         """Of each row the label, the prediction, its probability, and the loss (see `classification_rows`)."""
         from ._classification import classification_rows
 
         return classification_rows(outputs.logits, batch["labels"])
+
+    def answers(self, outputs: Any, config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
+        """The class of each row and the probability of every class (see `classification_answers`)."""
+        from ._classification import classification_answers
+
+        return classification_answers(outputs.logits, self.class_names(config_values))
 
     def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
         from ._classification import classification_metrics
@@ -30,3 +49,37 @@ class OneClassARow:
         from ._classification import class_precision_recall
 
         return class_precision_recall(rows, len(config_values["id2label"]))
+
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+        """Confusion matrix, what the task shows of its rows, and the reliability diagram."""
+        yield confusion_plot(rows, self.class_names(config_values))
+        yield from self.row_plots(rows, columns, processor, config_values)
+        yield reliability_plot(rows)
+
+    def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+        """Figures of test rows: examples, mistakes; none by default."""
+        return iter(())
+
+
+def confusion_plot(rows: "Rows", names: list[str]) -> Plot:
+    """The confusion matrix with its sentence."""
+    from ._classification import confusion_figure
+
+    return Plot(
+        name="confusion_matrix",
+        caption="Confusion matrix on the test rows: true classes down, predicted classes across, coloured by the share "
+        "of the true class.",
+        figure=confusion_figure(rows, names),
+    )
+
+
+def reliability_plot(rows: "Rows") -> Plot:
+    """The reliability diagram with its sentence."""
+    from ._classification import calibration_error, reliability_figure
+
+    return Plot(
+        name="reliability",
+        caption="Accuracy against confidence in 15 bins on the test rows (above), and the share of the rows in each "
+        f"(below). The expected calibration error is {calibration_error(rows):.3f}.",
+        figure=reliability_figure(rows),
+    )

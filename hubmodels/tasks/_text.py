@@ -14,6 +14,8 @@ from ._columns import choose_column, describe_columns, existing_column, kind_of
 if TYPE_CHECKING:
     import datasets
 
+    from . import Batch
+
 TEXT_NAMES = ("text", "sentence", "content", "document", "review", "tweet", "question", "premise", "sentence1", "line")
 TEXT_TYPES = ("string", "large_string")
 BPE_VOCAB_SIZE = 4_096
@@ -91,6 +93,17 @@ class TextTask(Task):
     def processor_key(self, processor: Any) -> Any:
         """A hash of everything that decides how the tokenizer splits a text."""
         return tokenizer_key(processor)
+
+    def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
+        """Two fixed rows of token numbers, the second one padded."""
+        import torch
+
+        length = min(processor.model_max_length, 16)
+        numbers = torch.arange(2 * length)
+        tokens = (numbers * numbers // 7 % config_values["vocab_size"]).view(2, length)
+        mask = torch.ones_like(tokens)
+        mask[1, -(length // 2) :] = 0
+        return {"input_ids": tokens.masked_fill(mask == 0, processor.pad_token_id), "attention_mask": mask}
 
 
 def train_tokenizer(kind: str, texts: Iterable[str], special_tokens: dict[str, str], vocab_size: int | None) -> Any:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import option
 from . import Baseline, Plot
-from ._audio import AudioTask, audio_column, read_sounds
-from ._columns import class_names, class_numbers, label_column
+from ._audio import LabelledAudioTask
+from ._columns import class_names, label_maps
 from ._one_class import OneClassARow
 
 if TYPE_CHECKING:
@@ -23,25 +23,13 @@ BASELINE_PENALTIES = (0.01, 0.1, 1.0, 10.0)  # inverse strengths of logistic reg
 
 
 @dataclass(kw_only=True)
-class AudioClassification(OneClassARow, AudioTask):
+class AudioClassification(OneClassARow, LabelledAudioTask):
     """One sound, one class."""
 
     tag: ClassVar[str] = "audio-classification"
     head: ClassVar[str] = "ForAudioClassification"
     config_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size", "id2label", "label2id", "problem_type")
-    main_metric: ClassVar[str] = "accuracy"
-    greater_is_better: ClassVar[bool] = True
-    shares: ClassVar[tuple[str, ...]] = ("accuracy",)
-    metric_names: ClassVar[dict[str, str]] = {
-        "accuracy": "accuracy",
-        "macro_f1": "macro F1",
-        "calibration_error": "expected calibration error",
-        "log_loss": "log loss",
-    }
 
-    label_column_name: str | None = option(None, "column of the classes; the only class column when absent")
-    time_shift: float = option(0.0, "augmentation: largest shift, as a share of duration, in [0, 1)")
-    speed: float = option(0.0, "augmentation: largest change of speed and pitch, as a share, >= 0")
     noise: float = option(0.0, "augmentation: largest level of white noise, relative to the sound's, >= 0")
     time_masking: float = option(0.0, "augmentation: largest share of the frames that is silenced, in [0, 1)")
     frequency_masking: float = option(0.0, "augmentation: largest share of the bands that is silenced, in [0, 1)")
@@ -50,20 +38,11 @@ class AudioClassification(OneClassARow, AudioTask):
         super().__post_init__()
         if self.audio_features != "log_mel":
             raise ValueError("the classifiers see spectrograms: audio_features must be log_mel")
-        for name in ("time_shift", "time_masking", "frequency_masking"):
+        for name in ("time_masking", "frequency_masking"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
-        for name in ("speed", "noise"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-
-    # ---------------------------------------------------------------- columns
-
-    def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
-        """The audio column, undecoded, and the class column, under their own names."""
-        audio = audio_column(dataset.features, self.audio_column_name)
-        label = label_column(dataset.features, self.label_column_name, others=(audio,))
-        return self.select_sounds(dataset, audio, [label])
+        if not self.noise >= 0:
+            raise ValueError(f"noise must be at least 0, got {self.noise}")
 
     # ---------------------------------------------------------------- what the data decide
 
@@ -75,32 +54,11 @@ class AudioClassification(OneClassARow, AudioTask):
         return {
             "num_channels": 1,
             "image_size": list(processor.input_shape),
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: index for index, name in enumerate(names)},
+            **label_maps(names),
             "problem_type": "single_label_classification",
         }
 
     # ---------------------------------------------------------------- rows -> tensors
-
-    def encoded_features(self, processor: Any, config_values: dict[str, Any]) -> "datasets.Features":
-        import datasets
-
-        return datasets.Features(samples=self.sample_feature(processor), labels=datasets.Value("int64"))
-
-    def encode(
-        self,
-        rows: dict[str, list],
-        row_numbers: list[int],
-        features: "datasets.Features",
-        processor: Any,
-        config_values: dict[str, Any],
-    ) -> "Rows":
-        """`samples` (B, T) int16 and `labels` (B,) int64 as the model numbers them."""
-        audio, label = features
-        return {
-            "samples": read_sounds(rows[audio], row_numbers, audio, processor),
-            "labels": class_numbers(rows[label], row_numbers, label, features[label], config_values["id2label"]),
-        }
 
     def transform(
         self, processor: Any, config_values: dict[str, Any], *, training: bool
@@ -109,12 +67,7 @@ class AudioClassification(OneClassARow, AudioTask):
         from . import _audio_augmentation as augmentation
 
         def prepare(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
-            waveforms = batch["samples"].float() / 32767
-            if training and self.time_shift:
-                limit = round(self.time_shift * processor.num_samples)
-                waveforms = augmentation.random_shift(waveforms, limit, generator)
-            if training and self.speed:
-                waveforms = augmentation.random_speed(waveforms, self.speed, generator)
+            waveforms = self.waveforms(batch["samples"], processor, generator, training=training)
             if training and self.noise:
                 waveforms = augmentation.random_noise(waveforms, self.noise, generator)
             values = processor.to_values(waveforms)
@@ -125,11 +78,6 @@ class AudioClassification(OneClassARow, AudioTask):
             return {"input_values": values} | ({"labels": batch["labels"]} if "labels" in batch else {})
 
         return prepare
-
-    def answers(self, outputs: Any, config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
-        from ._classification import classification_answers
-
-        return classification_answers(outputs.logits, self.class_names(config_values))
 
     # ---------------------------------------------------------------- results
 
@@ -170,21 +118,15 @@ class AudioClassification(OneClassARow, AudioTask):
         name = "logistic regression on mean and spread of the log-mel bands"
         return Baseline(name=name, rows=result, seconds=time.perf_counter() - started)
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
-        """Confusion matrix, the most confident mistakes, and the reliability diagram."""
+    def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+        """Spectrograms of the most confident mistakes."""
         import numpy as np
         import torch
 
         from ._audio_figures import spectrogram_grid, spectrogram_levels
-        from ._classification import calibration_error, confusion_figure, reliability_figure, shorten
+        from ._classification import shorten
 
         names = self.class_names(config_values)
-        yield Plot(
-            name="confusion_matrix",
-            caption="Confusion matrix on the test rows: true classes down, predicted classes across, coloured by the "
-            "share of the true class.",
-            figure=confusion_figure(rows, names),
-        )
         wrong = np.flatnonzero(rows["predictions"] != rows["labels"])
         if len(wrong):
             worst = wrong[np.argsort(-rows["confidences"][wrong], kind="stable")][:12]
@@ -204,12 +146,6 @@ class AudioClassification(OneClassARow, AudioTask):
                     spectrogram_levels(processor, samples), titles, min(6, max(3, len(worst))), processor
                 ),
             )
-        yield Plot(
-            name="reliability",
-            caption="Accuracy against confidence in 15 bins on the test rows (above), and the share of the rows in "
-            f"each (below). The expected calibration error is {calibration_error(rows):.3f}.",
-            figure=reliability_figure(rows),
-        )
 
     def example(self) -> str:
         return (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import HubmodelsError
 from . import Baseline, Examination, Plot
-from ._columns import describe_columns, kind_of
+from ._columns import describe_columns, kind_of, label_maps
 from ._tabular import TabularTask
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ class FeatureExtraction(TabularTask):
             raise HubmodelsError("no column of numbers tells anything: each holds one value only")
         return {
             "num_numeric_features": len(names),
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: index for index, name in enumerate(names)},
+            **label_maps(names),
         }
 
     # ---------------------------------------------------------------- rows -> tensors

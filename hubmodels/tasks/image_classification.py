@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import option
 from . import Baseline, Plot
-from ._columns import class_names, class_numbers, label_column
+from ._columns import class_names, class_numbers, label_column, label_maps
 from ._image_task import ImageTask
 from ._images import fit_image_processor, image_column, read_pixels
 from ._one_class import OneClassARow
@@ -37,15 +37,6 @@ class ImageClassification(OneClassARow, ImageTask):
     tag: ClassVar[str] = "image-classification"
     head: ClassVar[str] = "ForImageClassification"
     config_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size", "id2label", "label2id", "problem_type")
-    main_metric: ClassVar[str] = "accuracy"
-    greater_is_better: ClassVar[bool] = True
-    shares: ClassVar[tuple[str, ...]] = ("accuracy",)
-    metric_names: ClassVar[dict[str, str]] = {
-        "accuracy": "accuracy",
-        "macro_f1": "macro F1",
-        "calibration_error": "expected calibration error",
-        "log_loss": "log loss",
-    }
 
     label_column_name: str | None = option(None, "column of the classes; the only class column when absent")
     random_crop_padding: int = option(0, "augmentation: pad by this many pixels and crop at random, >= 0")
@@ -86,8 +77,7 @@ class ImageClassification(OneClassARow, ImageTask):
         _, column = train.features
         names = class_names(train, column)
         return self.image_config(processor) | {
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: index for index, name in enumerate(names)},
+            **label_maps(names),
             "problem_type": "single_label_classification",  # also when mixup makes the labels probabilities
         }
 
@@ -112,11 +102,6 @@ class ImageClassification(OneClassARow, ImageTask):
             "pixel_values": read_pixels(rows[image], row_numbers, image, processor),
             "labels": class_numbers(rows[label], row_numbers, label, features[label], config_values["id2label"]),
         }
-
-    def answers(self, outputs: Any, config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
-        from ._classification import classification_answers
-
-        return classification_answers(outputs.logits, self.class_names(config_values))
 
     def transform(
         self, processor: Any, config_values: dict[str, Any], *, training: bool
@@ -200,30 +185,15 @@ class ImageClassification(OneClassARow, ImageTask):
         result = probability_rows(probabilities, test.tensor("labels").numpy())
         return Baseline(name=name, rows=result, seconds=time.perf_counter() - started)
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
-        """Confusion matrix, the most confident mistakes, and the reliability diagram."""
-        from ._classification import calibration_error, confusion_figure, reliability_figure
-
-        names = self.class_names(config_values)
-        yield Plot(
-            name="confusion_matrix",
-            caption="Confusion matrix on the test rows: true classes down, predicted classes across, coloured by the "
-            "share of the true class.",
-            figure=confusion_figure(rows, names),
-        )
+    def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+        """The most confident mistakes."""
         if (rows["predictions"] != rows["labels"]).any():
             yield Plot(
                 name="worst_mistakes",
                 caption="The mistakes on the test rows that the model is most confident of: true class → predicted "
                 "class and its probability.",
-                figure=_mistakes_figure(rows, columns, names),
+                figure=_mistakes_figure(rows, columns, self.class_names(config_values)),
             )
-        yield Plot(
-            name="reliability",
-            caption="Accuracy against confidence in 15 bins on the test rows (above), and the share of the rows in "
-            f"each (below). The expected calibration error is {calibration_error(rows):.3f}.",
-            figure=reliability_figure(rows),
-        )
 
     def example(self) -> str:
         return (

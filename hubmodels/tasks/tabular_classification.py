@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import HubmodelsError, option
 from . import Plot
-from ._columns import class_names, class_numbers, label_column
+from ._columns import class_names, class_numbers, label_column, label_maps
+from ._one_class import confusion_plot, reliability_plot
 from ._tabular import TabularTask
 
 if TYPE_CHECKING:
@@ -82,8 +83,7 @@ class TabularClassification(TabularTask):
             names = class_names(train, self.target_columns(train.features)[0])
         return {
             **self.fit_table(processor),
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: index for index, name in enumerate(names)},
+            **label_maps(names),
             "problem_type": MULTI_LABEL if columns else None,
         }
 
@@ -241,9 +241,8 @@ class TabularClassification(TabularTask):
 
     def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
         """Confusion matrix, or of several labels the precision and recall of each, and reliability diagram."""
-        from ._classification import calibration_error, confusion_figure, reliability_figure
-
         if is_multi_label(config_values):
+            from ._classification import calibration_error, reliability_figure
             from ._multi_label import flat_rows, label_figure
 
             yield Plot(
@@ -261,18 +260,8 @@ class TabularClassification(TabularTask):
                 figure=reliability_figure(rows),
             )
             return
-        yield Plot(
-            name="confusion_matrix",
-            caption="Confusion matrix on the test rows: true classes down, predicted classes across, coloured by the "
-            "share of the true class.",
-            figure=confusion_figure(rows, self.class_names(config_values)),
-        )
-        yield Plot(
-            name="reliability",
-            caption="Accuracy against confidence in 15 bins on the test rows (above), and the share of the rows in "
-            f"each (below). The expected calibration error is {calibration_error(rows):.3f}.",
-            figure=reliability_figure(rows),
-        )
+        yield confusion_plot(rows, self.class_names(config_values))
+        yield reliability_plot(rows)
 
     def example(self) -> str:
         return (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import HubmodelsError, option
 from . import Plot
-from ._columns import choose_column, describe_columns, existing_column, kind_of
+from ._columns import choose_column, describe_columns, existing_column, kind_of, label_maps
 from ._tabular import TabularTask
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ class TabularRegression(TabularTask):
         std = targets.std(axis=0)
         return {
             **self.fit_table(processor),
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: index for index, name in enumerate(names)},
+            **label_maps(names),
             "target_mean": targets.mean(axis=0).tolist(),
             "target_std": [float(value) or 1.0 for value in std],
             "target_min": targets.min(axis=0).tolist(),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import HubmodelsError, option
 from . import Baseline, Plot
-from ._columns import class_names, class_numbers, existing_column, label_column
+from ._columns import class_names, class_numbers, existing_column, label_column, label_maps
 from ._one_class import OneClassARow
 from ._text import TEXT_NAMES, TextTask, check_texts, text_column, tokenize, vocabulary_size, word_starts
 
@@ -44,15 +44,6 @@ class TextClassification(OneClassARow, TextTask):
     tag: ClassVar[str] = "text-classification"
     head: ClassVar[str] = "ForSequenceClassification"
     config_fields: ClassVar[tuple[str, ...]] = ("vocab_size", "pad_token_id", "id2label", "label2id", "problem_type")
-    main_metric: ClassVar[str] = "accuracy"
-    greater_is_better: ClassVar[bool] = True
-    shares: ClassVar[tuple[str, ...]] = ("accuracy",)
-    metric_names: ClassVar[dict[str, str]] = {
-        "accuracy": "accuracy",
-        "macro_f1": "macro F1",
-        "calibration_error": "expected calibration error",
-        "log_loss": "log loss",
-    }
 
     text_pair_column_name: str | None = option(None, "column of a second text beside the first; none when absent")
     label_column_name: str | None = option(None, "column of the classes; the only class column when absent")
@@ -112,8 +103,7 @@ class TextClassification(OneClassARow, TextTask):
         return {
             "vocab_size": vocabulary_size(processor),
             "pad_token_id": processor.pad_token_id,
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: index for index, name in enumerate(names)},
+            **label_maps(names),
             "problem_type": "single_label_classification",
         }
 
@@ -179,11 +169,6 @@ class TextClassification(OneClassARow, TextTask):
                 raise HubmodelsError(f"there is no column of text {name!r} among {', '.join(rows.column_names)}")
         columns = [rows.column(name).to_pylist() for name in names]
         return self._encode_texts(columns, list(row_numbers), names, processor)
-
-    def answers(self, outputs: Any, config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
-        from ._classification import classification_answers
-
-        return classification_answers(outputs.logits, self.class_names(config_values))
 
     def transform(
         self, processor: Any, config_values: dict[str, Any], *, training: bool
@@ -255,23 +240,6 @@ class TextClassification(OneClassARow, TextTask):
         main.others = [other for _, other in others]
         return main
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
-        """Confusion matrix and reliability diagram."""
-        from ._classification import calibration_error, confusion_figure, reliability_figure
-
-        yield Plot(
-            name="confusion_matrix",
-            caption="Confusion matrix on the test rows: true classes down, predicted classes across, coloured by the "
-            "share of the true class.",
-            figure=confusion_figure(rows, self.class_names(config_values)),
-        )
-        yield Plot(
-            name="reliability",
-            caption="Accuracy against confidence in 15 bins on the test rows (above), and the share of the rows in "
-            f"each (below). The expected calibration error is {calibration_error(rows):.3f}.",
-            figure=reliability_figure(rows),
-        )
-
     def explain(
         self, predict: "Callable[[Any], Rows]", columns: Any, processor: Any, config_values: dict[str, Any]
     ) -> Iterator[Plot]:
@@ -292,17 +260,6 @@ class TextClassification(OneClassARow, TextTask):
                 f"without the word, mean over up to {OCCLUDED_ROWS} test texts (words seen once count half).",
                 figure=_words_figure(chosen),
             )
-
-    def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
-        """Two fixed rows of token numbers, the second one padded."""
-        import torch
-
-        length = min(processor.model_max_length, 16)
-        numbers = torch.arange(2 * length)
-        tokens = (numbers * numbers // 7 % config_values["vocab_size"]).view(2, length)
-        mask = torch.ones_like(tokens)
-        mask[1, -(length // 2) :] = 0
-        return {"input_ids": tokens.masked_fill(mask == 0, processor.pad_token_id), "attention_mask": mask}
 
     def example(self) -> str:
         return (

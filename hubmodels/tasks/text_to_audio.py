@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import option
 from . import SAMPLE_METRICS, Examination, Measured, Plot, Sound
-from ._audio import AudioTask, audio_column, batches, read_sounds
-from ._columns import class_names, class_numbers, label_column
+from ._audio import LabelledAudioTask, batches, read_sounds
+from ._columns import class_names, label_maps
+from ._generation import SampledAsAWhole
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from . import Batch
 
 logger = logging.getLogger("hubmodels")
 
@@ -41,17 +42,13 @@ TRAJECTORIES, STATES = 4, 8
 
 
 @dataclass(kw_only=True)
-class TextToAudio(AudioTask):
+class TextToAudio(SampledAsAWhole, LabelledAudioTask):
     """Sounds to be drawn like, and their classes."""
 
     tag: ClassVar[str] = "text-to-audio"
-    head: ClassVar[str] = "Model"
     config_fields: ClassVar[tuple[str, ...]] = (
         "data", "num_mel_bins", "num_frames", "data_mean", "data_std", "id2label", "label2id",
     )  # fmt: skip
-    model_fields: ClassVar[tuple[str, ...]] = ("class_conditional",)
-    main_metric: ClassVar[str] = "fid"
-    greater_is_better: ClassVar[bool] = False
     metric_names: ClassVar[dict[str, str]] = {
         **SAMPLE_METRICS,
         "loss": "loss of test sounds",
@@ -64,26 +61,13 @@ class TextToAudio(AudioTask):
         **{f"fid_{steps}_steps": f"Fréchet distance at {steps} steps" for steps in CURVE_STEPS},
     }
 
-    label_column_name: str | None = option(None, "column of the classes; the only class column when absent")
     audio_classifier: str | None = option(None, "audio classifier (folder or Hub id) whose features measure samples")
-    time_shift: float = option(0.0, "augmentation: largest shift, as a share of duration, in [0, 1)")
-    speed: float = option(0.0, "augmentation: largest change of speed and pitch, as a share, >= 0")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.time_shift < 1:
-            raise ValueError(f"time_shift must be at least 0 and below 1, got {self.time_shift}")
-        if not self.speed >= 0:
-            raise ValueError(f"speed must be at least 0, got {self.speed}")
         self._measured: dict[int, tuple[Any, Any]] = {}  # of validation columns: what gives features, and theirs
 
     # ---------------------------------------------------------------- columns, and what the data decide
-
-    def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
-        """The audio column, undecoded, and the class column, under their own names."""
-        audio = audio_column(dataset.features, self.audio_column_name)
-        label = label_column(dataset.features, self.label_column_name, others=(audio,))
-        return self.select_sounds(dataset, audio, [label])
 
     def fit_config(self, train: "datasets.Dataset", processor: Any) -> dict[str, Any]:
         """The shape of the inputs, their mean and standard deviation over (at most 2,000) training sounds, and the
@@ -105,76 +89,24 @@ class TextToAudio(AudioTask):
             "num_frames": processor.input_shape[-1],
             "data_mean": round(float(values.mean()), 4),
             "data_std": max(round(float(values.std()), 4), 1e-4),
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: index for index, name in enumerate(names)},
+            **label_maps(names),
         }
 
     # ---------------------------------------------------------------- rows -> tensors
-
-    def encoded_features(self, processor: Any, config_values: dict[str, Any]) -> "datasets.Features":
-        import datasets
-
-        return datasets.Features(samples=self.sample_feature(processor), labels=datasets.Value("int64"))
-
-    def encode(
-        self,
-        rows: dict[str, list],
-        row_numbers: list[int],
-        features: "datasets.Features",
-        processor: Any,
-        config_values: dict[str, Any],
-    ) -> "Rows":
-        """`samples` (B, T) int16 and `labels` (B,) int64 as the model numbers them."""
-        audio, label = features
-        return {
-            "samples": read_sounds(rows[audio], row_numbers, audio, processor),
-            "labels": class_numbers(rows[label], row_numbers, label, features[label], config_values["id2label"]),
-        }
 
     def transform(
         self, processor: Any, config_values: dict[str, Any], *, training: bool
     ) -> "Callable[[Batch, torch.Generator | None], Batch]":
         """In training shift and speed on the waveform; then what the model sees. Labels stay behind where the model
         takes none."""
-        from . import _audio_augmentation as augmentation
-
         with_labels = bool(config_values.get("class_conditional"))
 
         def prepare(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
-            waveforms = batch["samples"].float() / 32767
-            if training and self.time_shift:
-                limit = round(self.time_shift * processor.num_samples)
-                waveforms = augmentation.random_shift(waveforms, limit, generator)
-            if training and self.speed:
-                waveforms = augmentation.random_speed(waveforms, self.speed, generator)
+            waveforms = self.waveforms(batch["samples"], processor, generator, training=training)
             prepared = {"input_values": processor.to_values(waveforms)}
             return prepared | {"labels": batch["labels"]} if with_labels else prepared
 
         return prepare
-
-    # ---------------------------------------------------------------- results, row by row
-
-    def predict(self, outputs: Any, batch: "Batch") -> "Batch":
-        """Of each row its loss, where the model gives one; else nothing but that it was there."""
-        import torch
-
-        loss = getattr(outputs, "row_loss", None)
-        if loss is not None:
-            return {"losses": loss.float()}
-        return {"rows": torch.ones(len(batch["input_values"]), device=batch["input_values"].device)}
-
-    def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
-        import numpy as np
-
-        return {"loss": float(rows["losses"].mean(dtype=np.float64))} if "losses" in rows else {}
-
-    def baseline(self, train: Any, test: Any, processor: Any, config_values: dict[str, Any], seed: int) -> None:
-        """None: `examine` measures Griffin-Lim of class means with noise."""
-        return None
-
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
-        """None: every figure needs the model."""
-        return iter(())
 
     # ---------------------------------------------------------------- results of the whole model
 

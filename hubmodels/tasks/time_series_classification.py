@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..recipe import HubmodelsError, option
 from . import Baseline, Plot, Task
-from ._columns import class_names, class_numbers, describe_columns, existing_column, kind_of, label_column
+from ._columns import class_names, class_numbers, describe_columns, existing_column, kind_of, label_column, label_maps
 from ._one_class import OneClassARow
 from ._series import id_column, load_series_processor, number_columns, order_rows, read_columns, time_column
 
@@ -36,15 +36,6 @@ class TimeSeriesClassification(OneClassARow, Task):
     tag: ClassVar[str] = "time-series-classification"
     head: ClassVar[str] = "ForTimeSeriesClassification"
     config_fields: ClassVar[tuple[str, ...]] = ("num_input_channels", "id2label", "label2id")
-    main_metric: ClassVar[str] = "accuracy"
-    greater_is_better: ClassVar[bool] = True
-    shares: ClassVar[tuple[str, ...]] = ("accuracy",)
-    metric_names: ClassVar[dict[str, str]] = {
-        "accuracy": "accuracy",
-        "macro_f1": "macro F1",
-        "calibration_error": "expected calibration error",
-        "log_loss": "log loss",
-    }
 
     series_column_name: str | None = option(None, "column of whole series; the only one of lists when absent")
     label_column_name: str | None = option(None, "column of the classes; the only class column when absent")
@@ -178,8 +169,7 @@ class TimeSeriesClassification(OneClassARow, Task):
         names = class_names(train, label)
         return {
             "num_input_channels": len(processor.channels),
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: index for index, name in enumerate(names)},
+            **label_maps(names),
         }
 
     # ---------------------------------------------------------------- rows -> tensors
@@ -265,11 +255,6 @@ class TimeSeriesClassification(OneClassARow, Task):
             )
         return self.encode_series(rows.column(name).to_pylist(), list(row_numbers), name, processor)
 
-    def answers(self, outputs: Any, config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
-        from ._classification import classification_answers
-
-        return classification_answers(outputs.logits, self.class_names(config_values))
-
     def transform(
         self, processor: Any, config_values: dict[str, Any], *, training: bool
     ) -> "Callable[[Batch, torch.Generator | None], Batch]":
@@ -342,29 +327,14 @@ class TimeSeriesClassification(OneClassARow, Task):
             name=name, rows=probability_rows(probabilities, test_labels), seconds=time.perf_counter() - started
         )
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
-        """Confusion matrix, series of each class, and the reliability diagram."""
-        from ._classification import calibration_error, confusion_figure, reliability_figure
-
-        names = self.class_names(config_values)
-        yield Plot(
-            name="confusion_matrix",
-            caption="Confusion matrix on the test rows: true classes down, predicted classes across, coloured by the "
-            "share of the true class.",
-            figure=confusion_figure(rows, names),
-        )
+    def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+        """Series of each class."""
         channels = min(len(processor.channels), MAX_CHANNELS)
         yield Plot(
             name="examples",
             caption=f"The first {NUM_EXAMPLES} test series of each class, z-scored"
             + (f", their first {channels} channels by colour." if channels > 1 else "."),
-            figure=examples_figure(rows, columns, names),
-        )
-        yield Plot(
-            name="reliability",
-            caption="Accuracy against confidence in 15 bins on the test rows (above), and the share of the rows in "
-            f"each (below). The expected calibration error is {calibration_error(rows):.3f}.",
-            figure=reliability_figure(rows),
+            figure=examples_figure(rows, columns, self.class_names(config_values)),
         )
 
     # ---------------------------------------------------------------- a release

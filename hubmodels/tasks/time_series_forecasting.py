@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..recipe import HubmodelsError, option
 from . import Baseline, Plot, Task
-from ._columns import existing_column
+from ._columns import existing_column, label_maps
 from ._series import (
     id_column,
     load_series_processor,
@@ -211,8 +211,7 @@ class TimeSeriesForecasting(Task):
             "num_static_real_features": len(processor.static),
             "season_length": season,
             "season_errors": [float(error) if np.isfinite(error) else 0.0 for error in errors],
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: index for index, name in enumerate(names)},
+            **label_maps(names),
         }
 
     def numbers(self, dataset: "datasets.Dataset", names: list[str]) -> "np.ndarray":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import HubmodelsError, option
 from . import Baseline, Plot
-from ._columns import choose_column, class_names, class_numbers, describe_columns, existing_column
+from ._columns import choose_column, class_names, class_numbers, describe_columns, existing_column, label_maps
 from ._text import TEXT_TYPES, TextTask, tokenize, vocabulary_size
 
 if TYPE_CHECKING:
@@ -122,8 +122,7 @@ class TokenClassification(TextTask):
         return {
             "vocab_size": vocabulary_size(processor),
             "pad_token_id": processor.pad_token_id,
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: index for index, name in enumerate(names)},
+            **label_maps(names),
         }
 
     # ---------------------------------------------------------------- rows -> tensors
@@ -296,17 +295,6 @@ class TokenClassification(TextTask):
                 "kinds across, coloured by the share of the true kind.",
                 figure=confusion_figure(_pairs(rows["confusion"].sum(axis=0)), kinds),
             )
-
-    def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
-        """Two fixed rows of token numbers, the second one padded."""
-        import torch
-
-        length = min(processor.model_max_length, 16)
-        numbers = torch.arange(2 * length)
-        tokens = (numbers * numbers // 7 % config_values["vocab_size"]).view(2, length)
-        mask = torch.ones_like(tokens)
-        mask[1, -(length // 2) :] = 0
-        return {"input_ids": tokens.masked_fill(mask == 0, processor.pad_token_id), "attention_mask": mask}
 
     def example(self) -> str:
         return (

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..recipe import HubmodelsError
 from . import SAMPLE_METRICS, Examination, Measured, Plot
 from ._columns import class_names
+from ._generation import SampledAsAWhole
 from ._image_task import LabelledImageTask
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from . import Batch
 
 logger = logging.getLogger("hubmodels")
 
@@ -37,14 +38,10 @@ COVERED_SHARE = 0.2  # a class with less than this share of its samples' due num
 
 
 @dataclass(kw_only=True)
-class UnconditionalImageGeneration(LabelledImageTask):
+class UnconditionalImageGeneration(SampledAsAWhole, LabelledImageTask):
     """Images to be drawn like, and their classes where the model is to know them."""
 
     tag: ClassVar[str] = "unconditional-image-generation"
-    head: ClassVar[str] = "Model"
-    model_fields: ClassVar[tuple[str, ...]] = ("class_conditional",)
-    main_metric: ClassVar[str] = "fid"
-    greater_is_better: ClassVar[bool] = False
     metric_names: ClassVar[dict[str, str]] = {
         **SAMPLE_METRICS,
         "loss": "loss of test images",
@@ -72,30 +69,6 @@ class UnconditionalImageGeneration(LabelledImageTask):
                 "class_conditional out"
             )
         return True
-
-    # ---------------------------------------------------------------- results, row by row
-
-    def predict(self, outputs: Any, batch: "Batch") -> "Batch":
-        """Of each row its loss, where the model gives one; else nothing but that it was there."""
-        import torch
-
-        loss = getattr(outputs, "row_loss", None)
-        if loss is not None:
-            return {"losses": loss.float()}
-        return {"rows": torch.ones(len(batch["pixel_values"]), device=batch["pixel_values"].device)}
-
-    def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
-        import numpy as np
-
-        return {"loss": float(rows["losses"].mean(dtype=np.float64))} if "losses" in rows else {}
-
-    def baseline(self, train: Any, test: Any, processor: Any, config_values: dict[str, Any], seed: int) -> None:
-        """None: `examine` measures a Gaussian mixture on principal components."""
-        return None
-
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
-        """None: every figure needs the model."""
-        return iter(())
 
     # ---------------------------------------------------------------- results of the whole model
 

@@ -17,7 +17,6 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 from hubmodels import auto
 from hubmodels.cli import main
 from hubmodels.publishing import verify_folder
-from hubmodels.publishing.card import format_interval, format_number
 from hubmodels.publishing.golden import check_golden, read_golden, write_golden
 from hubmodels.recipe import HubmodelsError, Recipe
 
@@ -226,29 +225,6 @@ def test_a_metric_that_is_undefined_is_a_dash_and_no_result(tmp_path: Path) -> N
     card = ModelCard.load(folder / "README.md")
     assert [result.metric_type for result in card.data.eval_results] == ["accuracy"]
     assert "| macro F1 | - |" in card.text
-
-
-@pytest.mark.parametrize(
-    ("entry", "text"),
-    [
-        ({"value": 0.95531, "low": 0.95123, "high": 0.95931}, "0.9553 [0.9512, 0.9593]"),
-        ({"value": 12.3456, "low": 10.1, "high": 14.9}, "12.35 [10.10, 14.90]"),
-        ({"value": 1234.5, "low": 1100.0, "high": 1300.0}, "1234 [1100, 1300]"),
-        ({"value": 0.00012345, "low": 0.0001, "high": 0.00015}, "0.000123 [0.000100, 0.000150]"),
-        ({"value": 1.0, "low": 1.0, "high": 1.0}, "1.0000 [1.0000, 1.0000]"),
-        ({"value": 0.5, "low": None, "high": None}, "0.5000"),
-        (None, "-"),
-    ],
-)
-def test_a_value_has_as_many_digits_as_its_interval_supports(entry: dict | None, text: str) -> None:
-    assert format_interval(entry) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(3.21, "3.210"), (1234567.0, "1,234,567"), (0.0, "0"), (1e-9, "1.000e-09")]
-)
-def test_a_number_has_four_significant_digits(value: float, text: str) -> None:
-    assert format_number(value) == text
 
 
 # --- the golden file ---

@@ -1,0 +1,35 @@
+"""Numbers as people read them, in one form wherever they stand: a table in a terminal, a card, the README."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def format_number(value: float, sign: str = "") -> str:
+    """Four decimals for what lies near 0..1, four digits and thousands separated for the rest; `sign` "+" shows it."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:{sign}g}"
+    size = math.floor(math.log10(abs(value)))
+    if size < -6:
+        return f"{value:{sign}.3e}"
+    return f"{value:{sign},.{4 if -3 <= size < 1 else max(0, 3 - size)}f}"
+
+
+def format_interval(entry: Mapping[str, Any] | None, sign: str = "") -> str:
+    """`0.9553 [0.9512, 0.9593]` of a value with `low` and `high`; the value alone without them, a dash for none."""
+    if not entry or entry.get("value") is None:
+        return "-"
+    text = format_number(entry["value"], sign)
+    if entry.get("low") is None or entry.get("high") is None:
+        return text
+    return f"{text} [{format_number(entry['low'], sign)}, {format_number(entry['high'], sign)}]"
+
+
+def format_spread(values: Sequence[float], sign: str = "") -> str:
+    """`0.9553 ± 0.0021`: mean and standard deviation, the latter with as many decimals; 0 of one value."""
+    text = format_number(statistics.mean(values), sign)
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    if "e" in text:
+        return f"{text} ± {deviation:.0e}"
+    return f"{text} ± {deviation:,.{len(text.partition('.')[2])}f}"
