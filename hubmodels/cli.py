@@ -95,7 +95,13 @@ def build_parser() -> _Parser:
         "Fields of a recipe's data section are flags.",
     )
     evaluation.add_argument("model", help="folder or Hub id")
-    add_flag(evaluation, "split", choices=("test", "validation", "train"), default="test", help="default: test")
+    add_flag(
+        evaluation,
+        "split",
+        choices=("test", "validation", "train"),
+        default="test",
+        help="the rows that are measured (test)",
+    )
     add_flag(evaluation, "baseline", action="store_true", help="also fit the classical baseline on the training split")
     add_json_flag(evaluation)
     evaluation.set_defaults(run=run_evaluate, takes_fields="data")

@@ -238,7 +238,10 @@ def describe(expected: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin in (list, tuple):
-        return f"a list of {describe(arguments[0])}" if arguments else "a list"
+        several = {"an integer": "integers", "a number": "numbers", "text": "texts"}
+        words = describe(arguments[0]).split(" or ") if arguments else []
+        inner = " or ".join(several.get(word, word.replace("a list of", "lists of")) for word in words)
+        return f"a list of {inner}" if inner else "a list"
     names = {
         int: "an integer",
         float: "a number",

@@ -88,6 +88,8 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
         model = auto.load_model(checkpoint, recipe.family, task.head, values | recipe.model)
     else:
         model = auto.build_model(recipe.family, task.head, values | recipe.model)
+    if hasattr(model, "check_training_rows") and "train" in columns:
+        model.check_training_rows(len(columns["train"]))
     values |= read_fields(model, task.model_fields)
     transform = task.transform(processor, values, training=False)
 

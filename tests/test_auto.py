@@ -152,7 +152,7 @@ def test_a_head_that_transformers_lacks_gets_an_auto_class_of_ours(checkpoint: P
             {"hiden_sizes": [8]},
             "unknown field 'hiden_sizes' in the recipe's model section, did you mean 'hidden_sizes'?",
         ),
-        ({"hidden_sizes": "wide"}, "model: hidden_sizes must be a list of an integer.*, got 'wide'"),
+        ({"hidden_sizes": "wide"}, "model: hidden_sizes must be a list of integers.*, got 'wide'"),
         ({"hidden_sizes": []}, r"model: hidden_sizes must name at least one width, each at least 1, got \[\]"),
         (
             {"normalization": "batchnorm"},

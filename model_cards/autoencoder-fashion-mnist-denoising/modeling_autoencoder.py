@@ -445,6 +445,11 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         return add_noise(values, types, (low, high), generator, bounded=not self.config.num_numeric_features)
 
     @torch.no_grad()
+    def check_training_rows(self, num_rows: int) -> None:
+        """Raise ValueError, before a training begins, where `fit_after_training` could do nothing with so few rows."""
+        if self.prior is not None:
+            self.prior.check_rows(num_rows)
+
     def fit_after_training(self, batches: Iterable[dict[str, Tensor]]) -> None:
         """Fit the prior of the codes (discrete ones before rounding), where the config has one, to all training rows.
 

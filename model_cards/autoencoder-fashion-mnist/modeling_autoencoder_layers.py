@@ -449,6 +449,14 @@ class GaussianMixture(nn.Module):
         init.copy_(self.cholesky, torch.eye(L).expand(K, L, L))
         init.zeros_(self.num_rows)
 
+    def check_rows(self, num_rows: int) -> None:
+        """Raise ValueError where there are fewer rows than components."""
+        K = len(self.means)
+        if num_rows < K:
+            raise ValueError(
+                f"a mixture of {K} Gaussians needs at least {K} rows, got {num_rows}: lower num_mixture_components"
+            )
+
     @torch.no_grad()
     def fit(self, codes: Tensor, seed: int = 0, num_iterations: int = 100, tolerance: float = 1e-3) -> float:
         """Fit to `codes` (rows, L) until the mean log-likelihood rises by less than `tolerance` nats; returns it.
@@ -457,10 +465,7 @@ class GaussianMixture(nn.Module):
             ValueError: there are fewer rows than components.
         """
         K = len(self.means)
-        if len(codes) < K:
-            raise ValueError(
-                f"a mixture of {K} Gaussians needs at least {K} rows, got {len(codes)}: lower num_mixture_components"
-            )
+        self.check_rows(len(codes))
         codes = codes.double()
         if self.is_projected:
             center = codes.mean(0)

@@ -537,6 +537,14 @@ def test_a_mixture_of_more_gaussians_than_rows_is_refused() -> None:
         build(**IMAGE, num_mixture_components=5).prior.fit(torch.randn(3, 2))
 
 
+def test_a_mixture_says_before_a_training_that_its_rows_are_too_few() -> None:
+    model = build(**IMAGE, num_mixture_components=5)
+    with pytest.raises(ValueError, match=r"needs at least 5 rows, got 3: lower num_mixture_components"):
+        model.check_training_rows(3)
+    model.check_training_rows(5)
+    build(**IMAGE).check_training_rows(1)
+
+
 def test_a_prior_of_long_codes_is_fitted_in_the_plane_in_which_they_vary() -> None:
     generator = torch.Generator().manual_seed(0)
     plane, _ = torch.linalg.qr(torch.randn(100, 3, generator=generator))
