@@ -403,3 +403,9 @@ def test_a_config_field_of_a_stored_config_that_cannot_work_is_refused(checkpoin
     (checkpoint / "config.json").write_text(json.dumps({**config, "hidden_dropout_prob": 2}))
     with pytest.raises(HubmodelsError, match="hidden_dropout_prob must be at least 0 and below 1, got 2"):
         auto.load_model(checkpoint)
+
+
+def test_a_file_of_pipelines_can_be_imported_by_itself() -> None:
+    code = "import hubmodels.pipelines.images as images; print(*images.PIPELINES)"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert "unconditional-image-generation" in out.split()
