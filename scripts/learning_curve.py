@@ -187,7 +187,7 @@ def curve_figure(measured: dict[str, dict[str, dict[int, list[float]]]]) -> Any:
         axes.minorticks_off()
         axes.set(xlabel="training rows", ylabel=curve.label, title=data)
         axes.grid(axis="y")
-        axes.legend(loc="lower right" if curve.greater_is_better else "upper right")
+        axes.legend(loc="lower right" if curve.greater_is_better else "lower left")
     return figure
 
 
@@ -223,8 +223,8 @@ def page(path: Path) -> str:
     lines = [
         "# Learning curves",
         "",
-        "`python scripts/learning_curve.py draw`, from `learning_curve.jsonl`: mean ± standard deviation over the seeds,",
-        "the best of each line bold. How the numbers came about stands at the head of the script.",
+        "`python scripts/learning_curve.py draw`, from `learning_curve.jsonl`: mean ± standard deviation over the",
+        "seeds, the best of each line bold. How the numbers came about stands at the head of the script.",
         *table(read_all(path)),
     ]
     return "\n".join(lines) + "\n"
