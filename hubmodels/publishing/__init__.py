@@ -2,7 +2,7 @@
 
 from .checks import check_release
 from .fetch import download, list_on_hub, verify
-from .folder import refresh_card, release
+from .folder import refresh_card, release, replace_results
 from .golden import check_golden
 from .upload import Publication, publish
 from .verification import Verification, verify_folder
@@ -17,6 +17,7 @@ __all__ = [
     "publish",
     "refresh_card",
     "release",
+    "replace_results",
     "verify",
     "verify_folder",
 ]

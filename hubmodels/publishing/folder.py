@@ -15,6 +15,7 @@ audio/*.wav                sounds, which the card plays
 """
 
 import os
+import shutil
 import wave
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -177,6 +178,53 @@ def refresh_card(folder: str | os.PathLike, task: Any, notes: str | None = None)
     if (folder / NOTES_FILE).is_file():
         listed[NOTES_FILE] = hash_file(folder / NOTES_FILE)
     write_json(folder / METRICS_FILE, metrics)
+
+
+def replace_results(
+    folder: str | os.PathLike,
+    *,
+    task: Any,
+    results: Mapping[str, Any],
+    plots: Sequence[Any] = (),
+    config_values: Mapping[str, Any] | None = None,
+) -> None:
+    """Put what was measured of a release anew in the place of its results. It is replaced whole or not at all.
+
+    The weights stay, and with them the figures that are not among the new ones, as that of the training.
+
+    Args:
+        folder: the release.
+        task: as `release` takes it.
+        results: as `release` takes them.
+        plots: as `release` takes them; each replaces the one of its name.
+        config_values: fields of the config that were measured with: they go to config.json and to the recipe.
+
+    Raises:
+        HubmodelsError: the folder is no release, or its golden output is another one with these fields.
+    """
+    folder, values = Path(folder).absolute(), dict(config_values or {})
+    with atomic_folder(folder) as temporary:
+        shutil.copytree(folder, temporary, dirs_exist_ok=True)
+        metrics = read_json(temporary / METRICS_FILE)
+        config = read_json(temporary / "config.json") | values  # in transformers' order
+        write_json(
+            temporary / "config.json", dict(sorted(config.items(), key=lambda item: (item[0] == "auto_map", item)))
+        )
+        recipe = Recipe.load(temporary / "recipe.yaml")
+        recipe.model |= values
+        recipe.save(temporary / "recipe.yaml")
+        metrics["results"] = dict(results)
+        captions = {figure["path"]: figure["caption"] for figure in metrics["figures"]}
+        captions |= dict(_write_figures(temporary, plots))
+        metrics["figures"] = [{"path": path, "caption": caption} for path, caption in captions.items()]
+        today = datetime.now(UTC).date().isoformat()
+        if entry := eval_results_yaml(task, results, metrics["data"], today):
+            (temporary / entry[0]).write_text(entry[1], encoding="utf-8")
+        listed = metrics["checksums"]["files"]
+        listed.update({name: hash_file(temporary / name) for name in release_files(temporary) if has_checksum(name)})
+        write_json(temporary / METRICS_FILE, metrics)
+        refresh_card(temporary, task)
+        verify_folder(temporary, f"the release {folder.name}")
 
 
 def refresh_code(folder: str | os.PathLike) -> list[str]:

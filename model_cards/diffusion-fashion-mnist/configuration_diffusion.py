@@ -1,6 +1,7 @@
 """Configuration of the diffusion model. The defaults are flow matching of 28x28 grey images with a patchified U-Net."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Literal
 
@@ -87,6 +88,8 @@ class DiffusionConfig(PreTrainedConfig):
     # Sampling
     num_inference_steps: int = 20  # steps of `sample` unless its caller says otherwise, >= 1
     guidance_scale: float | int = 1.0  # classifier-free guidance of `sample`; 1 for none, >= 0
+    guidance_interval: list[float | int] | tuple[float | int, ...] = (0.0, 1.0)  # the shares of noise, sigma / (alpha +
+    # sigma), from and to which `sample` guides, in [0, 1]
     sample_scheduler: str | None = None  # class of diffusers.schedulers that `sample` takes where none is saved beside
     # the model; None for the objective's own
 
@@ -129,6 +132,7 @@ class DiffusionConfig(PreTrainedConfig):
         for name, least in at_least.items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_interval(self.guidance_interval)
         for name in ("hidden_dropout_prob", "class_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
@@ -197,6 +201,12 @@ class DiffusionConfig(PreTrainedConfig):
     def num_statistics(self) -> int:
         """How many numbers data_mean and data_std may hold: channels of an image, bands of a spectrogram."""
         return self.num_channels if self.data == "image" else max(self.num_mel_bins, 1)
+
+
+def check_interval(interval: Sequence[float]) -> None:
+    """Raises ValueError where this is no `guidance_interval`."""
+    if len(interval) != 2 or not 0 <= interval[0] < interval[1] <= 1:
+        raise ValueError(f"guidance_interval must be two shares of noise, rising within 0..1, got {list(interval)}")
 
 
 __all__ = ["DiffusionConfig"]

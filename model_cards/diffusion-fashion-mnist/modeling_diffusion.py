@@ -301,7 +301,13 @@ class DiffusionModel(DiffusionPreTrainedModel):
 
     @torch.no_grad()
     def denoise(
-        self, x: Tensor, alpha: float, sigma: float, labels: Tensor | None = None, guidance_scale: float = 1.0
+        self,
+        x: Tensor,
+        alpha: float,
+        sigma: float,
+        labels: Tensor | None = None,
+        guidance_scale: float = 1.0,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
     ) -> Tensor:
         """The values that x = alpha * values + sigma * noise most likely stands for, inside the model's scale.
 
@@ -310,7 +316,11 @@ class DiffusionModel(DiffusionPreTrainedModel):
             alpha, sigma: of any process; x is brought to the model's own.
             labels: classes (B,), -1 for none; None for a model without classes.
             guidance_scale: how far to go from the prediction without a class to the one with it: 1 is the latter.
+            guidance_interval: the shares of noise, sigma / (alpha + sigma), from and to which `guidance_scale` holds;
+                it is 1 outside (Kynkäänniemi et al. 2024, arXiv:2404.07724).
         """
+        low, high = guidance_interval
+        guided = guidance_scale != 1 and labels is not None and low <= sigma / (alpha + sigma) <= high
         ratio = log_ratio(torch.tensor(float(alpha)), torch.tensor(float(sigma)))
         time = self.process.times_at(ratio)
         own_alpha, own_sigma = self.process.levels(time)
@@ -318,7 +328,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         level = own_alpha.to(x.device), own_sigma.to(x.device)
         times = time.to(x.device).expand(len(x))
         output = self.predict(x, times, level, labels)[0].float()
-        if guidance_scale != 1 and labels is not None:
+        if guided:
             without = self.predict(x, times, level, torch.full_like(labels, -1))[0].float()
             output = torch.lerp(without, output, float(guidance_scale))
         return self.process.denoised(output, x, level)
@@ -329,6 +339,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         labels: Tensor | list[int] | int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
         scheduler: Any = None,
         generator: torch.Generator | None = None,
         batch_size: int = 256,
@@ -342,6 +353,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
             labels: the class of each, (num_samples,), or one for all; -1 for none; drawn evenly when None.
             num_inference_steps: steps of the scheduler, >= 1; the config's when None.
             guidance_scale: >= 0, see `denoise`; the config's when None. Other values than 1 cost a second pass.
+            guidance_interval: two numbers that rise within 0..1, see `denoise`; the config's when None.
             scheduler: a scheduler of diffusers, or the name of its class; the model's own when None.
             generator: the source of all random numbers, on any device; torch's own when None.
             batch_size: rows in one pass of the network, >= 1. Every sample has random numbers of its own, so that the
@@ -355,7 +367,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         """
         if num_samples < 1 or batch_size < 1:
             raise ValueError(f"num_samples and batch_size must be at least 1, got {num_samples} and {batch_size}")
-        run = Sampler(self, num_inference_steps, guidance_scale, scheduler, progress_bar)
+        run = Sampler(self, num_inference_steps, guidance_scale, guidance_interval, scheduler, progress_bar)
         labels, seeds = self.draw_labels(labels, num_samples, generator), draw_seeds(num_samples, generator)
         if not distributed:
             parts = [run.from_noise(*part) for part in split(batch_size, labels, seeds)]
@@ -372,6 +384,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         labels: Tensor | list[int] | int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
         scheduler: Any = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -379,7 +392,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         over the steps, each at the scale of the data. The other arguments are those of `sample`."""
         if num_samples < 1 or num_states < 2:
             raise ValueError(f"num_samples must be at least 1 and num_states 2, got {num_samples} and {num_states}")
-        run = Sampler(self, num_inference_steps, guidance_scale, scheduler, keep=True)
+        run = Sampler(self, num_inference_steps, guidance_scale, guidance_interval, scheduler, keep=True)
         labels, seeds = self.draw_labels(labels, num_samples, generator), draw_seeds(num_samples, generator)
         run.from_noise(labels, seeds)
         chosen = torch.linspace(0, len(run.states) - 1, num_states).round().long().tolist()
@@ -392,6 +405,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         labels: Tensor | list[int] | int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
         scheduler: Any = None,
         generator: torch.Generator | None = None,
         batch_size: int = 256,
@@ -419,7 +433,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
             raise ValueError(f"mask must fit the image's shape {tuple(image.shape)}, got {tuple(mask.shape)}") from None
         if mask.numel() and not 0 <= float(mask.min()) <= float(mask.max()) <= 1:
             raise ValueError(f"mask must lie in 0..1, got {float(mask.min()):g} to {float(mask.max()):g}")
-        run = Sampler(self, num_inference_steps, guidance_scale, scheduler, progress_bar)
+        run = Sampler(self, num_inference_steps, guidance_scale, guidance_interval, scheduler, progress_bar)
         labels, seeds = self.given_labels(labels, len(image)), draw_seeds(len(image), generator)
         known, mask = self.to_network(image), self.reshape(mask)
         parts = [
@@ -435,6 +449,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         labels: Tensor | list[int] | int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
         scheduler: Any = None,
         generator: torch.Generator | None = None,
         batch_size: int = 256,
@@ -452,7 +467,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         if not 0 <= strength <= 1:
             raise ValueError(f"strength must lie in 0..1, got {strength}")
         image = self.check_values(image, "image").to(self.device)
-        run = Sampler(self, num_inference_steps, guidance_scale, scheduler, progress_bar)
+        run = Sampler(self, num_inference_steps, guidance_scale, guidance_interval, scheduler, progress_bar)
         labels, seeds = self.given_labels(labels, len(image)), draw_seeds(len(image), generator)
         clean = self.to_network(image)
         parts = [

@@ -270,6 +270,29 @@ def test_guidance_goes_from_the_unconditional_prediction_past_the_conditional_on
     close(model.sample(3, **given, guidance_scale=0.0, generator=seeded()), unconditional)
 
 
+def test_guidance_works_within_its_interval_of_noise_alone() -> None:
+    model = build(**UNET, guidance_scale=2.5, guidance_interval=[0.1, 0.7])
+    x, labels = torch.randn(3, 2, 8, 8, generator=seeded()), torch.tensor([0, 1, 2])
+    for share, inside in ((0.1, False), (0.2, True), (0.6, True), (0.61, False)):
+        levels = 2 * (1 - share), 2 * share  # their common scale does not matter
+        guided, plain = (model.denoise(x, *levels, labels, scale, (0.2, 0.6)) for scale in (2.5, 1.0))
+        assert torch.equal(guided, plain) != inside
+    asked = []
+    denoise = model.denoise
+    model.denoise = lambda x, alpha, sigma, *given: asked.append((sigma, given[1:])) or denoise(x, alpha, sigma, *given)
+    own = model.sample(3, labels, num_inference_steps=5, generator=seeded())
+    assert asked == [(pytest.approx(sigma, abs=1e-3), (2.5, [0.1, 0.7])) for sigma in (1.0, 0.8, 0.6, 0.4, 0.2)]
+    everywhere, narrow = (
+        model.sample(3, labels, 5, guidance_interval=interval, generator=seeded())
+        for interval in ((0.0, 1.0), (0.1, 0.7))
+    )
+    assert torch.equal(own, narrow)
+    assert not torch.allclose(own, everywhere)
+    full = build(**UNET)
+    full.load_state_dict(model.state_dict())
+    assert torch.equal(everywhere, full.sample(3, labels, 5, guidance_scale=2.5, generator=seeded()))
+
+
 def test_classes_are_drawn_evenly_where_none_are_given() -> None:
     labels = build(**UNET).draw_labels(None, 3_000, seeded())
     assert labels.bincount().tolist() == pytest.approx([1_000] * 3, abs=100)  # four standard deviations
@@ -464,6 +487,8 @@ def test_bad_sampling_is_refused_with_what_is_allowed() -> None:
         ({"num_samples": 0}, "num_samples and batch_size must be at least 1"),
         ({"num_inference_steps": 0}, "num_inference_steps must be at least 1, got 0"),
         ({"guidance_scale": -1.0}, "guidance_scale must be at least 0"),
+        ({"guidance_interval": (0.6, 0.2)}, r"rising within 0\.\.1, got \[0\.6, 0\.2\]"),
+        ({"guidance_interval": (0.5,)}, "two shares of noise"),
         ({"scheduler": "PNDMScheduler"}, "scheduler must be one of FlowMatchEuler"),
         ({"scheduler": diffusers.VQDiffusionScheduler(5)}, "got VQDiffusionScheduler"),
         ({"scheduler": 5}, "got int"),

@@ -1,5 +1,6 @@
 """The GAN: networks, losses and penalties against sums by hand, the players' turns, what a trained one can be asked."""
 
+import math
 import os
 import subprocess
 import sys
@@ -401,6 +402,18 @@ def test_truncated_latents_are_within_their_bound_and_distributed_like_scipys() 
     assert kstest(latents.flatten().numpy(), truncnorm(-0.8, 0.8).cdf).pvalue > 0.01
 
 
+def test_a_sample_takes_the_truncation_of_the_config_unless_it_is_given_one() -> None:
+    model, plain = build(truncation=0.8).eval(), build().eval()
+    plain.load_state_dict(model.state_dict())
+
+    def sample(model: GanModel, **options: Any) -> torch.Tensor:
+        return model.sample(4, generator=torch.Generator().manual_seed(0), **options)
+
+    torch.testing.assert_close(sample(model), sample(plain, truncation=0.8), rtol=0, atol=0)
+    torch.testing.assert_close(sample(model, truncation=math.inf), sample(plain), rtol=0, atol=0)
+    assert not torch.equal(sample(model), sample(plain))
+
+
 def test_an_interpolation_keeps_its_ends_and_the_length_of_latents() -> None:
     model = build().eval()
     first, last = torch.randn(2, 3, 5)
@@ -467,6 +480,8 @@ def test_labels_for_a_model_without_classes_are_refused() -> None:
         ({"class_conditional": True, "num_labels": 1}, "num_labels of at least 2"),
         ({"r1_gamma": -1.0}, "r1_gamma must be at least 0"),
         ({"augmentation_target": 1.0}, "below 1"),
+        ({"truncation": 0.0}, "finite and greater than 0, or None"),
+        ({"truncation": math.inf}, "finite and greater than 0, or None"),
         ({"penalty_interval": 0}, "penalty_interval must be at least 1"),
     ],
 )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
+from .configuration_diffusion import check_interval
 from .modeling_diffusion_schedulers import Steps, make_scheduler
 
 # B batch, N samples
@@ -26,6 +27,7 @@ class Sampler:
         model: Any,
         num_inference_steps: int | None,
         guidance_scale: float | None,
+        guidance_interval: tuple[float, float] | None,
         scheduler: Any,
         progress_bar: bool = False,
         keep: bool = False,
@@ -34,6 +36,8 @@ class Sampler:
         self.model, self.progress_bar, self.keep = model, progress_bar, keep
         self.num_steps = config.num_inference_steps if num_inference_steps is None else num_inference_steps
         self.guidance_scale = config.guidance_scale if guidance_scale is None else guidance_scale
+        self.guidance_interval = config.guidance_interval if guidance_interval is None else guidance_interval
+        check_interval(self.guidance_interval)
         if not self.guidance_scale >= 0:
             raise ValueError(f"guidance_scale must be at least 0, got {self.guidance_scale}")
         if self.guidance_scale != 1 and not (config.class_conditional and config.class_dropout_prob):
@@ -112,7 +116,8 @@ class Sampler:
                         alpha, sigma = steps.level(index)
                         if known is not None and index == start:
                             x = torch.lerp(alpha * known + sigma * draw_noise(x, generators), x, mask)
-                        denoised = self.model.denoise(x, alpha, sigma, labels, self.guidance_scale)
+                        guidance = self.guidance_scale, self.guidance_interval
+                        denoised = self.model.denoise(x, alpha, sigma, labels, *guidance)
                         x = steps.step(index, denoised, x, generators)
         if self.keep:
             self.states.append(x)

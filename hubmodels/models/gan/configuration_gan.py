@@ -63,6 +63,10 @@ class GanConfig(PreTrainedConfig):
     # the mean sign of their scores, is above this, and falls below it (ADA, Karras et al. 2020), in [0, 1); 0 for never
     augmentation_speed: int = 500_000  # training images over which the share can rise from 0 to 1, >= 1
 
+    # Sampling
+    truncation: float | int | None = None  # standard deviations that `sample` cuts latents off at unless it is told
+    # others, > 0; not at all when None
+
     def validate_fields(self) -> None:
         """Refuse what cannot work, each check on what the ones before it have let through."""
         at_least = {
@@ -77,6 +81,8 @@ class GanConfig(PreTrainedConfig):
             raise ValueError(f"augmentation_prob must be between 0 and 1, got {self.augmentation_prob}")
         if not 0 <= self.augmentation_target < 1:
             raise ValueError(f"augmentation_target must be at least 0 and below 1, got {self.augmentation_target}")
+        if self.truncation is not None and not 0 < self.truncation < math.inf:
+            raise ValueError(f"truncation must be finite and greater than 0, or None, got {self.truncation}")
         unknown = [name for name in self.augmentations if name not in AUGMENTATIONS]
         if unknown:
             raise ValueError(f"augmentations must be of {', '.join(AUGMENTATIONS)}, got {', '.join(unknown)}")

@@ -7,6 +7,7 @@ gradient penalties (Jolicoeur-Martineau 2018, arXiv:1807.00734; Huang et al. 202
 """
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -290,12 +291,14 @@ class GanModel(GanPreTrainedModel):
             num_samples: how many, >= 1.
             labels: the class of each, (num_samples,), or one for all; drawn evenly when None.
             truncation: latents are drawn from the normal distribution cut off at this many standard deviations, > 0:
-                more typical images, and less different ones; uncut when None.
+                more typical images, and less different ones (Brock et al. 2019, arXiv:1809.11096, section 3.1); uncut
+                at infinity; the config's when None.
             generator: the source of all random numbers, on any device; torch's own when None.
             batch_size: images in one pass of the network, >= 1; it does not change the result but for rounding.
         """
         if num_samples < 1 or batch_size < 1:
             raise ValueError(f"num_samples and batch_size must be at least 1, got {num_samples} and {batch_size}")
+        truncation = self.config.truncation if truncation is None else truncation
         if truncation is not None and not truncation > 0:
             raise ValueError(f"truncation must be greater than 0, got {truncation}")
         latents = self.draw_latents(num_samples, generator, truncation)
@@ -382,10 +385,10 @@ class GanModel(GanPreTrainedModel):
     def draw_latents(
         self, count: int, generator: torch.Generator | None = None, truncation: float | None = None
     ) -> Tensor:
-        """(count, L), from the (truncated) normal distribution."""
+        """(count, L), from the normal distribution, cut off at `truncation` unless that is None or infinite."""
         device = self.device if generator is None else generator.device
         shape = (count, self.config.latent_size)
-        if truncation is None:
+        if truncation is None or math.isinf(truncation):
             latents = torch.randn(shape, generator=generator, device=device)
         else:  # by the inverse of the distribution function
             within = torch.special.erf(torch.tensor(truncation / 2**0.5, device=device))
