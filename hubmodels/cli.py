@@ -14,17 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
-from .recipe import (
-    DataArguments,
-    HubmodelsError,
-    Recipe,
-    TrainingArguments,
-    convert,
-    describe,
-    nearest,
-    own_fields,
-    type_hints,
-)
+from .flags import apply_fields, parse_flags, recipe_fields, sample_fields
+from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, describe, nearest, own_fields, type_hints
 
 MODEL_CARDS = Path(__file__).parent.parent / "model_cards"  # only in a checkout
 
@@ -125,6 +116,20 @@ def build_parser() -> _Parser:
     add_flag(prediction, "bf16", action="store_true", help="bfloat16: faster, good for two to three digits")
     add_json_flag(prediction)
     prediction.set_defaults(run=run_predict)
+
+    sampling = commands.add_parser(
+        "sample",
+        help="draw samples of a generative model into files",
+        description="Draw images (.png) or sounds (.wav) of a checkpoint into a new folder. The options of the model's "
+        "own `sample` are flags: --num_inference_steps, --guidance_scale, --truncation, ...",
+    )
+    sampling.add_argument("model", help="folder or Hub id")
+    add_flag(sampling, "num_samples", type=int, default=16, metavar="N", help="samples in all, at least 1 (16)")
+    add_flag(sampling, "labels", nargs="+", metavar="CLASS", help="classes, taken in turn; all when absent")
+    add_flag(sampling, "output_dir", required=True, metavar="FOLDER", help="a new folder for the files")
+    add_flag(sampling, "seed", type=int, default=0, metavar="N", help="of the samples (0)")
+    add_json_flag(sampling)
+    sampling.set_defaults(run=run_sample, takes_fields="sample")
 
     augmentation = commands.add_parser(
         "augment",
@@ -347,77 +352,6 @@ def run_train(arguments: argparse.Namespace, rest: list[str]) -> None:
         print(publication, file=sys.stderr if arguments.json else sys.stdout)
 
 
-def recipe_fields(recipe: Recipe) -> dict[str, tuple[str, Any, str]]:
-    """Every field that a flag can set: name -> (section, type, help)."""
-    from . import auto
-    from .tasks import get_task
-
-    auto.check_family(recipe.family)
-    texts = auto.config_help(recipe.family)
-    fields = {
-        name: ("model", expected, texts.get(name, "")) for name, expected in auto.config_fields(recipe.family).items()
-    }
-    for section, cls in (("data", DataArguments), ("data", get_task(recipe.task)), ("training", TrainingArguments)):
-        hints = type_hints(cls)
-        for name, item in own_fields(cls).items():
-            fields[name] = (section, hints[name], item.metadata.get("help", ""))
-    return fields
-
-
-def parse_flags(tokens: list[str], fields: dict[str, tuple[str, Any, str]]) -> dict[str, Any]:
-    """Flags `--name value ...` as checked values by field name; `-` and `_` in a name are the same.
-
-    Raises HubmodelsError for an unknown flag, with the nearest right one, and for a value its field does not take."""
-    values = {}
-    position = 0
-    while position < len(tokens):
-        token = tokens[position]
-        if not token.startswith("--"):
-            raise HubmodelsError(f"unexpected argument {token!r}: flags are --name value")
-        flag, equals, inline = token.partition("=")
-        name = flag[2:].replace("-", "_")
-        if name not in fields:
-            raise HubmodelsError(f"unknown flag {flag}{nearest(name, fields) or ' (see --help for the fields)'}")
-        position += 1
-        words = [inline] if equals else []
-        while not equals and position < len(tokens) and not tokens[position].startswith("--"):
-            words.append(tokens[position])
-            position += 1
-        values[name] = read_words(flag, words, fields[name][1])
-    return values
-
-
-def read_words(flag: str, words: list[str], expected: Any) -> Any:
-    """The value of one flag: a flag of type bool may stand alone, one of a list type takes several words."""
-    text = describe(expected)
-    if not words:
-        if "true or false" in text:
-            return True
-        raise HubmodelsError(f"{flag} needs a value: {text}")
-    value: Any = words
-    if len(words) == 1:
-        try:
-            value = convert(words[0], expected, flag)
-        except ValueError:
-            if "a list" not in text:
-                raise HubmodelsError(f"{flag} must be {text}, got {words[0]!r}") from None
-    elif "a list" not in text:
-        raise HubmodelsError(f"{flag} takes one value ({text}), got {' '.join(words)}")
-    try:
-        return convert(value, expected, flag)
-    except ValueError as error:
-        raise HubmodelsError(str(error)) from None
-
-
-def apply_fields(tokens: list[str], recipe: Recipe) -> None:
-    """Set the recipe's fields from flags."""
-    if not tokens:
-        return
-    fields = recipe_fields(recipe)
-    for name, value in parse_flags(tokens, fields).items():
-        getattr(recipe, fields[name][0])[name] = value
-
-
 def print_train_help(arguments: argparse.Namespace) -> None:
     print(arguments.parser.format_help())
     classes = [("data", DataArguments), ("training", TrainingArguments)]
@@ -461,13 +395,32 @@ def run_evaluate(arguments: argparse.Namespace, rest: list[str]) -> None:
 # --- augment ---
 
 
+def run_sample(arguments: argparse.Namespace, rest: list[str]) -> None:
+    start_logging()
+    from .generation import sample
+    from .workflow import read_recipe
+
+    files = sample(
+        arguments.model,
+        arguments.output_dir,
+        arguments.num_samples,
+        labels=arguments.labels,
+        options=parse_flags(rest, sample_fields(read_recipe(arguments.model))),
+        seed=arguments.seed,
+    )
+    if arguments.json:
+        print(json.dumps({"output_dir": arguments.output_dir, "files": files}, indent=2))
+    else:
+        print(f"{arguments.output_dir}: {len(files):,} samples, {files[0]}" + (f" to {files[-1]}" * (len(files) > 1)))
+
+
 def run_augment(arguments: argparse.Namespace, rest: list[str]) -> None:
     start_logging()
-    from . import workflow
+    from .generation import augment
+    from .workflow import read_recipe
 
-    recipe = workflow.read_recipe(arguments.model)
-    fields = {name: item for name, item in recipe_fields(recipe).items() if item[0] == "data"}
-    counts = workflow.augment(
+    fields = {name: item for name, item in recipe_fields(read_recipe(arguments.model)).items() if item[0] == "data"}
+    counts = augment(
         arguments.model,
         arguments.output_dir,
         arguments.per_class,

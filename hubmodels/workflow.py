@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import tqdm
-from datasets import Dataset, Features, concatenate_datasets
+from datasets import Dataset
 
 from . import auto, publishing
 from .data import (
@@ -31,7 +31,6 @@ from .data import (
     stream_head,
 )
 from .evaluation import Results, answer, evaluate, evaluation_mode, predict, transformed_batches
-from .files import atomic_folder
 from .recipe import (
     DataArguments,
     HubmodelsError,
@@ -101,10 +100,6 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
             found |= {plot.name: plot for plot in task.preview(model, processor, values, arguments.seed)}
         return task.metrics(task.relate(rows), values) | found
 
-    def predict_alone(rows: Any) -> dict[str, Any]:
-        batch_size = arguments.per_device_eval_batch_size
-        return predict(model, rows, task.predict, transform, batch_size, distributed=False)
-
     run = train(
         model,
         make_batches(columns.get("train"), rows["train"], task, processor, values, arguments),
@@ -120,7 +115,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     if hasattr(model, "fit_after_training") and "train" in columns:
         batch_size = arguments.per_device_eval_batch_size
         model.fit_after_training(transformed_batches(model, columns["train"], transform, batch_size))
-    results, test_rows, plots = measure(model, task, columns, processor, values, arguments, baseline)
+    results, plots = measure_with_figures(model, task, columns, processor, values, arguments, baseline)
     folder = Path(arguments.output_dir) / "release"
     if PartialState().is_main_process:
         publishing.release(
@@ -131,12 +126,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
             recipe=recipe,
             results=results.to_dict(),
             golden_inputs=task.golden_inputs(processor, values),
-            plots=[
-                *run.plots(),
-                *task.plots(test_rows, columns["test"], processor, values),
-                *task.explain(predict_alone, columns["test"], processor, values),
-                *plots,
-            ],
+            plots=[*run.plots(), *plots],
             data=describe_data(loaded),
             model_id=model_id,
             provenance=describe_run(run, arguments, time.perf_counter() - started),
@@ -161,6 +151,30 @@ def evaluate_release(
     rows = select_rows(task, {name: loaded.splits[name] for name in wanted})
     columns = encode_splits(task, rows, processor, values)
     return measure(opened.model, task, columns, processor, values, opened.arguments, baseline, split)[0]
+
+
+def remeasure_release(folder: str, overrides: dict[str, Any], config_values: dict[str, Any]) -> Results:
+    """Measure a release folder on its test split anew, beside the classical baseline, and replace its results, its
+    figures and its card; the weights stay.
+
+    Args:
+        folder: the release.
+        overrides: fields of the recipe's data section, such as `dataset_path`.
+        config_values: fields of the config to measure with, which config.json and the recipe say afterwards.
+
+    Raises:
+        HubmodelsError: no release, data that do not fit it, or a field that its weights do not fit.
+    """
+    opened = open_release(folder, overrides)
+    task, processor = opened.task, opened.processor
+    model = auto.load_model(folder, read_recipe(folder).family, task.head, config_values)
+    values = opened.values | read_fields(model, task.model_fields)
+    splits = load_data(opened.data_arguments).splits
+    rows = select_rows(task, {name: splits[name] for name in ("train", "test")})
+    columns = encode_splits(task, rows, processor, values)
+    results, plots = measure_with_figures(model, task, columns, processor, values, opened.arguments, baseline=True)
+    publishing.replace_results(folder, task=task, results=results.to_dict(), plots=plots, config_values=config_values)
+    return results
 
 
 @dataclass
@@ -287,59 +301,6 @@ def predict_file(
         writer.join()
     state.wait_for_everyone()
     return start
-
-
-def augment(
-    model_name_or_path: str,
-    output_dir: str,
-    per_class: int,
-    overrides: dict[str, Any] | None = None,
-    *,
-    generated_only: bool = False,
-    seed: int = 0,
-) -> dict[str, int]:
-    """Write a data set whose training rows are joined by samples of a model, a Parquet file a split.
-
-    Every split has the columns that the task reads of the real data, and `generated`, true for a sample.
-
-    Args:
-        model_name_or_path: a release, local or on the Hub, that draws rows of a class.
-        output_dir: a new folder, which `datasets.load_dataset` takes.
-        per_class: samples of each class of the data, >= 1.
-        overrides: fields of the recipe's data section: which data, when not the model's own.
-        generated_only: the training rows are the samples alone.
-        seed: of the samples.
-
-    Returns:
-        The number of rows of each split, and of the samples as "generated".
-
-    Raises:
-        HubmodelsError: the model draws no classes, the data have others, or there is something at `output_dir`.
-    """
-    if per_class < 1:
-        raise HubmodelsError(f"per_class must be at least 1, got {per_class}")
-    if Path(output_dir).exists():
-        raise HubmodelsError(f"{output_dir} exists: name a new folder with --output_dir")
-    opened = open_release(model_name_or_path, overrides)
-    if not getattr(opened.model.config, "class_conditional", False):  # before any data are loaded
-        name = type(opened.model).__name__
-        raise HubmodelsError(f"{name} at {model_name_or_path} does not draw rows of a given class (class_conditional)")
-    loaded = load_data(opened.data_arguments).splits
-    rows = {name: opened.task.select(split) for name, split in loaded.items()}
-    with evaluation_mode(opened.model), torch.no_grad():
-        samples = opened.task.draw_rows(opened.model, rows["train"], per_class, seed)
-    parts = {name: [split.add_column("generated", [False] * len(split))] for name, split in rows.items()}
-    samples = samples.add_column("generated", [True] * len(samples))
-    parts["train"] = [samples] if generated_only else [*parts["train"], samples]
-    joined = {}
-    for name, some in parts.items():
-        whole, own = concatenate_datasets(some), loaded[name].features  # as the data had them, images decoded
-        kinds = {column: own.get(column, kind) for column, kind in whole.features.items()}
-        joined[name] = whole.cast(Features(kinds))
-    with atomic_folder(output_dir) as temporary:
-        for name, split in joined.items():
-            split.to_parquet(temporary / f"{name}-00000-of-00001.parquet")
-    return {name: len(split) for name, split in joined.items()} | {"generated": len(samples)}
 
 
 def join_answers(table: Any, answers: dict[str, Any], keep: list[str] | None, inputs: list[str] | None) -> Any:
@@ -480,6 +441,29 @@ def measure(
     if not baseline:
         examination.baseline_name = None
     return evaluate(rows, task, values, classical, examination), rows, examination.plots
+
+
+def measure_with_figures(
+    model: Any,
+    task: Task,
+    columns: dict[str, Columns],
+    processor: Any,
+    values: dict[str, Any],
+    arguments: TrainingArguments,
+    baseline: bool,
+) -> tuple[Results, list[Plot]]:
+    """The metrics on the test split, see `measure`, and all figures of a release but those of the training."""
+    results, rows, plots = measure(model, task, columns, processor, values, arguments, baseline)
+    if not PartialState().is_main_process:
+        return results, []
+    transform = task.transform(processor, values, training=False)
+
+    def predict_alone(rows: Any) -> dict[str, Any]:
+        batch_size = arguments.per_device_eval_batch_size
+        return predict(model, rows, task.predict, transform, batch_size, distributed=False)
+
+    figures = task.plots(rows, columns["test"], processor, values)
+    return results, [*figures, *task.explain(predict_alone, columns["test"], processor, values), *plots]
 
 
 def describe_data(loaded: LoadedData) -> dict[str, Any]:

@@ -102,6 +102,49 @@ def test_the_pipeline_draws_classes_as_sample_does_and_repeats_itself_by_a_seed(
     assert len(draw(3)) == 3
 
 
+def test_samples_become_files_that_are_what_the_model_draws(release, run_cli, tmp_path) -> None:
+    words = ["sample", release, "--num_samples", 11, "--seed", 3, "--output_dir", tmp_path / "drawn"]
+    code, out, err = run_cli(*words, "--truncation", 0.5)
+    assert code == 0, err
+    assert "11 samples, 00-dark.png to 10-dark.png" in out
+    files = sorted(path.name for path in (tmp_path / "drawn").iterdir())
+    assert files[:3] == ["00-dark.png", "01-light.png", "02-dark.png"]
+    model, generator = AutoModel.from_pretrained(release).eval(), torch.Generator().manual_seed(3)
+    wanted = model.sample(11, labels=torch.arange(11) % 2, truncation=0.5, generator=generator)
+    drawn = np.stack([np.array(Image.open(tmp_path / "drawn" / name)) for name in files])
+    np.testing.assert_allclose(drawn / 255, wanted[:, 0], atol=0.5 / 255 + 1e-6)
+    code, out, err = run_cli("sample", release, "--labels", "light", "--output_dir", tmp_path / "light", "--json")
+    assert code == 0, err
+    assert json.loads(out)["files"] == [f"{number:02}-light.png" for number in range(16)]
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--num_samples", "0"], "num_samples must be at least 1, got 0"),
+        (["--labels", "dim"], "draws no 'dim': its classes are dark, light"),
+        (["--truncatoin", "1"], "unknown flag --truncatoin, did you mean 'truncation'?"),
+        (["--truncation", "-1"], "truncation must be greater than 0, got -1.0"),
+        (["--truncation", "much"], "--truncation must be a number or none, got 'much'"),
+    ],
+)
+def test_samples_that_cannot_be_drawn_leave_no_folder(release, run_cli, tmp_path, words, answer) -> None:
+    code, _, err = run_cli("sample", release, "--output_dir", tmp_path / "new", *words)
+    assert code == 2
+    assert answer in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_models_that_draw_nothing_or_no_classes_say_so(run_cli, tmp_path) -> None:
+    for model, words, answer in [
+        ("mlp-fashion-mnist", [], "MlpForImageClassification at model_cards/mlp-fashion-mnist draws no samples"),
+        ("autoencoder-fashion-mnist", ["--labels", "Bag"], "is told no classes: leave out --labels"),
+    ]:
+        code, _, err = run_cli("sample", f"model_cards/{model}", "--output_dir", tmp_path / "new", *words)
+        assert code == 2
+        assert answer in err
+
+
 def test_augment_joins_samples_of_each_class_to_the_training_rows(release, images, run_cli, tmp_path) -> None:
     words = ["augment", release, "--dataset", images, "--per_class", 5, "--output_dir", tmp_path / "more", "--json"]
     code, out, err = run_cli(*words)

@@ -253,6 +253,13 @@ class Task:
         intervals."""
         raise HubmodelsError(f"{self.tag} has no prediction from files: use the model's pipeline in Python")
 
+    def draw_files(
+        self, model: Any, processor: Any, count: int, seed: int, labels: "torch.Tensor | None", **options: Any
+    ) -> Iterator[tuple[str, bytes]]:
+        """`count` samples of a model in eval mode as files: ending (".png") and content. They are of these classes
+        (count,) where those are given; `options` go to the model's `sample`."""
+        raise HubmodelsError(f"models for {self.tag} have no samples that are files: use `sample` in Python")
+
     def draw_rows(self, model: Any, rows: "datasets.Dataset", per_class: int, seed: int) -> "datasets.Dataset":
         """New rows like the selected ones, with their features, as many of each of their classes, drawn by the
         class-conditional model in eval mode. Raises HubmodelsError where the rows know no classes, or others."""

@@ -3,7 +3,7 @@ that are optional."""
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -216,3 +216,13 @@ class LabelledImageTask(ImageTask):
             return prepared | {"labels": batch["labels"]} if with_labels else prepared
 
         return prepare
+
+    def draw_files(
+        self, model: Any, processor: Any, count: int, seed: int, labels: "torch.Tensor | None", **options: Any
+    ) -> Iterator[tuple[str, bytes]]:
+        """Each sample as a PNG."""
+        from ._images import encode_png
+        from ._sample_quality import sample_images
+
+        for pixels in sample_images(model, count, seed, labels, **options):
+            yield ".png", encode_png(pixels)

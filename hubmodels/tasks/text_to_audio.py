@@ -327,7 +327,17 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
         figure = spectrogram_grid(levels, [""] * len(levels), STATES, processor, words)
         yield Plot("trajectories", caption, figure)
 
-    # ---------------------------------------------------------------- a release
+    # ---------------------------------------------------------------- a release, and its use
+
+    def draw_files(
+        self, model: Any, processor: Any, count: int, seed: int, labels: "torch.Tensor | None", **options: Any
+    ) -> Iterator[tuple[str, bytes]]:
+        """Each sample as a wav file."""
+        from ..processors.processing_audio_wav import write_wav
+        from ._audio_quality import sample_sounds
+
+        for sound in sample_sounds(model, processor, count, seed, labels, **options):
+            yield ".wav", write_wav(sound.numpy() / 32767, processor.sampling_rate)
 
     def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
         """Two fixed chirps, of the first two classes where the model takes any."""
