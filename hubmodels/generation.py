@@ -127,7 +127,7 @@ def augment(
     rows = {name: opened.task.select(split) for name, split in loaded.items()}
     opened.model.to(PartialState().device)
     with evaluation_mode(opened.model), torch.no_grad():
-        samples = opened.task.draw_rows(opened.model, rows["train"], per_class, seed)
+        samples = opened.task.draw_rows(opened.model, rows["train"], opened.processor, per_class, seed)
     parts = {name: [split.add_column("generated", [False] * len(split))] for name, split in rows.items()}
     samples = samples.add_column("generated", [True] * len(samples))
     parts["train"] = [samples] if generated_only else [*parts["train"], samples]

@@ -64,10 +64,12 @@ for name in sys.argv[1:]:
 
 
 def pictures(folder: Path, opened: Any) -> str:
-    """Two classes of pictures in folders."""
-    generator = np.random.default_rng(0)
+    """Two classes of pictures in folders; of a model that draws classes two of its own."""
+    generator, names = np.random.default_rng(0), ["dark", "light"]
+    if getattr(opened.model.config, "class_conditional", False):
+        names = list(opened.model.config.id2label.values())[1:3]
     for number in range(90):
-        name = ("dark", "light")[number % 2]
+        name = names[number % 2]
         (folder / "train" / name).mkdir(parents=True, exist_ok=True)
         pixels = generator.integers(0, 128, (28, 28)) + 127 * (number % 2)
         Image.fromarray(pixels.astype(np.uint8)).save(folder / "train" / name / f"{number}.png")
@@ -237,6 +239,23 @@ def test_it_is_fine_tuned_for_twenty_steps_and_measured_again(case: SimpleNamesp
     found = json.loads(call("evaluate", release, "--json"))["metrics"]
     assert found[task.main_metric]["value"] == pytest.approx(stated[task.main_metric]["value"], rel=1e-4)
     assert "verified" in call("verify", release)
+
+
+def test_its_samples_become_files_and_join_a_data_set(case: SimpleNamespace, tmp_path: Path) -> None:
+    drawn, more = tmp_path / "drawn", tmp_path / "more"
+    words = ["--num_samples", "3", "--output_dir", drawn, "--json"]
+    if not hasattr(case.opened.model, "sample"):
+        with pytest.raises(AssertionError, match="draws no samples"):
+            call("sample", case.release, *words)
+        return
+    files = json.loads(call("sample", case.release, *words))["files"]
+    assert sorted(path.name for path in drawn.iterdir()) == files
+    assert len(files) == 3
+    assert all((drawn / name).stat().st_size > 60 for name in files)
+    if getattr(case.opened.model.config, "class_conditional", False):
+        call("augment", case.release, "--dataset", case.data, "--per_class", "2", "--output_dir", more)
+        rows = pd.read_parquet(more / "train-00000-of-00001.parquet")
+        assert rows[rows["generated"]]["label"].value_counts().tolist() == [2] * rows["label"].nunique()
 
 
 def test_published_with_their_code_all_load_where_hubmodels_is_not(

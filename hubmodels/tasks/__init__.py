@@ -260,7 +260,9 @@ class Task:
         (count,) where those are given; `options` go to the model's `sample`."""
         raise HubmodelsError(f"models for {self.tag} have no samples that are files: use `sample` in Python")
 
-    def draw_rows(self, model: Any, rows: "datasets.Dataset", per_class: int, seed: int) -> "datasets.Dataset":
+    def draw_rows(
+        self, model: Any, rows: "datasets.Dataset", processor: Any, per_class: int, seed: int
+    ) -> "datasets.Dataset":
         """New rows like the selected ones, with their features, as many of each of their classes, drawn by the
         class-conditional model in eval mode. Raises HubmodelsError where the rows know no classes, or others."""
         raise HubmodelsError(f"models for {self.tag} draw no new rows")

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..recipe import HubmodelsError
 from . import Plot
+from ._columns import class_names
 
 if TYPE_CHECKING:
     from . import Batch, Rows
@@ -40,3 +42,25 @@ class SampledAsAWhole:
     def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
         """None: every figure needs the model."""
         return iter(())
+
+    def draw_rows(self, model: Any, rows: Any, processor: Any, per_class: int, seed: int) -> Any:
+        """Files of each class of the rows, as they hold them."""
+        import datasets
+        import torch
+
+        content, *label = rows.features
+        if not label:
+            raise HubmodelsError("the data have no column of classes: name it with --label_column_name")
+        known = {str(name): int(number) for number, name in model.config.id2label.items()}
+        names = class_names(rows, label[0])
+        if missing := [name for name in names if name not in known]:
+            raise HubmodelsError(
+                f"the model does not draw {', '.join(missing[:5])}: its classes are {', '.join(list(known)[:20])}"
+            )
+        labels = torch.tensor([known[name] for name in names]).repeat_interleave(per_class)
+        files = self.draw_files(model, processor, len(labels), seed, labels)
+        drawn = [name for name in names for _ in range(per_class)]
+        if isinstance(rows.features[label[0]], datasets.ClassLabel):
+            drawn = rows.features[label[0]].str2int(drawn)
+        columns = {content: [{"bytes": file, "path": None} for _, file in files], label[0]: drawn}
+        return datasets.Dataset.from_dict(columns).cast(rows.features)

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..recipe import HubmodelsError
 from . import SAMPLE_METRICS, Examination, Measured, Plot
-from ._columns import class_names
 from ._generation import SampledAsAWhole
 from ._image_task import LabelledImageTask
 
 if TYPE_CHECKING:
-    import datasets
     import numpy as np
     import torch
 
@@ -288,32 +286,6 @@ class UnconditionalImageGeneration(SampledAsAWhole, LabelledImageTask):
         )
 
     # ---------------------------------------------------------------- use
-
-    def draw_rows(self, model: Any, rows: "datasets.Dataset", per_class: int, seed: int) -> "datasets.Dataset":
-        """Images of each class, as PNG."""
-        import datasets
-        import torch
-
-        from ._images import encode_png
-        from ._sample_quality import sample_images
-
-        image, *label = rows.features
-        if not label:
-            raise HubmodelsError("the data have no column of classes: name it with --label_column_name")
-        known = {str(name): int(number) for number, name in model.config.id2label.items()}
-        names = class_names(rows, label[0])
-        if missing := [name for name in names if name not in known]:
-            raise HubmodelsError(
-                f"the model does not draw {', '.join(missing[:5])}: its classes are {', '.join(list(known)[:20])}"
-            )
-        labels = torch.tensor([known[name] for name in names]).repeat_interleave(per_class)
-        samples = sample_images(model, len(labels), seed, labels)
-        drawn = [name for name in names for _ in range(per_class)]
-        feature = rows.features[label[0]]
-        if isinstance(feature, datasets.ClassLabel):
-            drawn = feature.str2int(drawn)
-        columns = {image: [{"bytes": encode_png(pixels), "path": None} for pixels in samples], label[0]: drawn}
-        return datasets.Dataset.from_dict(columns, features=rows.features)
 
     def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
         """Two fixed patterns, and the first classes for a model that is told them."""
