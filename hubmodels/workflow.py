@@ -42,7 +42,7 @@ from .recipe import (
     parse_section,
 )
 from .tasks import Examination, Plot, Task, get_task
-from .training import Run, train
+from .training import Run, computes_bf16, train
 
 logger = logging.getLogger("hubmodels")
 
@@ -247,7 +247,7 @@ def predict_file(
         keep: columns of the source to repeat (an id); all that the model does not read when None.
         batch_size: rows in one forward pass, >= 1.
         member: predict with this member of an ensemble alone, which is faster.
-        bf16: bfloat16 autocast, which is faster and good for two to three digits.
+        bf16: bfloat16 autocast, which is faster and good for two to three digits; where it is not, float32.
 
     Returns:
         The number of rows.
@@ -280,6 +280,7 @@ def predict_file(
     if state.is_main_process:
         writer.clear()
     state.wait_for_everyone()
+    dtype = torch.bfloat16 if bf16 and computes_bf16(state.device) else None
     start = 0
     try:
         with tqdm(desc="Predicting", unit=" rows", disable=not state.is_main_process) as bar:
@@ -287,7 +288,7 @@ def predict_file(
                 if number % state.num_processes == state.process_index:
                     numbers = range(start, start + len(table))
                     encoded = task.encode_inputs(table, numbers, processor, values)
-                    found = answer(model, encoded, answers, transform, batch_size, torch.bfloat16 if bf16 else None)
+                    found = answer(model, encoded, answers, transform, batch_size, dtype)
                     writer.write(number, join_answers(table, found, keep, task.input_columns(processor)))
                 start += len(table)
                 bar.update(len(table))

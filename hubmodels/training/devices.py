@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import logging
 import os
 import platform
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from accelerate.utils import DistributedType, find_executable_batch_size
 from torch import nn
 
 from ..recipe import HubmodelsError, TrainingArguments, nearest
+
+logger = logging.getLogger("hubmodels")
 
 TRACKERS = ("tensorboard", "trackio", "wandb")
 
@@ -60,15 +63,27 @@ def make_accelerator(model: nn.Module, arguments: TrainingArguments, output_dir:
 def make_autocast(
     device: torch.device, arguments: TrainingArguments
 ) -> Callable[[], contextlib.AbstractContextManager]:
-    """A function that gives the context of a forward pass.
+    """A function that gives the context of a forward pass; see `computes_bf16` for bf16.
 
     Raises HubmodelsError for fp16 without a GPU."""
     if arguments.fp16 and device.type == "cpu":
         raise HubmodelsError("fp16 needs a GPU; on a CPU use bf16 or neither")
-    if not (arguments.bf16 or arguments.fp16):
+    if not (arguments.fp16 or (arguments.bf16 and computes_bf16(device))):
         return contextlib.nullcontext
     dtype = torch.bfloat16 if arguments.bf16 else torch.float16
     return lambda: torch.autocast(device.type, dtype)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is any faster than float32 there; says so in the log where it is not.
+
+    A CPU without AVX-512 (or Arm's BF16) has only torch's loop for it: of a matrix product 0.94 GFLOPS, against 80 in
+    float32 (one core of an AMD EPYC of 2021, torch 2.13, 2026-11-27)."""
+    native = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None) if device.type == "cpu" else None
+    if native is None or native():
+        return True
+    logger.warning("bf16: this CPU computes bfloat16 in software, many times slower than float32; float32 it is")
+    return False
 
 
 @contextlib.contextmanager

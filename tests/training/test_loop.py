@@ -13,6 +13,7 @@ from toy_run import ToyClassifier, ToyColumns, make_model, plain, run_toy
 from hubmodels.data import StreamedBatches
 from hubmodels.figures import new_figure
 from hubmodels.recipe import HubmodelsError
+from hubmodels.training import devices
 
 
 def scores(values: list[float], steps: list[int] | None = None):
@@ -214,7 +215,8 @@ def test_a_model_of_which_no_row_fits_is_refused(tmp_path) -> None:
         run_toy(tmp_path, network=Endless(), auto_find_batch_size=True)
 
 
-def test_bf16_trains_float32_weights_to_nearly_the_same_loss(tmp_path) -> None:
+def test_bf16_trains_float32_weights_to_nearly_the_same_loss(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(devices, "computes_bf16", lambda device: True)
     options = {"model": {"dropout": 0.0}, "num_train_epochs": 4}
     _, full = run_toy(tmp_path / "a", **options)
     model, half = run_toy(tmp_path / "b", bf16=True, **options)
@@ -222,6 +224,16 @@ def test_bf16_trains_float32_weights_to_nearly_the_same_loss(tmp_path) -> None:
     # bfloat16 has 8 bits of mantissa: 0.4 % in each product
     assert half.train_loss == pytest.approx(full.train_loss, rel=0.05)
     assert half.train_loss != full.train_loss
+
+
+def test_where_bf16_is_only_slower_training_is_in_float32_and_the_log_says_so(tmp_path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    _, full = run_toy(tmp_path / "a", num_train_epochs=1)
+    _, half = run_toy(tmp_path / "b", num_train_epochs=1, bf16=True)
+    assert half.train_loss == full.train_loss
+    assert "this CPU computes bfloat16 in software" in caplog.text
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    assert devices.computes_bf16(torch.device("cpu"))
 
 
 class Linear(nn.Module):
