@@ -395,6 +395,16 @@ def test_the_loss_is_float32_whatever_the_weights_are() -> None:
     assert (outputs.loss.dtype, outputs.logits.dtype) == (torch.float32, torch.bfloat16)
 
 
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_where_a_cpu_has_no_bfloat16_autocast_leaves_the_recurrence_in_float32(cell: str, monkeypatch) -> None:
+    model = make(cell=cell).eval()
+    expected = model(input_ids=tokens(2, 9)).last_hidden_state
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model(input_ids=tokens(2, 9)).last_hidden_state
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_token_without_label_counts_for_nothing() -> None:
     model, ids = make(RnnForTokenClassification, num_labels=4), tokens(5, 8)
     labels = (ids % 4).where(MASKS == 1, -100)

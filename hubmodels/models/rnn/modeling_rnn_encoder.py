@@ -39,6 +39,15 @@ def drop_features(hidden: Tensor, share: float, training: bool) -> Tensor:
     return hidden * F.dropout(hidden.new_ones(hidden.shape[0], 1, hidden.shape[2]), share)
 
 
+def lacks_autocast(device: torch.device) -> bool:
+    """Whether autocast is on where torch's LSTM kernel cannot follow it: on a CPU that has bfloat16 only in software
+    oneDNN refuses (torch 2.13). The recurrence is in float32 there, which is faster anyway."""
+    if device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return False
+    native = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return native is not None and not native()
+
+
 @dataclass
 class ValidSteps:
     """Where the valid steps of a padded batch are, and how they move to the front, in order, and back."""
@@ -154,7 +163,13 @@ class RnnEncoder(nn.Module):
         layers, bidirectional = len(weights) // self.num_directions, self.num_directions == 2
         if len(weights) == 1:
             layers, bidirectional = 1, False
-        outputs, *parts = FUSED[self.kind](inputs, start, flat, True, layers, 0.0, training, bidirectional, True)
+        options = (True, layers, 0.0, training, bidirectional, True)
+        if lacks_autocast(inputs.device):
+            start = tuple(part.float() for part in start) if self.kind == "lstm" else start.float()
+            with torch.autocast("cpu", enabled=False):
+                outputs, *parts = FUSED[self.kind](inputs.float(), start, [one.float() for one in flat], *options)
+        else:
+            outputs, *parts = FUSED[self.kind](inputs, start, flat, *options)
         return outputs, torch.stack(parts, dim=2).transpose(0, 1)  # (B, layers * R, P, H)
 
     def step(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
