@@ -146,10 +146,7 @@ def evaluate_release(
     find_processes()
     opened = open_release(model_name_or_path, overrides)
     task, processor, values = opened.task, opened.processor, opened.values
-    loaded = load_data(opened.data_arguments)
-    wanted = ("train", split) if baseline else (split,)
-    rows = select_rows(task, {name: loaded.splits[name] for name in wanted})
-    columns = encode_splits(task, rows, processor, values)
+    columns = opened.encode_splits("train", split) if baseline else opened.encode_splits(split)
     return measure(opened.model, task, columns, processor, values, opened.arguments, baseline, split)[0]
 
 
@@ -165,14 +162,12 @@ def remeasure_release(folder: str, overrides: dict[str, Any], config_values: dic
     Raises:
         HubmodelsError: no release, data that do not fit it, or a field that its weights do not fit.
     """
-    opened = open_release(folder, overrides)
-    task, processor = opened.task, opened.processor
-    model = auto.load_model(folder, read_recipe(folder).family, task.head, config_values)
-    values = opened.values | read_fields(model, task.model_fields)
-    splits = load_data(opened.data_arguments).splits
-    rows = select_rows(task, {name: splits[name] for name in ("train", "test")})
-    columns = encode_splits(task, rows, processor, values)
-    results, plots = measure_with_figures(model, task, columns, processor, values, opened.arguments, baseline=True)
+    opened = open_release(folder, overrides, config_values)
+    task, processor, values = opened.task, opened.processor, opened.values
+    columns = opened.encode_splits("train", "test")
+    results, plots = measure_with_figures(
+        opened.model, task, columns, processor, values, opened.arguments, baseline=True
+    )
     publishing.replace_results(folder, task=task, results=results.to_dict(), plots=plots, config_values=config_values)
     return results
 
@@ -188,9 +183,18 @@ class OpenedRelease:
     processor: Any
     values: dict[str, Any]  # of the config fields that the task knows
 
+    def encode_splits(self, *names: str) -> dict[str, Columns]:
+        """The named splits of its data set, as `encode_splits` gives them."""
+        splits = load_data(self.data_arguments).splits
+        rows = select_rows(self.task, {name: splits[name] for name in names})
+        return encode_splits(self.task, rows, self.processor, self.values)
 
-def open_release(model_name_or_path: str, overrides: dict[str, Any] | None = None) -> OpenedRelease:
-    """A checkpoint, local or on the Hub, by its own recipe; `overrides` are fields of the recipe's data section.
+
+def open_release(
+    model_name_or_path: str, overrides: dict[str, Any] | None = None, config_values: dict[str, Any] | None = None
+) -> OpenedRelease:
+    """A checkpoint, local or on the Hub, by its own recipe; `overrides` are fields of the recipe's data section,
+    `config_values` fields of the config that are to be others.
 
     Raises:
         HubmodelsError: no such checkpoint, no recipe in it, or it is damaged.
@@ -200,7 +204,7 @@ def open_release(model_name_or_path: str, overrides: dict[str, Any] | None = Non
         recipe.data = {}
     recipe.data |= overrides or {}
     data_arguments, task, arguments = parse_recipe(recipe)
-    model = auto.load_model(model_name_or_path, recipe.family, task.head)
+    model = auto.load_model(model_name_or_path, recipe.family, task.head, config_values)
     processor = task.load_processor(model_name_or_path)
     values = read_fields(model, task.config_fields + task.model_fields)
     return OpenedRelease(data_arguments, task, arguments, model, processor, values)
