@@ -227,13 +227,25 @@ def test_bf16_trains_float32_weights_to_nearly_the_same_loss(tmp_path, monkeypat
 
 
 def test_where_bf16_is_only_slower_training_is_in_float32_and_the_log_says_so(tmp_path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    capabilities = {"architecture": "x86_64", "avx512_f": True, "avx512_bf16": False, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     _, full = run_toy(tmp_path / "a", num_train_epochs=1)
     _, half = run_toy(tmp_path / "b", num_train_epochs=1, bf16=True)
     assert half.train_loss == full.train_loss
     assert "this CPU computes bfloat16 in software" in caplog.text
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+
+
+@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])
+def test_bf16_stays_where_the_cpu_has_instructions_for_it(monkeypatch, name) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", name: True})
     assert devices.computes_bf16(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_of_other_cpus_onednn_says_whether_bf16_is_native(monkeypatch, native) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "aarch64"})
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    assert devices.computes_bf16(torch.device("cpu")) is native
 
 
 class Linear(nn.Module):
