@@ -1,0 +1,582 @@
+"""The transformer's one block (Vaswani et al. 2017, arXiv:1706.03762), the embeddings before it, and the whole body.
+
+Normalisation before each branch (Xiong et al. 2020, arXiv:2002.04745) or after each sum; RMSNorm (Zhang and Sennrich
+2019, arXiv:1910.07467); SwiGLU (Shazeer 2020, arXiv:2002.05202); rotary positions (Su et al. 2021, arXiv:2104.09864),
+over rows and columns in images; grouped-query heads (Ainslie et al. 2023, arXiv:2305.13245); normalised queries and
+keys (Henry et al. 2020, arXiv:2010.04245, with RMSNorm); stochastic depth (Huang et al. 2016, arXiv:1603.09382);
+images as patches (Dosovitskiy et al. 2020, arXiv:2010.11929).
+
+Departs from transformers' Llama in one projection for queries, keys and values and one for the two halves of SwiGLU,
+and in one rotation of queries and keys together: fewer and larger operations, the same numbers. Attention goes through
+transformers' attention interface (eager, sdpa, flex_attention, flash attention) and its masks, the keys and values of
+generated texts through its caches. Weights start normal, those that end a branch smaller by sqrt(2 num_hidden_layers)
+(GPT-2, Radford et al. 2019, section 2.3).
+"""
+
+import functools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .configuration_transformer import TransformerConfig
+
+# B batch, T tokens (of the input), S tokens (with those in the cache), D hidden_size, H heads, G heads of keys and
+# values, K head size, I feed-forward size, P patch_size, C num_channels, R rows and Q columns of patches, V vocab_size
+
+Rotary = tuple[Tensor, Tensor]  # cosines and signed sines, (1 or B, T, 1, K) each
+
+
+class RmsNormOnCpu(torch.autograd.Function):
+    """x / sqrt(mean(x^2) + eps) * w. On a CPU torch differentiates it step by step: forward and backward pass over
+    (4096, 128) take 5.5 ms, these 2.3 ms, and transformers' LlamaRMSNorm 6.3 ms (one thread of an AMD EPYC). Nine such
+    are a twelfth of a training step of the released language model."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, scale)
+        return (x * scale).mul_(weight)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, scale = ctx.saved_tensors
+        D = x.shape[-1]
+        product = (gradient * x).view(-1, D)
+        inner = (product @ weight).view(scale.shape)  # of gradient * weight with x, row by row
+        weight_gradient = scale.view(-1) @ product
+        return (gradient * weight).mul_(scale).addcmul_(x, inner * scale**3, value=-1 / D), weight_gradient, None
+
+
+class TransformerRMSNorm(nn.RMSNorm):
+    """RMSNorm, in training on a CPU by `RmsNormOnCpu`; torch's fused kernels want the weight in the input's type."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        on_cpu = hidden.device.type == "cpu" and hidden.requires_grad and not torch.compiler.is_compiling()
+        if on_cpu and hidden.dtype == self.weight.dtype == torch.float32 and hidden.is_contiguous():
+            return RmsNormOnCpu.apply(hidden, self.weight, self.eps)
+        return F.rms_norm(hidden, self.normalized_shape, self.weight.to(hidden.dtype), self.eps)
+
+
+def build_norm(width: int, config: TransformerConfig) -> nn.Module:
+    """The configured normalisation of (..., width)."""
+    norm = TransformerRMSNorm if config.normalization == "rms_norm" else nn.LayerNorm
+    return norm(width, eps=config.norm_eps)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drops a row's whole branch with probability `rate`, else scales it by 1 / (1 - rate), so that
+    the expectation stays and evaluation needs no scaling."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return branch
+        keep = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(1 - self.rate)  # (B, 1, 1)
+        return branch * (keep / (1 - self.rate))
+
+
+def rotary_tables(positions: Tensor, head_size: int, theta: float, dtype: torch.dtype) -> Rotary:
+    """The cosines and sines that turn the pairs (k, k + K/2) of a head (arXiv:2104.09864, eq. 34).
+
+    Args:
+        positions: (B or 1, T) of tokens, or (1, T, 2), row and column, of patches: each turns half of the pairs.
+        head_size: K.
+        theta: base of the wavelengths.
+        dtype: of the tables; the angles are float32.
+
+    Returns:
+        (B or 1, T, 1, K) each. The sines' first half is negative: x cos + roll(x, K/2) sin is the rotation.
+    """
+    if positions.dim() == 2:
+        positions = positions[..., None]  # (B, T, axes)
+    steps = head_size // positions.shape[-1]
+    frequencies = theta ** -(torch.arange(0, steps, 2, device=positions.device, dtype=torch.float32) / steps)
+    angles = (positions[..., None].float() * frequencies).flatten(2)  # (B, T, K/2)
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    return torch.cat((cos, cos), -1).unsqueeze(2), torch.cat((-sin, sin), -1).unsqueeze(2)
+
+
+def rotate(heads: Tensor, rotary: Rotary) -> Tensor:
+    """Turn the heads (B, T, H, K) of queries or keys by their positions."""
+    cos, sin = rotary
+    return heads * cos + heads.roll(heads.shape[-1] // 2, -1) * sin
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: object,
+) -> tuple[Tensor, Tensor]:
+    """Attention in its four plain steps: (B, H, T, K) with (B, G, S, K) -> (B, T, H, K) and weights (B, H, T, S)."""
+    key = key.repeat_interleave(module.num_key_value_groups, dim=1)
+    value = value.repeat_interleave(module.num_key_value_groups, dim=1)
+    scores = query @ key.transpose(2, 3) * scaling  # (B, H, T, S)
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    weights = F.dropout(weights, dropout, module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+def half_precision_attention_on_cpu(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: object,
+) -> tuple[Tensor, None]:
+    """What `sdpa` gives, (B, H, T, K) with (B, G, S, K) -> (B, T, H, K), for training in bfloat16 or float16 on a CPU,
+    where torch's own goes backward slowly. Forward and backward pass take 4.2 ms instead of 24 for 64 rows of 49 tokens
+    with 3 heads of 32, 9.5 instead of 22 for 8 rows of 256 with 5 (one thread of an AMD EPYC with AVX-512 BF16)."""
+    T, S = query.shape[2], key.shape[2]
+    if attention_mask is None and module.is_causal and T > 1:
+        attention_mask = query.new_full((T, S), -math.inf).triu(1)
+    elif attention_mask is not None and attention_mask.dtype == torch.bool:
+        attention_mask = torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill(
+            ~attention_mask, torch.finfo(query.dtype).min
+        )
+    with torch.autocast("cpu", enabled=False):  # it would take the softmax in float32, to and fro
+        key = key.repeat_interleave(module.num_key_value_groups, dim=1)
+        value = value.repeat_interleave(module.num_key_value_groups, dim=1)
+        scores = query * scaling @ key.transpose(2, 3)  # (B, H, T, S)
+        if attention_mask is not None:
+            scores = scores + attention_mask
+        weights = F.dropout(scores.softmax(-1).to(value.dtype), dropout, module.training)
+        return (weights @ value).transpose(1, 2), None
+
+
+class TransformerAttention(nn.Module):
+    """Multi-head attention with grouped keys and values, through transformers' attention interface."""
+
+    def __init__(self, config: TransformerConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.config, self.layer_idx = config, layer_idx
+        self.num_heads, self.num_key_value_heads = config.num_attention_heads, config.num_key_value_heads
+        self.num_key_value_groups = self.num_heads // self.num_key_value_heads
+        self.head_size = config.head_size
+        self.scaling = self.head_size**-0.5
+        self.is_causal = config.is_causal  # what sdpa and flash attention go by where no mask is given
+        self.dropout = config.attention_dropout
+        width = (self.num_heads + 2 * self.num_key_value_heads) * self.head_size
+        self.qkv_proj = nn.Linear(config.hidden_size, width, bias=config.attention_bias)
+        self.o_proj = nn.Linear(self.num_heads * self.head_size, config.hidden_size, bias=config.attention_bias)
+        self.o_proj.ends_branch = True
+        self.has_qk_norm = config.use_qk_norm
+        if self.has_qk_norm:
+            self.q_norm = TransformerRMSNorm(self.head_size, eps=config.norm_eps)
+            self.k_norm = TransformerRMSNorm(self.head_size, eps=config.norm_eps)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        attention_mask: Tensor | None,
+        rotary: Rotary | None,
+        past_key_values: Cache | None,
+        **kwargs: object,
+    ) -> tuple[Tensor, Tensor | None]:
+        B, T, _ = hidden.shape
+        H, G = self.num_heads, self.num_key_value_heads
+        qkv = self.qkv_proj(hidden).view(B, T, H + 2 * G, self.head_size)
+        query_key, value = qkv.split((H + G, G), dim=2)
+        if self.has_qk_norm:
+            query, key = query_key.split((H, G), dim=2)
+            query_key = torch.cat((self.q_norm(query), self.k_norm(key)), dim=2)
+        if rotary is not None:
+            query_key = rotate(query_key, rotary)
+        query_key, value = query_key.transpose(1, 2), value.transpose(1, 2)  # (B, H + G, T, K), (B, G, T, K)
+        query, key = query_key.split((H, G), dim=1)
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, self.layer_idx)  # (B, G, S, K)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        in_half_on_cpu = query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16)
+        if in_half_on_cpu and query.requires_grad and self.config._attn_implementation == "sdpa":
+            attend = half_precision_attention_on_cpu
+        dropout = self.dropout if self.training else 0.0
+        output, weights = attend(
+            self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
+        )  # (B, T, H, K), weights (B, H, T, S) of eager
+        return self.o_proj(output.reshape(B, T, H * self.head_size)), weights
+
+
+class TransformerMlp(nn.Module):
+    """The feed-forward network: two layers, the first gated or not."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.is_gated = config.gated_mlp
+        width = config.feed_forward_size
+        self.up_proj = nn.Linear(config.hidden_size, 2 * width if self.is_gated else width, bias=config.mlp_bias)
+        self.activation = ACT2FN[config.hidden_act]
+        self.down_proj = nn.Linear(width, config.hidden_size, bias=config.mlp_bias)
+        self.down_proj.ends_branch = True
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        hidden = self.up_proj(hidden)  # (B, T, I), of the gated one (B, T, 2 I): gate, then value
+        if self.is_gated:
+            gate, value = hidden.chunk(2, dim=-1)
+            return self.down_proj(self.activation(gate) * value)
+        return self.down_proj(self.activation(hidden))
+
+
+class TransformerLayer(nn.Module):
+    """The block: attention and feed-forward network, each a branch beside the sum."""
+
+    # transformers' `gradient_checkpointing_enable` sets it, and the function that checkpoints.
+    # transformers.modeling_layers has a class for it, but imports the Auto classes, and so the families, anew.
+    gradient_checkpointing = False
+
+    def __init__(self, config: TransformerConfig, layer_idx: int, drop_path: float) -> None:
+        super().__init__()
+        self.is_pre_norm = config.norm_position == "pre"
+        self.attention_norm = build_norm(config.hidden_size, config)
+        self.attention = TransformerAttention(config, layer_idx)
+        self.mlp_norm = build_norm(config.hidden_size, config)
+        self.mlp = TransformerMlp(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        attention_mask: Tensor | None = None,
+        rotary: Rotary | None = None,
+        past_key_values: Cache | None = None,
+        **kwargs: object,
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, T, D) -> (B, T, D), and the attention weights where the implementation gives them."""
+        branch = self.attention_norm(hidden) if self.is_pre_norm else hidden
+        branch, weights = self.attention(branch, attention_mask, rotary, past_key_values, **kwargs)
+        hidden = hidden + self.drop_path(self.dropout(branch))
+        if not self.is_pre_norm:
+            hidden = self.attention_norm(hidden)
+        branch = self.mlp_norm(hidden) if self.is_pre_norm else hidden
+        hidden = hidden + self.drop_path(self.dropout(self.mlp(branch)))
+        return hidden if self.is_pre_norm else self.mlp_norm(hidden), weights
+
+
+class PatchEmbedding(nn.Module):
+    """Images as tokens: patches, of the image or of what a stem of convolutions makes of it (Xiao et al. 2021,
+    arXiv:2106.14881, without their normalisations), through one linear layer; learned positions; a class token where
+    the pooling wants one.
+
+    Learned positions stretch to images of another size by bicubic interpolation, rotary ones linearly."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config, self.grid = config, config.patch_grid
+        channels, self.stem = config.num_channels, nn.Sequential()
+        for size in config.stem_sizes:
+            self.stem.append(nn.Conv2d(channels, size, 3, stride=2, padding=1)).append(nn.ReLU())
+            channels = size
+        self.patch_size = config.patch_size // 2 ** len(config.stem_sizes)  # of what the stem gives
+        self.projection = nn.Linear(channels * self.patch_size**2, config.hidden_size)
+        self.has_class_token = config.pooling == "first"
+        if self.has_class_token:
+            self.class_token = nn.Parameter(torch.empty(config.hidden_size))
+        if config.position_embedding_type == "learned":
+            count = self.grid[0] * self.grid[1] + self.has_class_token
+            self.positions = nn.Embedding(count, config.hidden_size)  # the class token's is the first
+            # As large as the patches: 0.02, good for words, hides the places. After 25,600 images of Fashion-MNIST the
+            # validation loss is 0.582 with 0.5, 0.60 to 0.66 with what initializer_range gives.
+            self.positions.first_std = 0.7
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """(B, C, R P, Q P) -> (B, T, D), and the rows and columns of patches."""
+        maps = self.stem(pixel_values)  # without a stem the image; else P is smaller and C the stem's last size
+        B, C, height, width = maps.shape
+        P = self.patch_size
+        R, Q = height // P, width // P
+        patches = maps.unflatten(3, (Q, P)).unflatten(2, (R, P)).permute(0, 2, 4, 1, 3, 5).reshape(B, R * Q, C * P * P)
+        hidden = self.projection(patches)  # (B, R Q, D)
+        if self.has_class_token:
+            hidden = torch.cat((self.class_token.to(hidden.dtype).expand(B, 1, -1), hidden), dim=1)  # (B, T, D)
+        if self.config.position_embedding_type == "learned":
+            hidden = hidden + self.stretched_positions(R, Q)
+        return hidden, (R, Q)
+
+    def stretched_positions(self, rows: int, columns: int) -> Tensor:
+        """The learned positions of a grid of patches, (T, D)."""
+        table = self.positions.weight
+        if (rows, columns) == self.grid:
+            return table
+        first, table = table.split((int(self.has_class_token), self.grid[0] * self.grid[1]))
+        table = table.T.reshape(1, -1, *self.grid)  # (1, D, rows, columns)
+        table = F.interpolate(table.float(), (rows, columns), mode="bicubic", align_corners=False).to(first.dtype)
+        return torch.cat((first, table[0].flatten(1).T))
+
+    def rotary_positions(self, rows: int, columns: int, device: torch.device) -> Tensor:
+        """Row and column of each token, (1, T, 2), in units of the config's grid; the class token stands at -1, -1."""
+        axes = []
+        for count, wanted in zip((rows, columns), self.grid, strict=True):
+            axes.append((torch.arange(count, device=device) + 0.5) * (wanted / count) - 0.5)
+        places = torch.cartesian_prod(*axes)  # (R Q, 2)
+        if self.has_class_token:
+            places = torch.cat((places.new_full((1, 2), -1), places))
+        return places.unsqueeze(0)
+
+
+class TransformerPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation of every transformer."""
+
+    config: TransformerConfig
+    base_model_prefix = "transformer"
+    main_input_name = "input_ids"
+    accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer must scale it itself
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["TransformerLayer"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Write every weight of `module`; what a checkpoint has loaded is left as it is."""
+        std = self.config.initializer_range
+        if isinstance(module, nn.Linear):
+            ends_branch = getattr(module, "ends_branch", False)
+            init.normal_(module.weight, std=std / math.sqrt(2 * self.config.num_hidden_layers) if ends_branch else std)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=getattr(module, "first_std", std))
+        elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+            init.ones_(module.weight)
+            if getattr(module, "bias", None) is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, PatchEmbedding) and module.has_class_token:
+            init.normal_(module.class_token, std=std)
+
+    def must_read(self, kind: str) -> None:
+        """Raises ValueError when the config is not of a network on `kind`, tokens or images."""
+        if (self.config.patch_size is not None) != (kind == "images"):
+            raise ValueError(
+                f"{type(self).__name__} reads {kind}: its config must {'' if kind == 'images' else 'not '}give "
+                f"patch_size, got {self.config.patch_size}"
+            )
+
+    def finish(self, outputs: ModelOutput, return_dict: bool | None) -> ModelOutput | tuple:
+        """The outputs as a ModelOutput or a tuple; the config's choice when None."""
+        return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
+
+
+class TransformerModel(TransformerPreTrainedModel):
+    """Embedding, blocks and, where these normalise before their branches, a last normalisation.
+
+    Raises:
+        ValueError: a sequence is longer than max_position_embeddings, an id lies outside of the vocabulary (on a CPU;
+            a GPU stops with an assertion), or images have other channels or sizes than the patches allow.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        self.reads_images = config.patch_size is not None
+        if self.reads_images:
+            self.embed_patches = PatchEmbedding(config)
+        else:
+            self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+            if config.position_embedding_type == "learned":
+                self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+            if config.type_vocab_size:
+                self.embed_token_types = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.embedding_norm = build_norm(config.hidden_size, config) if config.embedding_norm else nn.Identity()
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        # Linear decay rule (arXiv:1603.09382, eq. 4), from 0 at the first block to the full rate at the last.
+        rates = torch.linspace(0, config.drop_path_rate, config.num_hidden_layers, device="cpu").tolist()
+        self.layers = nn.ModuleList(TransformerLayer(config, i, rate) for i, rate in enumerate(rates))
+        has_norm = config.norm_position == "pre"
+        self.norm = build_norm(config.hidden_size, config) if has_norm else nn.Identity()
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs: object,
+    ) -> BaseModelOutputWithPast | tuple:
+        """
+        Args:
+            input_ids: (B, T) int64, in 0..V-1, of a network on tokens.
+            attention_mask: (B, T), or with a cache (B, tokens so far), 1 for tokens and 0 for padding, left or right;
+                or a whole mask (B, 1, T, S) as transformers' mask functions make it.
+            position_ids: (B, T); by default tokens count from 0, padding left out.
+            token_type_ids: (B, T), in 0..type_vocab_size-1; 0 by default.
+            pixel_values: (B, C, height, width), normalised by the processor, of a network on images.
+            past_key_values: keys and values of the tokens before these.
+            inputs_embeds: (B, T, D) in place of input_ids.
+            use_cache: give `past_key_values`, as `generate` asks; not by default.
+            output_hidden_states: give `hidden_states`; the config's choice when None.
+            output_attentions: give the attention weights; needs attn_implementation eager.
+            return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
+            **kwargs: for the attention implementation (the lengths of packed rows for flash attention, ...).
+
+        Returns:
+            `last_hidden_state` (B, T, D) and, where asked for, `past_key_values`, `hidden_states` (the embedding and
+            each block's output, the last one normalised) and `attentions`, (B, H, T, S) of each block.
+        """
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        if output_attentions and self.config._attn_implementation != "eager":
+            raise ValueError(
+                f"output_attentions needs attn_implementation eager, got {self.config._attn_implementation}: load the "
+                "model with it, or call set_attn_implementation"
+            )
+        if self.reads_images:
+            hidden, positions, mask = *self.embed_images(pixel_values), None
+        else:
+            if use_cache and past_key_values is None:
+                past_key_values = DynamicCache(config=self.config)
+            hidden, positions = self.embed_text(
+                input_ids, inputs_embeds, attention_mask, position_ids, token_type_ids, past_key_values
+            )
+            mask = self.make_mask(hidden, attention_mask, past_key_values, position_ids)
+        hidden = self.dropout(self.embedding_norm(hidden))  # (B, T, D)
+        rotary = None
+        if self.config.position_embedding_type == "rotary":
+            # Under autocast the projections give another type than the embedding.
+            device_type = hidden.device.type
+            lower = torch.is_autocast_enabled(device_type)
+            dtype = torch.get_autocast_dtype(device_type) if lower else hidden.dtype
+            rotary = rotary_tables(positions, self.config.head_size, self.config.rope_theta, dtype)
+        hidden_states, attentions = [hidden], []
+        for layer in self.layers:
+            run = functools.partial(layer, past_key_values=past_key_values, **kwargs)
+            if layer.gradient_checkpointing and self.training:
+                run = functools.partial(layer._gradient_checkpointing_func, functools.partial(layer, **kwargs))
+            hidden, weights = run(hidden, mask, rotary)
+            hidden_states.append(hidden)
+            attentions.append(weights)
+        hidden = self.norm(hidden)
+        hidden_states[-1] = hidden
+        outputs = BaseModelOutputWithPast(
+            last_hidden_state=hidden,
+            past_key_values=past_key_values if use_cache else None,
+            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+        return self.finish(outputs, return_dict)
+
+    def embed_images(self, pixel_values: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The embedded patches of images, (B, T, D), and their rows and columns, (1, T, 2)."""
+        C, P = self.config.num_channels, self.config.patch_size
+        if pixel_values is None or pixel_values.dim() != 4 or pixel_values.shape[1] != C:
+            got = "none" if pixel_values is None else f"shape {tuple(pixel_values.shape)}"
+            raise ValueError(f"pixel_values must be of shape (batch, {C}, height, width), got {got}")
+        if not pixel_values.is_floating_point():
+            raise ValueError(f"pixel_values must be floating-point, got {pixel_values.dtype}; use the image processor")
+        if any(side < P or side % P for side in pixel_values.shape[2:]):
+            height, width = pixel_values.shape[2:]
+            raise ValueError(
+                f"images must have sides that the patch size {P} divides, got {height} x {width}; resize or crop them"
+            )
+        hidden, (rows, columns) = self.embed_patches(pixel_values)
+        return hidden, self.embed_patches.rotary_positions(rows, columns, hidden.device)
+
+    def embed_text(
+        self,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        attention_mask: Tensor | None,
+        position_ids: Tensor | None,
+        token_type_ids: Tensor | None,
+        past_key_values: Cache | None,
+    ) -> tuple[Tensor, Tensor]:
+        """The embedded tokens, (B, T, D), and their positions, (1 or B, T)."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("a network on tokens takes input_ids or inputs_embeds, and one of them only")
+        T = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
+        device = self.embed_tokens.weight.device
+        has_positions = self.config.position_embedding_type == "learned"
+        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        if isinstance(past, int):  # of a static cache it is a tensor, which says nothing until it is read
+            self.check_length(past + T, position_ids)
+        if position_ids is not None:
+            positions = position_ids
+        elif has_positions and attention_mask is not None and attention_mask.dim() == 2:
+            positions = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -T:]  # (B, T)
+        else:  # rotary positions only see differences, which padding on the left does not change
+            positions = torch.arange(T, device=device).unsqueeze(0) + past  # (1, T)
+        try:
+            hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        except IndexError:
+            low, high = int(input_ids.min()), int(input_ids.max())
+            raise ValueError(
+                f"input_ids must be in 0..{self.config.vocab_size - 1}, got {low} to {high}; use the checkpoint's "
+                "tokenizer"
+            ) from None
+        if has_positions:
+            hidden = hidden + self.embed_positions(positions)
+        if self.config.type_vocab_size:
+            types = torch.zeros(1, T, dtype=torch.long, device=device) if token_type_ids is None else token_type_ids
+            hidden = hidden + self.embed_token_types(types)
+        return hidden, positions
+
+    def check_length(self, length: int, position_ids: Tensor | None) -> None:
+        """Raises ValueError when there are more tokens than positions; rows that are packed into one count anew."""
+        limit = self.config.max_position_embeddings
+        if length > limit and (position_ids is None or position_ids.max() >= limit):
+            longer = (
+                ""
+                if self.config.position_embedding_type == "learned"
+                else (", or load the model with a larger max_position_embeddings: it has not been trained on such")
+            )
+            raise ValueError(
+                f"a sequence has at most {limit} tokens here (max_position_embeddings), got {length}; truncate it"
+                f"{longer}"
+            )
+
+    def make_mask(
+        self,
+        hidden: Tensor,
+        attention_mask: Tensor | None,
+        past_key_values: Cache | None,
+        position_ids: Tensor | None,
+    ) -> Tensor | None:
+        """The mask that the attention implementation takes."""
+        if not self.config.is_causal:
+            if past_key_values is not None:
+                raise ValueError("a cache of keys and values needs a causal network; leave out use_cache")
+            if attention_mask is None:
+                return None
+            return create_bidirectional_mask(self.config, hidden, attention_mask)
+        return create_causal_mask(self.config, hidden, attention_mask, past_key_values, position_ids)
+
+
+__all__ = ["TransformerModel", "TransformerPreTrainedModel", "build_norm"]
