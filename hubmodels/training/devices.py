@@ -82,7 +82,7 @@ def computes_bf16(device: torch.device) -> bool:
     against 80 where there is not (one core of an AMD EPYC of 2021)."""
     if device.type != "cpu":
         return True
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     if capabilities.get("architecture") == "x86_64":
         native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
     else:
