@@ -46,7 +46,7 @@ def list_families() -> list[str]:
 def check_family(family: str) -> None:
     """Raises HubmodelsError, with the nearest right name, when there is no such family."""
     if family not in list_families():
-        from .recipe import HubmodelsError, nearest
+        from .errors import HubmodelsError, nearest
 
         families = list_families()
         raise HubmodelsError(
@@ -78,7 +78,7 @@ def family_head(family: str, head: str) -> type["PreTrainedModel"]:
     """The model class of a family with this suffix. Raises HubmodelsError when the family has none."""
     classes = family_classes(family)
     if head not in classes:
-        from .recipe import HubmodelsError
+        from .errors import HubmodelsError
 
         others = [name for name in list_families() if head in family_classes(name)]
         hint = f"families that have it: {', '.join(others)}" if others else "no family has it"
@@ -140,7 +140,7 @@ def family_recipe(family: str, task: str) -> dict[str, Any]:
     Raises HubmodelsError when the family does not do the task, naming those that do."""
     recipes = list_recipes(family)
     if task not in recipes:
-        from .recipe import HubmodelsError
+        from .errors import HubmodelsError
 
         others = [name for name in list_families() if task in list_recipes(name)]
         hint = f"families that do: {', '.join(others)}" if others else "no family does"
@@ -299,7 +299,8 @@ def build_config(family: str, values: dict[str, Any], base: "PreTrainedConfig | 
     Raises HubmodelsError for an unknown field (with the nearest right one) or a value that its field does not take."""
     from huggingface_hub.errors import StrictDataclassError
 
-    from .recipe import HubmodelsError, check_names, convert
+    from .errors import HubmodelsError
+    from .fields import check_names, convert
 
     cls, fields = config_class(family), config_fields(family)
     check_names(values, fields, "model")
@@ -379,7 +380,7 @@ def load_model_and_news(
     revision: str | None,
 ) -> tuple["PreTrainedModel", list[str]]:
     """What `load_model` gives, with the names of the weights that start anew."""
-    from .recipe import HubmodelsError
+    from .errors import HubmodelsError
 
     source = os.fspath(path_or_id)
     stored = read_config(source, revision)
@@ -429,7 +430,7 @@ def read_config(source: str, revision: str | None) -> dict[str, Any]:
     """The config.json of a folder or Hub repository. Raises HubmodelsError when it is no model."""
     from transformers.configuration_utils import PreTrainedConfig
 
-    from .recipe import HubmodelsError
+    from .errors import HubmodelsError
 
     if (folder := check_source(source)).is_dir() and not (folder / CONFIG).is_file():
         raise HubmodelsError(f"{source} is no model: it has no {CONFIG}; {REMEDY}")
@@ -445,7 +446,7 @@ def read_config(source: str, revision: str | None) -> dict[str, Any]:
 def find_file(path_or_id: str | os.PathLike, name: str, revision: str | None = None) -> str:
     """The path of a checkpoint's file, in its folder or downloaded from the Hub. Raises HubmodelsError when there is no
     such checkpoint or it has no such file."""
-    from .recipe import HubmodelsError
+    from .errors import HubmodelsError
 
     source = os.fspath(path_or_id)
     path = check_source(source) / name
@@ -464,7 +465,7 @@ def find_file(path_or_id: str | os.PathLike, name: str, revision: str | None = N
 def check_source(source: str) -> Path:
     """The folder of a checkpoint, which need not exist where `source` can be a Hub id. Raises HubmodelsError when it
     can be neither."""
-    from .recipe import HubmodelsError
+    from .errors import HubmodelsError
 
     if os.path.isfile(source):
         raise HubmodelsError(f"{source} is a file, not a model's folder; {REMEDY}")
@@ -478,8 +479,8 @@ def check_hashes(source: str, revision: str | None) -> None:
     see a flipped bit. A checkpoint without metrics.json passes. Raises HubmodelsError when they differ."""
     from transformers.utils import cached_file
 
+    from .errors import HubmodelsError
     from .files import hash_file
-    from .recipe import HubmodelsError
 
     options = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
     metrics = cached_file(source, METRICS, **options)
@@ -503,7 +504,7 @@ def read_weights(
     """The model and transformers' report of weights that did not fit. Raises HubmodelsError for unreadable files."""
     from safetensors import SafetensorError
 
-    from .recipe import HubmodelsError
+    from .errors import HubmodelsError
 
     options = {"revision": revision, "ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
@@ -517,7 +518,7 @@ def read_weights(
 
 def check_fit(source: str, report: dict[str, Any], renewed: set[str]) -> None:
     """Raises HubmodelsError when other weights than `renewed` are missing, superfluous or of another shape."""
-    from .recipe import HubmodelsError
+    from .errors import HubmodelsError
 
     for name, stored, wanted in sorted(report["mismatched_keys"]):
         if name not in renewed:

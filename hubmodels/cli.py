@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
+from .errors import HubmodelsError, nearest
+from .fields import describe, own_fields, type_hints
 from .flags import apply_fields, parse_flags, recipe_fields, sample_fields
-from .recipe import DataArguments, HubmodelsError, Recipe, TrainingArguments, describe, nearest, own_fields, type_hints
+from .recipe import DataArguments, Recipe, TrainingArguments
 
 MODEL_CARDS = Path(__file__).parent.parent / "model_cards"  # only in a checkout
 
@@ -483,7 +485,7 @@ def keep_freed_memory() -> None:
 
 def run_card(arguments: argparse.Namespace, rest: list[str]) -> None:
     start_logging()
-    from .recipe import HubmodelsError
+    from .errors import HubmodelsError
     from .workflow import refresh_card
 
     if not Path(arguments.folder).is_dir():

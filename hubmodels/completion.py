@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin
 
 from .auto import config_help, list_families
-from .recipe import DataArguments, TrainingArguments, own_fields, type_hints
+from .fields import own_fields, type_hints
+from .recipe import DataArguments, TrainingArguments
 from .tasks import get_task, list_tasks
 
 SHELLS = ("bash", "zsh", "fish")

@@ -5,17 +5,9 @@ import inspect
 import typing
 from typing import Any
 
-from .recipe import (
-    DataArguments,
-    HubmodelsError,
-    Recipe,
-    TrainingArguments,
-    convert,
-    describe,
-    nearest,
-    own_fields,
-    type_hints,
-)
+from .errors import HubmodelsError, nearest
+from .fields import convert, describe, own_fields, type_hints
+from .recipe import DataArguments, Recipe, TrainingArguments
 
 # Of `sample` what is no matter of taste: the caller gives it by other means.
 NOT_OPTIONS = ("self", "num_samples", "labels", "generator", "batch_size", "progress_bar", "distributed")

@@ -9,9 +9,9 @@ from accelerate import PartialState
 from datasets import Features, concatenate_datasets
 
 from .data import load_data
+from .errors import HubmodelsError
 from .evaluation import evaluation_mode
 from .files import atomic_folder
-from .recipe import HubmodelsError
 from .workflow import find_processes, open_release
 
 

@@ -30,18 +30,12 @@ from .data import (
     read_tables,
     stream_head,
 )
+from .errors import HubmodelsError, nearest
 from .evaluation import Results, answer, evaluate, evaluation_mode, predict, transformed_batches
-from .recipe import (
-    DataArguments,
-    HubmodelsError,
-    Recipe,
-    TrainingArguments,
-    check_names,
-    nearest,
-    own_fields,
-    parse_section,
-)
-from .tasks import Examination, Plot, Task, get_task
+from .fields import check_names, own_fields, parse_section
+from .recipe import DataArguments, Recipe, TrainingArguments
+from .report import Examination, Figure
+from .tasks import Task, get_task
 from .training import Run, computes_bf16, train
 
 logger = logging.getLogger("hubmodels")
@@ -418,7 +412,7 @@ def measure(
     arguments: TrainingArguments,
     baseline: bool,
     split: str = "test",
-) -> tuple[Results, dict, list[Plot]]:
+) -> tuple[Results, dict, list[Figure]]:
     """The metrics of a model on a split, beside the classical baseline where asked, the rows they came from, and
     figures of the model."""
     transform = task.transform(processor, values, training=False)
@@ -445,7 +439,7 @@ def measure(
             examination = task.examine(model, examined, transform, processor, values, arguments.seed)
     if not baseline:
         examination.baseline_name = None
-    return evaluate(rows, task, values, classical, examination), rows, examination.plots
+    return evaluate(rows, task, values, classical, examination), rows, examination.figures
 
 
 def measure_with_figures(
@@ -456,7 +450,7 @@ def measure_with_figures(
     values: dict[str, Any],
     arguments: TrainingArguments,
     baseline: bool,
-) -> tuple[Results, list[Plot]]:
+) -> tuple[Results, list[Figure]]:
     """The metrics on the test split, see `measure`, and all figures of a release but those of the training."""
     results, rows, plots = measure(model, task, columns, processor, values, arguments, baseline)
     if not PartialState().is_main_process:

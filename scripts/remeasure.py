@@ -13,7 +13,7 @@ import sys
 
 import yaml
 
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 from hubmodels.workflow import remeasure_release
 
 

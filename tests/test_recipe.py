@@ -5,17 +5,9 @@ from typing import Literal
 
 import pytest
 
-from hubmodels.recipe import (
-    DataArguments,
-    HubmodelsError,
-    Recipe,
-    TrainingArguments,
-    convert,
-    load_yaml,
-    nearest,
-    own_fields,
-    parse_section,
-)
+from hubmodels.errors import HubmodelsError, nearest
+from hubmodels.fields import convert, own_fields, parse_section
+from hubmodels.recipe import DataArguments, Recipe, TrainingArguments, load_yaml
 
 
 @dataclass(kw_only=True)

@@ -16,7 +16,7 @@ import datasets
 import numpy as np
 import torch
 
-from ..recipe import HubmodelsError
+from ..errors import HubmodelsError
 
 # One optimizer step of one process: (weight, batch) for each micro-batch. A loss that is a mean over the rows of its
 # batch, times the weight, summed over micro-batches and averaged over processes, is the mean over the step's rows.

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow
 import torch
 
-from ..recipe import HubmodelsError
+from ..errors import HubmodelsError
 
 # A column up to this size is copied into one block of memory; a larger one stays memory-mapped, chunk by chunk.
 RESIDENT_BYTES = 2 * 1024**3

@@ -12,7 +12,8 @@ import datasets
 import numpy as np
 from huggingface_hub.errors import HfHubHTTPError
 
-from ..recipe import DataArguments, HubmodelsError, nearest
+from ..errors import HubmodelsError, nearest
+from ..recipe import DataArguments
 
 STREAM_BUFFER = 10_000  # rows among which a stream is shuffled before its head is carved
 STREAM_HEAD = 1_000  # rows of a carved split of a stream, without --max_eval_samples

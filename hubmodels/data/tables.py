@@ -9,8 +9,8 @@ import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 
+from ..errors import HubmodelsError
 from ..files import atomic_file
-from ..recipe import HubmodelsError
 
 INPUT_KINDS = (".csv", ".tsv", ".parquet", ".jsonl")
 OUTPUT_KINDS = (".csv", ".parquet", ".jsonl")

@@ -15,8 +15,9 @@ import huggingface_hub
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..errors import HubmodelsError
 from ..formatting import format_interval
-from ..recipe import HubmodelsError, Recipe, run_only_fields
+from ..recipe import Recipe, run_only_fields
 
 LIBRARY_TAG = "hubmodels"  # by which `list_on_hub` finds releases
 # What a file of a release is for, by name or by ending; the card lists the files with these words.

@@ -10,7 +10,7 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub import ModelCard
 
-from ..recipe import HubmodelsError
+from ..errors import HubmodelsError
 from .card import LIBRARY_TAG
 from .layout import CARD_FILE, METRICS_FILE, read_json, release_files
 from .verification import Verification, verify_folder

@@ -13,8 +13,8 @@ from typing import Any
 import transformers
 from transformers.dynamic_module_utils import get_relative_import_files
 
+from ..errors import HubmodelsError
 from ..files import write_json
-from ..recipe import HubmodelsError
 
 
 def write_code(folder: Path, model: Any, processor: Any, head: str) -> list[str]:

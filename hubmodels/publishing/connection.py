@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ..recipe import HubmodelsError
+from ..errors import HubmodelsError
 
 logger = logging.getLogger("hubmodels")
 

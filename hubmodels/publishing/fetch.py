@@ -18,8 +18,8 @@ from typing import Any
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.hf_api import RepoFile
 
+from ..errors import HubmodelsError
 from ..files import hash_file
-from ..recipe import HubmodelsError
 from .card import LIBRARY_TAG, is_hub_id
 from .connection import RETRY_WAITS, attempt, hub_errors, is_expired
 from .layout import check_names

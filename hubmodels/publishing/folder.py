@@ -25,8 +25,9 @@ from typing import Any
 import torch
 from transformers.dynamic_module_utils import get_relative_import_files
 
+from ..errors import HubmodelsError
 from ..files import atomic_file, atomic_folder, hash_file, write_json
-from ..recipe import HubmodelsError, Recipe
+from ..recipe import Recipe
 from .card import dataset_name, eval_results_yaml, render_card
 from .code import foreign_code, installed_code, write_code
 from .golden import GOLDEN_FILE, reference_model, write_golden

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..recipe import HubmodelsError
+from ..errors import HubmodelsError
 
 GOLDEN_FILE = "golden.safetensors"
 # Largest deviation of an output tensor, as a share of that tensor's largest absolute value. Float32 kernels of other

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..recipe import HubmodelsError
+from ..errors import HubmodelsError
 from .golden import GOLDEN_FILE
 
 METRICS_FILE = "metrics.json"

@@ -19,8 +19,8 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
+from ..errors import HubmodelsError
 from ..formatting import format_interval
-from ..recipe import HubmodelsError
 from .checks import check_release
 from .connection import RETRY_WAITS, attempt, explain, hub_errors, is_transient, pause, status_of
 from .fetch import check_repo_id, fetch_files, git_hash, remote_files, same_content

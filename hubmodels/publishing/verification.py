@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
+from ..errors import HubmodelsError
 from ..files import hash_file
-from ..recipe import HubmodelsError, Recipe
+from ..recipe import Recipe
 from .code import foreign_code
 from .golden import GOLDEN_FILE, check_golden
 from .layout import (

@@ -16,7 +16,7 @@ import torch
 import transformers
 from safetensors import safe_open
 
-from ..recipe import HubmodelsError
+from ..errors import HubmodelsError
 from .layout import CONFIG_FILE, FORBIDDEN_STARTS, WEIGHTS_FILE
 
 MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, as the format's own reader has it

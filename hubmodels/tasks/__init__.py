@@ -7,16 +7,16 @@ of `Task`, a strict dataclass whose fields are the task's options in a recipe's 
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, nearest
+from ..errors import HubmodelsError, nearest
+from ..report import Baseline, Examination, Figure
 
 if TYPE_CHECKING:  # tasks are listed and described without paying for these imports
     import datasets
     import numpy as np
     import torch
-    from matplotlib.figure import Figure
 
     Batch = dict[str, torch.Tensor]  # one entry an input name, first dimension the rows
     Rows = dict[str, np.ndarray]  # predictions beside references, first dimension the rows
@@ -32,56 +32,6 @@ SAMPLE_METRICS = {
     "sample_density": "density of samples",
     "sample_coverage": "coverage of samples",
 }
-
-
-@dataclass
-class Baseline:
-    """A classical method on the same split: its name for a sentence, and the same rows that a network would give."""
-
-    name: str  # "logistic regression"
-    rows: "Rows"  # as Task.predict gives them, for the test split
-    seconds: float  # wall-clock time of fitting and predicting
-    others: list["Baseline"] = field(default_factory=list)  # weaker ones, which stand beside it
-
-
-@dataclass
-class Plot:
-    """A figure of the results, with the sentence that stands under it."""
-
-    name: str  # file name without ending: "confusion_matrix"
-    caption: str
-    figure: "Figure"
-
-
-@dataclass
-class Sound:
-    """Something to listen to in a card, as a figure is something to look at, with what it is."""
-
-    name: str  # file name without ending
-    caption: str
-    waveform: "np.ndarray"  # (T,) in -1..1
-    sampling_rate: int  # in Hz
-
-
-@dataclass
-class Measured:
-    """A value and the ends of its 95 % interval, None where there is no interval."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    draws: "np.ndarray | None" = None  # the bootstrap's, where those of two models are pairs: of their difference
-
-
-@dataclass
-class Examination:
-    """What was measured of a model as a whole, beside what the rows say: metrics, the classical method's, figures."""
-
-    metrics: dict[str, Measured] = field(default_factory=dict)
-    baseline_metrics: dict[str, Measured] = field(default_factory=dict)
-    plots: list[Plot | Sound] = field(default_factory=list)
-    baseline_name: str | None = None  # of the classical method where it gives no rows (`Task.baseline` is None)
-    baseline_seconds: float | None = None  # wall-clock time of its fitting and sampling
 
 
 @dataclass(kw_only=True)
@@ -208,18 +158,18 @@ class Task:
         validation rows; fast, and the same on every process. Nothing by default."""
         return {}
 
-    def preview(self, model: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Iterator[Plot]:
+    def preview(self, model: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Iterator[Figure]:
         """Figures that show how far the model is at an evaluation during training, alike each time but for the model;
         on the main process alone. None by default."""
         return iter(())
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Figures of the results on the encoded test columns."""
         raise NotImplementedError
 
     def explain(
         self, predict: Callable[[Any], "Rows"], columns: Any, processor: Any, config_values: dict[str, Any]
-    ) -> Iterator[Plot]:
+    ) -> Iterator[Figure]:
         """Figures of what the model makes of its inputs; none by default. `predict` gives the rows of anything that has
         `len()` and `batch(rows)` as the encoded test `columns` do."""
         return iter(())

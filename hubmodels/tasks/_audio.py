@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..recipe import HubmodelsError, option
+from ..errors import HubmodelsError
+from ..fields import option
 from . import Task
 from ._columns import choose_column, class_numbers, describe_columns, existing_column, kind_of, label_column
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..recipe import HubmodelsError
-from . import Measured
+from ..errors import HubmodelsError
+from ..report import Estimate
 
 BATCH = 250
 NUM_RESAMPLES = 100
@@ -137,7 +137,7 @@ def mean_sounds(values: torch.Tensor, classes: torch.Tensor, wanted: torch.Tenso
     return drawn.clamp_min(-1)
 
 
-def diversity(fake: np.ndarray, fake_classes: np.ndarray, real: np.ndarray, real_classes: np.ndarray) -> Measured:
+def diversity(fake: np.ndarray, fake_classes: np.ndarray, real: np.ndarray, real_classes: np.ndarray) -> Estimate:
     """How far samples of a class are from each other, over how far real rows of the class are: the mean over the rows
     of the mean distance to the others of the class. About 1 for samples as different as real ones, near 0 for one
     sound a class. The interval is the bootstrap's over the rows.
@@ -148,7 +148,7 @@ def diversity(fake: np.ndarray, fake_classes: np.ndarray, real: np.ndarray, real
     """
     first, second = _mean_distances(fake, fake_classes), _mean_distances(real, real_classes)
     if not len(first) or not len(second) or second.mean() == 0:
-        return Measured(float("nan"))
+        return Estimate(float("nan"))
     generator = np.random.default_rng(0)
 
     def drawn(values: np.ndarray) -> float:
@@ -156,7 +156,7 @@ def diversity(fake: np.ndarray, fake_classes: np.ndarray, real: np.ndarray, real
 
     draws = [drawn(first) / drawn(second) for _ in range(NUM_RESAMPLES)]
     low, high = np.quantile(draws, [0.025, 0.975])
-    return Measured(float(first.mean() / second.mean()), float(low), float(high))
+    return Estimate(float(first.mean() / second.mean()), float(low), float(high))
 
 
 def _mean_distances(features: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..figures import BLUE, GREEN, GREY, ORANGE, SKY, house_style, new_figure
-from . import Baseline
+from ..report import Baseline
 from ._series import fill_forward
 
 Rows = dict[str, np.ndarray]

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError
-from . import Plot
+from ..errors import HubmodelsError
+from ..report import Figure
 from ._columns import class_names
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class SampledAsAWhole:
         """None: `examine` draws from the classical method and measures it."""
         return None
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """None: every figure needs the model."""
         return iter(())
 

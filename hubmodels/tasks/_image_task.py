@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, option
+from ..errors import HubmodelsError
+from ..fields import option
 from . import Task
 from ._columns import class_names, existing_column, label_column, label_maps
 from ._images import (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import Measured
+from ..report import Estimate
 from ._sample_quality import mean_with_interval
 
 PROBE_ROWS = 10_000  # training rows of a linear probe and of the nearest neighbours
@@ -20,7 +20,7 @@ NUM_RESAMPLES = 200
 FOREST_TREES = 200
 
 
-def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> Measured:
+def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> Estimate:
     """Test accuracy of a logistic regression on standardised latents."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -33,7 +33,7 @@ def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_l
     return mean_with_interval(probe.predict(test) == test_labels)
 
 
-def neighbour_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> Measured:
+def neighbour_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> Estimate:
     """Test accuracy of the 5 nearest neighbours in the latents as they are."""
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -100,7 +100,7 @@ def codebook_counts(codes: np.ndarray, num_codes: int) -> np.ndarray:
     return np.bincount(codes.ravel(), minlength=num_codes)
 
 
-def codebook_measures(codes: np.ndarray, num_codes: int, seed: int) -> dict[str, Measured]:
+def codebook_measures(codes: np.ndarray, num_codes: int, seed: int) -> dict[str, Estimate]:
     """The share of the codebook that occurs in these rows' codes (N, ...), and its perplexity, the exponential of the
     entropy in nats; the perplexity with a 95 % bootstrap interval over the rows."""
     flat = codes.reshape(len(codes), -1)
@@ -112,8 +112,8 @@ def codebook_measures(codes: np.ndarray, num_codes: int, seed: int) -> dict[str,
     ]
     low, high = np.quantile(draws, [0.025, 0.975])
     return {
-        "codebook_usage": Measured(float((counts > 0).mean())),
-        "codebook_perplexity": Measured(_perplexity(counts), float(low), float(high)),
+        "codebook_usage": Estimate(float((counts > 0).mean())),
+        "codebook_perplexity": Estimate(_perplexity(counts), float(low), float(high)),
     }
 
 
@@ -122,7 +122,7 @@ def _perplexity(counts: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def anomaly_area(scores: np.ndarray, anomalous: np.ndarray, seed: int) -> Measured:
+def anomaly_area(scores: np.ndarray, anomalous: np.ndarray, seed: int) -> Estimate:
     """Area under the ROC curve of scores (N,) that should be larger for anomalous rows, with a bootstrap interval."""
     from ._classification import roc_auc
 
@@ -133,7 +133,7 @@ def anomaly_area(scores: np.ndarray, anomalous: np.ndarray, seed: int) -> Measur
         rows = generator.integers(0, len(scores), len(scores))
         draws.append(roc_auc(sides[rows], anomalous[rows].astype(np.int64)))
     low, high = np.nanquantile(draws, [0.025, 0.975])
-    return Measured(roc_auc(sides, anomalous.astype(np.int64)), float(low), float(high))
+    return Estimate(roc_auc(sides, anomalous.astype(np.int64)), float(low), float(high))
 
 
 def forest_scores(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:

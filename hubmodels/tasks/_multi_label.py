@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import HubmodelsError, nearest
 from ..figures import BLUE, GREY, ORANGE, house_style, new_figure
-from ..recipe import HubmodelsError, nearest
 from ._classification import calibration_error, shorten
 from ._columns import can_be_classes, describe_columns, existing_column, kind_of
 

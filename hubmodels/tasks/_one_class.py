@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import Plot
+from ..report import Figure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,22 +50,22 @@ class OneClassARow:
 
         return class_precision_recall(rows, len(config_values["id2label"]))
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Confusion matrix, what the task shows of its rows, and the reliability diagram."""
         yield confusion_plot(rows, self.class_names(config_values))
         yield from self.row_plots(rows, columns, processor, config_values)
         yield reliability_plot(rows)
 
-    def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Figures of test rows: examples, mistakes; none by default."""
         return iter(())
 
 
-def confusion_plot(rows: "Rows", names: list[str]) -> Plot:
+def confusion_plot(rows: "Rows", names: list[str]) -> Figure:
     """The confusion matrix with its sentence."""
     from ._classification import confusion_figure
 
-    return Plot(
+    return Figure(
         name="confusion_matrix",
         caption="Confusion matrix on the test rows: true classes down, predicted classes across, coloured by the share "
         "of the true class.",
@@ -73,11 +73,11 @@ def confusion_plot(rows: "Rows", names: list[str]) -> Plot:
     )
 
 
-def reliability_plot(rows: "Rows") -> Plot:
+def reliability_plot(rows: "Rows") -> Figure:
     """The reliability diagram with its sentence."""
     from ._classification import calibration_error, reliability_figure
 
-    return Plot(
+    return Figure(
         name="reliability",
         caption="Accuracy against confidence in 15 bins on the test rows (above), and the share of the rows in each "
         f"(below). The expected calibration error is {calibration_error(rows):.3f}.",

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, option
+from ..errors import HubmodelsError
+from ..fields import option
 from ._text import TextTask, check_texts, text_column, vocabulary_size
 
 if TYPE_CHECKING:

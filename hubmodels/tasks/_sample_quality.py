@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..recipe import HubmodelsError
-from . import Measured
+from ..errors import HubmodelsError
+from ..report import Estimate
 
 MAX_IMAGES = 10_000
 NUM_RESAMPLES = 100
@@ -143,7 +143,7 @@ def sample_images(
     return torch.cat(parts)
 
 
-def sample_quality(fake: np.ndarray, train: np.ndarray | None, real: np.ndarray, seed: int = 0) -> dict[str, Measured]:
+def sample_quality(fake: np.ndarray, train: np.ndarray | None, real: np.ndarray, seed: int = 0) -> dict[str, Estimate]:
     """All of `tasks.SAMPLE_METRICS`, by the protocol of this module; floor and ratio only with training rows.
 
     Args:
@@ -173,7 +173,7 @@ def sample_quality(fake: np.ndarray, train: np.ndarray | None, real: np.ndarray,
         # Of few rows rounding can carry a distance below 0.
         spread = 1.96 * np.log(np.maximum(fid_draws, 1e-12) / np.maximum(floor_draws, 1e-12)).std()
         ratio = fid / floor
-        found["fid_ratio"] = Measured(ratio, ratio * np.exp(-spread), ratio * np.exp(spread))
+        found["fid_ratio"] = Estimate(ratio, ratio * np.exp(-spread), ratio * np.exp(spread))
     rows = neighbour_rows(real, fake)
     return found | {f"sample_{name}": mean_with_interval(values) for name, values in rows.items()}
 
@@ -201,7 +201,7 @@ def nearest_rows(features: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, 
     return np.concatenate(parts), np.concatenate(places)
 
 
-def novelty(fake: np.ndarray, real: np.ndarray, seed: int = 0) -> Measured:
+def novelty(fake: np.ndarray, real: np.ndarray, seed: int = 0) -> Estimate:
     """The median distance of the samples to their nearest training rows over that of test rows, which no model has
     seen: about 1 for samples that are as new as these, near 0 for copies. The interval is the bootstrap's over both.
 
@@ -216,10 +216,10 @@ def novelty(fake: np.ndarray, real: np.ndarray, seed: int = 0) -> Measured:
 
     below = float(np.median(real))
     if below == 0:
-        return Measured(float("nan"))
+        return Estimate(float("nan"))
     draws = [drawn(fake) / max(drawn(real), 1e-12) for _ in range(NUM_RESAMPLES)]
     low, high = np.quantile(draws, [0.025, 0.975])
-    return Measured(float(np.median(fake)) / below, float(low), float(high))
+    return Estimate(float(np.median(fake)) / below, float(low), float(high))
 
 
 class FeatureMoments:
@@ -296,18 +296,18 @@ def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(squares, 0))
 
 
-def mean_with_interval(values: np.ndarray) -> Measured:
+def mean_with_interval(values: np.ndarray) -> Estimate:
     """A mean over rows and its 95 % interval: normal, from the standard error, or of a share (bool) Wilson's (1927),
     which stays within 0..1."""
     mean, count = float(values.mean()), len(values)
     if values.dtype != bool:
         error = 1.96 * float(values.std()) / np.sqrt(count)
-        return Measured(mean, mean - error, mean + error)
+        return Estimate(mean, mean - error, mean + error)
     z = 1.96**2 / count
     middle, error = (mean + z / 2) / (1 + z), np.sqrt(mean * (1 - mean) * z + z**2 / 4) / (1 + z)
-    return Measured(mean, max(0.0, middle - error), min(1.0, middle + error))
+    return Estimate(mean, max(0.0, middle - error), min(1.0, middle + error))
 
 
-def _around(value: float, draws: np.ndarray) -> Measured:
+def _around(value: float, draws: np.ndarray) -> Estimate:
     error = 1.96 * float(draws.std())
-    return Measured(value, value - error, value + error, draws)
+    return Estimate(value, value - error, value + error, draws)

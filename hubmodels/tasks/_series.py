@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..recipe import HubmodelsError
+from ..errors import HubmodelsError
 from ._columns import choose_column, describe_columns, existing_column, kind_of
 
 if TYPE_CHECKING:

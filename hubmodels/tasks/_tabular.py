@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ..recipe import HubmodelsError, option
-from . import Baseline, Plot, Task
+from ..errors import HubmodelsError
+from ..fields import option
+from ..report import Baseline, Figure
+from . import Task
 from ._columns import existing_column, kind_of
 
 if TYPE_CHECKING:
@@ -290,7 +292,7 @@ class TabularTask(Task):
 
     def explain(
         self, predict: "Callable[[Any], Rows]", columns: Any, processor: Any, config_values: dict[str, Any]
-    ) -> Iterator[Plot]:
+    ) -> Iterator[Figure]:
         """Permutation importance of each column, and the partial dependence on the strongest."""
         import numpy as np
 
@@ -301,7 +303,7 @@ class TabularTask(Task):
         importances = self.importances(predict, table, processor, config_values)
         names = sorted(importances, key=lambda name: -importances[name].mean())
         label = self.metric_names[self.main_metric]
-        yield Plot(
+        yield Figure(
             name="permutation_importance",
             caption=f"How much worse the {label} becomes when one column is shuffled over {len(table):,} test rows "
             f"({IMPORTANCE_REPEATS} times; the lines span them). Columns that say the same share their importance.",
@@ -314,7 +316,7 @@ class TabularTask(Task):
             if len(curves) < DEPENDENCE_COLUMNS and importances[name].mean() > 0 and (numbers or len(categories) == 1):
                 curves.append((name, *self.dependence(predict, table, processor, config_values, name)))
         if curves:
-            yield Plot(
+            yield Figure(
                 name="partial_dependence",
                 caption="Mean prediction when the column has this value in every row, all else as it is, over "
                 f"{len(table):,} test rows; the {len(curves)} strongest columns, numbers at even quantiles.",

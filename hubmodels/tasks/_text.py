@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, option
+from ..errors import HubmodelsError
+from ..fields import option
 from . import Task
 from ._columns import choose_column, describe_columns, existing_column, kind_of
 

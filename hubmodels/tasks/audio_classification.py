@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import option
-from . import Baseline, Plot
+from ..fields import option
+from ..report import Baseline, Figure
 from ._audio import LabelledAudioTask
 from ._columns import class_names, label_maps
 from ._one_class import OneClassARow
@@ -118,7 +118,7 @@ class AudioClassification(OneClassARow, LabelledAudioTask):
         name = "logistic regression on mean and spread of the log-mel bands"
         return Baseline(name=name, rows=result, seconds=time.perf_counter() - started)
 
-    def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Spectrograms of the most confident mistakes."""
         import numpy as np
         import torch
@@ -136,7 +136,7 @@ class AudioClassification(OneClassARow, LabelledAudioTask):
                 f"({rows['confidences'][row]:.0%})"
                 for row in worst
             ]
-            yield Plot(
+            yield Figure(
                 name="worst_mistakes",
                 caption="The mistakes on the test rows that the model is most confident of, as spectrograms (low bands "
                 "below, 60 dB from black to white): true class → predicted class and its probability.".replace(

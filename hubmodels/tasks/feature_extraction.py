@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError
-from . import Baseline, Examination, Plot
+from ..errors import HubmodelsError
+from ..report import Baseline, Examination, Figure
 from ._columns import describe_columns, kind_of, label_maps
 from ._tabular import TabularTask
 
@@ -131,13 +131,13 @@ class FeatureExtraction(TabularTask):
         rows = {"values": values, "squared_errors": (drawn - values) ** 2}
         return Baseline(f"PCA of {components.num_components} components", rows, time.perf_counter() - started)
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """How well each column comes back."""
         from ._image_figures import errors_figure
 
         names = self.class_names(config_values)
         if len(names) <= 40:
-            yield Plot(
+            yield Figure(
                 name="errors",
                 caption="Squared error of the test rows in each column as it is scaled: quartiles and median, whiskers "
                 "from the 5th to the 95th percentile.",
@@ -148,7 +148,7 @@ class FeatureExtraction(TabularTask):
 
     def explain(
         self, predict: "Callable[[Any], Rows]", columns: Any, processor: Any, config_values: dict[str, Any]
-    ) -> Iterator[Plot]:
+    ) -> Iterator[Figure]:
         """None: nothing is predicted, so no column has an importance."""
         return iter(())
 
@@ -168,7 +168,7 @@ class FeatureExtraction(TabularTask):
         caption = f"The latents of {len(rows):,} test rows in the plane" + (
             "." if np.prod(config_values["latent_shape"]) <= 2 else " (t-SNE)."
         )
-        return Examination(plots=[Plot("latents", caption, map_figure(points, np.full(len(rows), -1), []))])
+        return Examination(figures=[Figure("latents", caption, map_figure(points, np.full(len(rows), -1), []))])
 
     # ---------------------------------------------------------------- use
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, option
-from . import Baseline, Examination, Plot
+from ..errors import HubmodelsError
+from ..fields import option
+from ..report import Baseline, Examination, Figure
 from ._packing import PackedTextTask
 from ._text import UNDERSTANDING_TOKENS, printable, tokenize
 
@@ -152,7 +153,7 @@ class FillMask(PackedTextTask):
             seconds=time.perf_counter() - started,
         )
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """None: what can be seen needs the model (see `examine`)."""
         return iter(())
 
@@ -193,7 +194,7 @@ class FillMask(PackedTextTask):
             "Hidden tokens of the test text (blue) and the three most probable ones in the model's eyes. The places "
             "were not chosen; more tokens are hidden around each."
         )
-        return Examination(plots=[Plot(name="hidden_tokens", caption=caption, figure=_examples_figure(lines))])
+        return Examination(figures=[Figure(name="hidden_tokens", caption=caption, figure=_examples_figure(lines))])
 
     def golden_inputs(self, processor: Any, config_values: dict[str, Any]) -> "Batch":
         """Two fixed rows of token numbers, every fifth one masked."""

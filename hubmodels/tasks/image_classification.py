@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import option
-from . import Baseline, Plot
+from ..fields import option
+from ..report import Baseline, Figure
 from ._columns import class_names, class_numbers, label_column, label_maps
 from ._image_task import ImageTask
 from ._images import fit_image_processor, image_column, read_pixels
@@ -185,10 +185,10 @@ class ImageClassification(OneClassARow, ImageTask):
         result = probability_rows(probabilities, test.tensor("labels").numpy())
         return Baseline(name=name, rows=result, seconds=time.perf_counter() - started)
 
-    def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """The most confident mistakes."""
         if (rows["predictions"] != rows["labels"]).any():
-            yield Plot(
+            yield Figure(
                 name="worst_mistakes",
                 caption="The mistakes on the test rows that the model is most confident of: true class → predicted "
                 "class and its probability.",

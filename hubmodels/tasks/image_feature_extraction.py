@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, nearest, option
-from . import SAMPLE_METRICS, Baseline, Examination, Measured, Plot
+from ..errors import HubmodelsError, nearest
+from ..fields import option
+from ..report import Baseline, Estimate, Examination, Figure
+from . import SAMPLE_METRICS
 from ._columns import class_names
 from ._image_task import LabelledImageTask
 
@@ -139,7 +141,7 @@ class ImageFeatureExtraction(LabelledImageTask):
         count, bits = equal_size(config_values["latent_shape"], _num_codes(config_values))
         return PrincipalComponents(flat_rows(train, fitting_rows(train, seed)), count, bits, seed)
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Which classes are drawn well."""
         from ._image_figures import errors_figure
 
@@ -147,7 +149,7 @@ class ImageFeatureExtraction(LabelledImageTask):
         names = config_values.get("id2label") or {}
         groups = [(name, errors[labels == int(number)]) for number, name in names.items()]
         groups = [(name, values) for name, values in groups if len(values)] if len(names) <= 40 else []
-        yield Plot(
+        yield Figure(
             name="errors",
             caption="Mean squared error of the test images"
             + (" of each class" if groups else "")
@@ -177,16 +179,16 @@ class ImageFeatureExtraction(LabelledImageTask):
         encoded = encode_rows(model, test, numbers, transform)
         components = self._components(train, config_values, seed) if train is not None else None
         logger.info("Examining latents, likelihood and samples ...")
-        found.plots += self._picture_plots(model, test, transform, config_values, seed)
+        found.figures += self._picture_plots(model, test, transform, config_values, seed)
         if train is not None:
             self._examine_probes(found, model, train, test, encoded, components, transform, seed)
-        found.plots.append(self._map_plot(encoded["latents"], test, config_values, seed))
+        found.figures.append(self._map_plot(encoded["latents"], test, config_values, seed))
         if hasattr(model, "elbo"):
             self._examine_likelihood(found, model, test, transform, seed)
         if "codes" in encoded:
             num_codes = _num_codes(config_values)
             found.metrics |= codebook_measures(encoded["codes"], num_codes, seed)
-            found.plots.append(self._codes_plot(codebook_counts(encoded["codes"], num_codes)))
+            found.figures.append(self._codes_plot(codebook_counts(encoded["codes"], num_codes)))
         if self.normal_classes is not None and hasattr(model, "anomaly_score"):
             self._examine_anomalies(found, model, train, test, transform, config_values, seed)
         if hasattr(model, "sample"):
@@ -228,7 +230,7 @@ class ImageFeatureExtraction(LabelledImageTask):
         device = next(model.parameters()).device
         generator = torch.Generator(device=device).manual_seed(seed)
 
-        def measured(rows: "torch.Tensor", measure: Callable) -> Measured:
+        def measured(rows: "torch.Tensor", measure: Callable) -> Estimate:
             parts = []
             for numbers in rows.split(PREDICT_ROWS):
                 batch = {name: value.to(device) for name, value in test.batch(numbers).items()}
@@ -271,8 +273,8 @@ class ImageFeatureExtraction(LabelledImageTask):
             pixels = flat_rows(train, fitting_rows(train, seed))
             curves.append(("isolation forest", forest_scores(pixels, flat_rows(test, np.arange(len(test))), seed)))
             found.baseline_metrics["anomaly_auroc"] = anomaly_area(curves[1][1], anomalous, seed)
-        found.plots.append(
-            Plot(
+        found.figures.append(
+            Figure(
                 name="anomalies",
                 caption=f"How many of the {anomalous.sum():,} test images of other classes stand out against the "
                 f"{(~anomalous).sum():,} of {', '.join(self.normal_classes)}, the only ones learnt from.",
@@ -309,7 +311,7 @@ class ImageFeatureExtraction(LabelledImageTask):
             logger.info("No samples: %s", error)
             return
         grid = samples[:wanted].view(6, SHOWN_COLUMNS, *samples.shape[1:]).numpy() / 255
-        found.plots.append(Plot("samples", "Samples of the model, not chosen.", picture_rows(grid)))
+        found.figures.append(Figure("samples", "Samples of the model, not chosen.", picture_rows(grid)))
         if self.fid_classifier is None:
             logger.info("No Fréchet distance of the samples: name a classifier with --fid_classifier")
             return
@@ -326,7 +328,7 @@ class ImageFeatureExtraction(LabelledImageTask):
 
     def _picture_plots(
         self, model: Any, test: Any, transform: Any, config_values: dict[str, Any], seed: int
-    ) -> list[Plot]:
+    ) -> list[Figure]:
         """Originals over reconstructions, and ways from one image to another."""
         import numpy as np
         import torch
@@ -355,7 +357,7 @@ class ImageFeatureExtraction(LabelledImageTask):
         if (labels[shown].reshape(-1, columns) != labels[shown[:columns]]).any():  # a class with a single image
             words = []
         plots = [
-            Plot(
+            Figure(
                 name="reconstructions",
                 caption=f"Test images and what is left of them after {_size_words(config_values)}.",
                 figure=picture_rows(grid, ["image", "reconstruction"] * (len(grid) // 2), words),
@@ -368,7 +370,7 @@ class ImageFeatureExtraction(LabelledImageTask):
             ways = torch.cat([first[:, None].cpu(), ways, last[:, None].cpu()], dim=1).numpy()
             words = ["image", *[""] * INTERPOLATION_STEPS, "image"]
             plots.append(
-                Plot(
+                Figure(
                     name="interpolations",
                     caption="From one test image (left) to another (right) in even steps between their latents.",
                     figure=picture_rows(ways, (), words),
@@ -376,7 +378,7 @@ class ImageFeatureExtraction(LabelledImageTask):
             )
         return plots
 
-    def _map_plot(self, latents: "np.ndarray", test: Any, config_values: dict[str, Any], seed: int) -> Plot:
+    def _map_plot(self, latents: "np.ndarray", test: Any, config_values: dict[str, Any], seed: int) -> Figure:
         import numpy as np
 
         from ._image_figures import latent_map, map_figure
@@ -384,17 +386,17 @@ class ImageFeatureExtraction(LabelledImageTask):
         rows = np.sort(np.random.default_rng(seed).permutation(len(latents))[:MAP_ROWS])
         names = list((config_values.get("id2label") or {}).values())
         labels = test.tensor("labels").numpy()[rows]
-        return Plot(
+        return Figure(
             name="latents",
             caption=f"The latents of {len(rows):,} test images in the plane (t-SNE)"
             + (", coloured by class; no label was seen in training." if (labels >= 0).any() else "."),
             figure=map_figure(latent_map(latents[rows], seed), labels, names),
         )
 
-    def _codes_plot(self, counts: "np.ndarray") -> Plot:
+    def _codes_plot(self, counts: "np.ndarray") -> Figure:
         from ._image_figures import codes_figure
 
-        return Plot(
+        return Figure(
             name="codebook",
             caption=f"How often each of the {len(counts):,} codes occurs in the test images.",
             figure=codes_figure(counts),

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, option
-from . import Baseline, Examination, Plot
+from ..errors import HubmodelsError
+from ..fields import option
+from ..report import Baseline, Examination, Figure
 from ._columns import existing_column
 from ._image_task import ImageTask
 from ._images import image_column, read_pixels
@@ -213,7 +214,7 @@ class ImageToImage(ImageTask):
         ]
         return [best(means), best(medians), best([("no filter", lambda images: images)])]
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """None: all figures need the model, see `examine`."""
         return iter(())
 
@@ -257,7 +258,7 @@ class ImageToImage(ImageTask):
         what += (
             f"after {best[0]}, " if best else ""
         ) + f"after the network, and {'clean' if made else 'their targets'}."
-        found = Examination(plots=[Plot("denoised", what, picture_rows(torch.stack(values).numpy(), names, words))])
+        found = Examination(figures=[Figure("denoised", what, picture_rows(torch.stack(values).numpy(), names, words))])
         if not made:
             return found
         ways = [("network", denoised), *((name.partition(" (")[0], apply) for _, name, apply in filters)]
@@ -274,8 +275,8 @@ class ImageToImage(ImageTask):
             ]
             scores = torch.cat(parts).numpy()
             curves.append((name, np.array([scores[strengths == level].mean() for level in levels])))
-        found.plots.append(
-            Plot(
+        found.figures.append(
+            Figure(
                 name="strengths",
                 caption=f"PSNR over the strength of the noise, {len(strengths):,} test images.",
                 figure=curves_figure(levels, curves, "strength of the noise", "PSNR, dB"),

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, option
-from . import Plot
+from ..errors import HubmodelsError
+from ..fields import option
+from ..report import Figure
 from ._columns import class_names, class_numbers, label_column, label_maps
 from ._one_class import confusion_plot, reliability_plot
 from ._tabular import TabularTask
@@ -239,20 +240,20 @@ class TabularClassification(TabularTask):
         two_classes = len(names) == 2 and not is_multi_label(config_values)
         return [f"probability of {names[1]}"] if two_classes else names[:MAX_LINES]
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Confusion matrix, or of several labels the precision and recall of each, and reliability diagram."""
         if is_multi_label(config_values):
             from ._classification import calibration_error, reliability_figure
             from ._multi_label import flat_rows, label_figure
 
-            yield Plot(
+            yield Figure(
                 name="labels",
                 caption="Precision and recall of each label on the test rows (left; the best F1 on top), and the share "
                 "of the rows that have it (right).",
                 figure=label_figure(rows, self.class_names(config_values)),
             )
             rows = flat_rows(rows)
-            yield Plot(
+            yield Figure(
                 name="reliability",
                 caption="Share of right decisions against their confidence in 15 bins, each label of each test row a "
                 "decision (above), and the share of the decisions in each (below). The expected calibration error is "

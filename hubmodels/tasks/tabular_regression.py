@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, option
-from . import Plot
+from ..errors import HubmodelsError
+from ..fields import option
+from ..report import Figure
 from ._columns import choose_column, describe_columns, existing_column, kind_of, label_maps
 from ._tabular import TabularTask
 
@@ -187,13 +188,13 @@ class TabularRegression(TabularTask):
     def dependence_labels(self, config_values: dict[str, Any]) -> list[str]:
         return list(config_values["id2label"].values())
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Predictions against targets and the errors, for each target."""
         from ._tabular_figures import residual_figure
 
         for index, name in config_values["id2label"].items():
             ending = f"_{index}" if len(config_values["id2label"]) > 1 else ""
-            yield Plot(
+            yield Figure(
                 name=f"residuals{ending}",
                 caption=f"Predicted against true {name} on the test rows (left; darker is more rows, the line is a "
                 "perfect prediction), and the errors beside a normal distribution of their spread (right).",

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, option
-from . import Baseline, Plot
+from ..errors import HubmodelsError
+from ..fields import option
+from ..report import Baseline, Figure
 from ._columns import class_names, class_numbers, existing_column, label_column, label_maps
 from ._one_class import OneClassARow
 from ._text import TEXT_NAMES, TextTask, check_texts, text_column, tokenize, vocabulary_size, word_starts
@@ -242,7 +243,7 @@ class TextClassification(OneClassARow, TextTask):
 
     def explain(
         self, predict: "Callable[[Any], Rows]", columns: Any, processor: Any, config_values: dict[str, Any]
-    ) -> Iterator[Plot]:
+    ) -> Iterator[Figure]:
         """The words that speak most for each class: how much leaving one out of a test text lowers the log probability
         of the text's true class, averaged over the texts."""
         influence = word_influence(predict, columns, processor)
@@ -254,7 +255,7 @@ class TextClassification(OneClassARow, TextTask):
         chosen = {label: [item for item in words if item[1] > 0] for label, words in chosen.items()}
         chosen = {names[label]: words for label, words in chosen.items() if words}
         if chosen:
-            yield Plot(
+            yield Figure(
                 name="indicative_words",
                 caption="Words that speak most for each class: how much the log probability of the true class falls "
                 f"without the word, mean over up to {OCCLUDED_ROWS} test texts (words seen once count half).",

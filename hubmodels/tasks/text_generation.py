@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError
-from . import Baseline, Examination, Plot
+from ..errors import HubmodelsError
+from ..report import Baseline, Examination, Figure
 from ._packing import PackedTextTask
 from ._text import GENERATION_TOKENS, printable, token_characters, tokenize
 
@@ -148,10 +148,10 @@ class TextGeneration(PackedTextTask):
         rows = window_rows(losses, stream, test.starts.numpy(), test.length, token_characters(processor))
         return Baseline(name=f"Kneser-Ney {order}-gram model{name}", rows=rows, seconds=time.perf_counter() - started)
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """The loss by the place in the window."""
         if rows["losses"].shape[1] > 1:
-            yield Plot(
+            yield Figure(
                 name="loss_by_position",
                 caption="Loss by the place of the predicted token in its window on the test text: how much the model "
                 "gains from the tokens before.",
@@ -195,7 +195,7 @@ class TextGeneration(PackedTextTask):
         figure = _samples_figure(texts)
         return Examination(
             plots=[
-                Plot(
+                Figure(
                     name="samples",
                     caption=f"Texts that the model generated (black) from beginnings out of the test text (blue), at "
                     f"the temperature {SAMPLE_TEMPERATURE}, seed {seed}; not chosen.",

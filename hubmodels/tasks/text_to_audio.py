@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import option
-from . import SAMPLE_METRICS, Examination, Measured, Plot, Sound
+from ..fields import option
+from ..report import Estimate, Examination, Figure, Sound
+from . import SAMPLE_METRICS
 from ._audio import LabelledAudioTask, batches, read_sounds
 from ._columns import class_names, label_maps
 from ._generation import SampledAsAWhole
@@ -132,7 +133,7 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
         samples = sample_sounds(model, processor, len(real), seed, labels)
         return {"fid": frechet_distance(extract(samples)[0], real)}
 
-    def preview(self, model: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Iterator[Plot]:
+    def preview(self, model: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Iterator[Figure]:
         """Spectrograms of samples, a row a class where the model knows them."""
         import torch
 
@@ -148,7 +149,7 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
             labels = torch.arange(len(words)).repeat_interleave(SAMPLE_COLUMNS)
         levels = spectrogram_levels(processor, sample_sounds(model, processor, count, seed, labels))
         figure = spectrogram_grid(levels, [""] * count, SAMPLE_COLUMNS, processor, words)
-        yield Plot("samples", "Spectrograms of samples, not chosen.", figure)
+        yield Figure("samples", "Spectrograms of samples, not chosen.", figure)
 
     def _extractor(self, samples: "torch.Tensor", processor: Any, device: Any, seed: int) -> Any:
         from ._audio_quality import LevelComponents, SoundClassifier
@@ -198,9 +199,9 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
                 floor, _ = take_sounds(others, len(sounds), seed)
                 train, _ = extract(floor)
                 inverted, _ = extract(to_samples(processor.to_values(floor), processor))
-                found.metrics["fid_inverted"] = Measured(frechet_distance(inverted, real))
+                found.metrics["fid_inverted"] = Estimate(frechet_distance(inverted, real))
 
-        def measured(drawn: "torch.Tensor") -> dict[str, Measured]:
+        def measured(drawn: "torch.Tensor") -> dict[str, Estimate]:
             features, classes = extract(drawn)
             return self._measure(features, classes, labels, wanted, knows, real, train, near, seed)
 
@@ -217,16 +218,16 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
             found.baseline_metrics |= measured(drawn)
             found.baseline_metrics.pop("fid_floor", None)
         self._examine_steps(found, model, extract, real, wanted, processor, seed)
-        found.plots += self._figures(samples, sounds, labels, wanted, names, processor, extract, near, near_samples)
-        found.plots += self._trajectories(model, wanted, names, processor, seed)
-        found.plots += sound_files(samples, sounds, labels, wanted, names, processor.sampling_rate)
+        found.figures += self._figures(samples, sounds, labels, wanted, names, processor, extract, near, near_samples)
+        found.figures += self._trajectories(model, wanted, names, processor, seed)
+        found.figures += sound_files(samples, sounds, labels, wanted, names, processor.sampling_rate)
         return found
 
     def _measure(
         self, features: "np.ndarray", classes: "np.ndarray | None", labels: "torch.Tensor",
         wanted: "torch.Tensor | None", knows: bool, real: "np.ndarray", train: "np.ndarray | None",
         near: "np.ndarray | None", seed: int,
-    ) -> dict[str, Measured]:  # fmt: skip
+    ) -> dict[str, Estimate]:  # fmt: skip
         import numpy as np
 
         from ._audio_quality import diversity
@@ -259,17 +260,17 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
         for steps in CURVE_STEPS:
             drawn = sample_sounds(model, processor, len(real), seed, wanted, num_inference_steps=steps)
             distances.append(frechet_distance(extract(drawn)[0], real))
-            found.metrics[f"fid_{steps}_steps"] = Measured(distances[-1])
+            found.metrics[f"fid_{steps}_steps"] = Estimate(distances[-1])
         caption = f"Fréchet distance of {len(real):,} samples over the number of steps."
         figure = curves_figure(np.array(CURVE_STEPS), [("samples", np.array(distances))], "steps", "Fréchet distance")
-        found.plots.append(Plot("steps", caption, figure))
+        found.figures.append(Figure("steps", caption, figure))
 
     # ---------------------------------------------------------------- figures and sounds
 
     def _figures(
         self, samples: "torch.Tensor", sounds: "torch.Tensor", labels: "torch.Tensor", wanted: Any, names: list[str],
         processor: Any, extract: Any, near: Any, near_samples: Any,
-    ) -> Iterator[Plot]:  # fmt: skip
+    ) -> Iterator[Figure]:  # fmt: skip
         import torch
 
         from ._audio_figures import spectrogram_grid, spectrogram_levels
@@ -288,7 +289,7 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
             columns = REAL_COLUMNS + SAMPLE_COLUMNS
             titles = (["real"] * REAL_COLUMNS + ["sample"] * SAMPLE_COLUMNS) + [""] * (columns * (len(rows) - 1))
             levels = spectrogram_levels(processor, torch.cat(rows))
-            yield Plot(
+            yield Figure(
                 name="samples",
                 caption=f"Spectrograms of {REAL_COLUMNS} test sounds and {SAMPLE_COLUMNS} samples"
                 + (" of each class" if wanted is not None else "")
@@ -301,13 +302,13 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
             levels = spectrogram_levels(
                 processor, torch.cat([samples[chosen], near_samples[torch.from_numpy(nearest)]])
             )
-            yield Plot(
+            yield Figure(
                 name="nearest_training_sounds",
                 caption=f"Samples (above) and the training sound nearest to each by the features (below; {scale}).",
                 figure=spectrogram_grid(levels, [""] * len(levels), len(chosen), processor, ["samples", "nearest"]),
             )
 
-    def _trajectories(self, model: Any, wanted: Any, names: list[str], processor: Any, seed: int) -> Iterator[Plot]:
+    def _trajectories(self, model: Any, wanted: Any, names: list[str], processor: Any, seed: int) -> Iterator[Figure]:
         """The way from noise, for a model that shows it and draws spectrograms."""
         import torch
 
@@ -325,7 +326,7 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
         words = [shorten(names[label], 12) for label in options["labels"].tolist()] if options else []
         caption = "How noise becomes the spectrogram of a sample, from left to right."
         figure = spectrogram_grid(levels, [""] * len(levels), STATES, processor, words)
-        yield Plot("trajectories", caption, figure)
+        yield Figure("trajectories", caption, figure)
 
     # ---------------------------------------------------------------- a release, and its use
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ..recipe import HubmodelsError, option
-from . import Baseline, Plot, Task
+from ..errors import HubmodelsError
+from ..fields import option
+from ..report import Baseline, Figure
+from . import Task
 from ._columns import class_names, class_numbers, describe_columns, existing_column, kind_of, label_column, label_maps
 from ._one_class import OneClassARow
 from ._series import id_column, load_series_processor, number_columns, order_rows, read_columns, time_column
@@ -327,10 +329,10 @@ class TimeSeriesClassification(OneClassARow, Task):
             name=name, rows=probability_rows(probabilities, test_labels), seconds=time.perf_counter() - started
         )
 
-    def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Series of each class."""
         channels = min(len(processor.channels), MAX_CHANNELS)
-        yield Plot(
+        yield Figure(
             name="examples",
             caption=f"The first {NUM_EXAMPLES} test series of each class, z-scored"
             + (f", their first {channels} channels by colour." if channels > 1 else "."),

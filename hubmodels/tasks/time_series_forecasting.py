@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ..recipe import HubmodelsError, option
-from . import Baseline, Plot, Task
+from ..errors import HubmodelsError
+from ..fields import option
+from ..report import Baseline, Figure
+from . import Task
 from ._columns import existing_column, label_maps
 from ._series import (
     id_column,
@@ -396,20 +398,20 @@ class TimeSeriesForecasting(Task):
         first.others = [second]
         return first
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Forecasts against the truth in a few windows, and the error of each step ahead."""
         from ._forecasts import forecast_figure, horizon_figure
 
         banded = "quantile_values" in rows and len(self.quantiles) > 1
         band = f", the band spans the quantiles {self.quantiles[0]:g} to {self.quantiles[-1]:g}" if banded else ""
-        yield Plot(
+        yield Figure(
             name="forecasts",
             caption=f"Forecasts of test windows at even distances, in the channels' own units{band}; of the past only "
             "as much as lies ahead, twice.",
             figure=forecast_figure(self.panels(rows, columns, processor, config_values)),
         )
         if rows["predictions"].shape[1] > 1:
-            yield Plot(
+            yield Figure(
                 name="error_by_step",
                 caption="Mean squared and mean absolute error of each step ahead, over the test windows and channels.",
                 figure=horizon_figure(rows),

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, option
-from . import Baseline, Plot
+from ..errors import HubmodelsError
+from ..fields import option
+from ..report import Baseline, Figure
 from ._columns import choose_column, class_names, class_numbers, describe_columns, existing_column, label_maps
 from ._text import TEXT_TYPES, TextTask, tokenize, vocabulary_size
 
@@ -283,13 +284,13 @@ class TokenClassification(TextTask):
             others=[lookup],
         )
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Confusion matrix of the kinds of tags."""
         from ._classification import confusion_figure
 
         kinds = [OUTSIDE, *self.class_names(config_values)]
         if len(kinds) <= MATRIX_CLASSES and "confusion" in rows:
-            yield Plot(
+            yield Figure(
                 name="confusion_matrix",
                 caption="Confusion matrix of the words of the test rows by kind of tag: true kinds down, predicted "
                 "kinds across, coloured by the share of the true kind.",

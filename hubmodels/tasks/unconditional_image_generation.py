@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError
-from . import SAMPLE_METRICS, Examination, Measured, Plot
+from ..errors import HubmodelsError
+from ..report import Estimate, Examination, Figure
+from . import SAMPLE_METRICS
 from ._generation import SampledAsAWhole
 from ._image_task import LabelledImageTask
 
@@ -91,7 +92,7 @@ class UnconditionalImageGeneration(SampledAsAWhole, LabelledImageTask):
         labels = self._wanted(columns, count, config_values, seed)
         return {"fid": frechet_distance(extract(sample_images(model, count, seed, labels)), real)}
 
-    def preview(self, model: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Iterator[Plot]:
+    def preview(self, model: Any, processor: Any, config_values: dict[str, Any], seed: int) -> Iterator[Figure]:
         """The samples of the final figure, as far as they are."""
         yield self._samples_plot(model, config_values, seed)
 
@@ -119,12 +120,12 @@ class UnconditionalImageGeneration(SampledAsAWhole, LabelledImageTask):
         fake = extract(samples)
         found.metrics |= sample_quality(fake, others, real, seed)
         self._examine_classes(found, extract, samples, pixels, labels, config_values)
-        found.plots.append(self._samples_plot(model, config_values, seed))
+        found.figures.append(self._samples_plot(model, config_values, seed))
         if train is not None:
             near = take_pixels(train, min(len(train), NEIGHBOUR_ROWS), seed + 1)
             near_features = extract(near)
             found.metrics["novelty"] = self._novelty(fake, real, near_features, seed)
-            found.plots.append(self._neighbours_plot(samples, fake, near, near_features))
+            found.figures.append(self._neighbours_plot(samples, fake, near, near_features))
             started = time.perf_counter()
             drawn = self._mixture_samples(train, labels, count, seed)
             found.baseline_seconds = time.perf_counter() - started
@@ -169,16 +170,18 @@ class UnconditionalImageGeneration(SampledAsAWhole, LabelledImageTask):
             return
         names, seen, real = extract.class_names, extract.classify(samples), extract.classify(pixels)
         shares, due = (np.bincount(classes, minlength=len(names)) / len(classes) for classes in (seen, real))
-        found.metrics["class_distance"] = Measured(float(np.abs(shares - due).sum() / 2))
+        found.metrics["class_distance"] = Estimate(float(np.abs(shares - due).sum() / 2))
         expected = due > 0
-        found.metrics["classes_covered"] = Measured(float((shares >= COVERED_SHARE * due)[expected].mean()))
+        found.metrics["classes_covered"] = Estimate(float((shares >= COVERED_SHARE * due)[expected].mean()))
         own = [str(name) for name in (config_values.get("id2label") or {}).values()]
         if labels is not None and own == names:
             found.metrics["class_accuracy"] = mean_with_interval(seen == labels.numpy())
         caption = "What the classifier takes the samples for, beside what it takes the test images for."
-        found.plots.append(Plot("classes", caption, shares_figure(names, [("samples", shares), ("test images", due)])))
+        found.figures.append(
+            Figure("classes", caption, shares_figure(names, [("samples", shares), ("test images", due)]))
+        )
 
-    def _novelty(self, features: "np.ndarray", real: "np.ndarray", near: "np.ndarray", seed: int) -> Measured:
+    def _novelty(self, features: "np.ndarray", real: "np.ndarray", near: "np.ndarray", seed: int) -> Estimate:
         from ._sample_quality import nearest_rows, novelty
 
         return novelty(nearest_rows(features, near)[0], nearest_rows(real, near)[0], seed)
@@ -226,7 +229,7 @@ class UnconditionalImageGeneration(SampledAsAWhole, LabelledImageTask):
             states = model.sample_trajectory(TRAJECTORIES, STATES, generator=_generator(model, seed), **options)
             caption = "How noise becomes samples, from left to right."
             grid = states.clamp(0, 1).float().cpu().numpy()
-            found.plots.append(Plot("trajectories", caption, picture_rows(grid)))
+            found.figures.append(Figure("trajectories", caption, picture_rows(grid)))
         if "num_inference_steps" not in inspect.signature(model.sample).parameters:
             return
         logger.info("Measuring samples of %s steps ...", ", ".join(map(str, CURVE_STEPS)))
@@ -239,15 +242,15 @@ class UnconditionalImageGeneration(SampledAsAWhole, LabelledImageTask):
             for steps in CURVE_STEPS
         ]
         found.metrics |= {
-            f"fid_{steps}_steps": Measured(value) for steps, value in zip(CURVE_STEPS, distances, strict=True)
+            f"fid_{steps}_steps": Estimate(value) for steps, value in zip(CURVE_STEPS, distances, strict=True)
         }
         caption = f"Fréchet distance of {count:,} samples over the number of steps."
         figure = curves_figure(np.array(CURVE_STEPS), [("samples", np.array(distances))], "steps", "Fréchet distance")
-        found.plots.append(Plot("steps", caption, figure))
+        found.figures.append(Figure("steps", caption, figure))
 
     # ---------------------------------------------------------------- figures
 
-    def _samples_plot(self, model: Any, config_values: dict[str, Any], seed: int) -> Plot:
+    def _samples_plot(self, model: Any, config_values: dict[str, Any], seed: int) -> Figure:
         """Rows of samples, a class each where the model is told it."""
         import torch
 
@@ -264,11 +267,11 @@ class UnconditionalImageGeneration(SampledAsAWhole, LabelledImageTask):
         samples = sample_images(model, rows * GRID_COLUMNS, seed + 2, labels)
         grid = samples.view(rows, GRID_COLUMNS, *samples.shape[1:]).numpy() / 255
         caption = "Samples of each class, not chosen." if words else "Samples, not chosen."
-        return Plot("samples", caption, picture_rows(grid, words))
+        return Figure("samples", caption, picture_rows(grid, words))
 
     def _neighbours_plot(
         self, samples: "torch.Tensor", features: "np.ndarray", near: "torch.Tensor", near_features: "np.ndarray"
-    ) -> Plot:
+    ) -> Figure:
         import torch
 
         from ._image_figures import picture_rows
@@ -279,7 +282,7 @@ class UnconditionalImageGeneration(SampledAsAWhole, LabelledImageTask):
         columns = max(1, len(places) // 2)
         blocks = [part[: 2 * columns].view(2, columns, *samples.shape[1:]) for part in (samples[places], near[nearest])]
         grid = torch.stack([blocks[0][0], blocks[1][0], blocks[0][1], blocks[1][1]]).numpy() / 255
-        return Plot(
+        return Figure(
             name="neighbours",
             caption=f"Samples, and below each the nearest of {len(near):,} training images in the features.",
             figure=picture_rows(grid, ["sample", "nearest"] * 2),

@@ -1,6 +1,6 @@
 """Zero-shot image classification: images and their texts, matched by a model that has seen neither before.
 
-Measured on the pairs of a split: of all its texts, where does an image's own stand by similarity, and of all its images
+Estimate on the pairs of a split: of all its texts, where does an image's own stand by similarity, and of all its images
 a text's? Rank 1 is the nearest; texts that are equally near share the mean of their ranks.
 """
 
@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..recipe import HubmodelsError, option
-from . import Baseline, Plot
+from ..errors import HubmodelsError
+from ..fields import option
+from ..report import Baseline, Figure
 from ._columns import choose_column, kind_of
 from ._images import check_image_options, fit_image_processor, height_and_width, image_column, read_pixels
 from ._text import (
@@ -285,15 +286,15 @@ class ZeroShotImageClassification(TextTask):
             seconds=time.perf_counter() - started,
         )
 
-    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Plot]:
+    def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """The recall by the number of texts or images that are looked at, and images with their nearest texts."""
-        yield Plot(
+        yield Figure(
             name="recall",
             caption=f"Share of the {len(rows['nearest']):,} test pairs whose text (or image) is among the k nearest to "
             "its image (or text), against k; grey: by chance.",
             figure=_recall_figure(rows),
         )
-        yield Plot(
+        yield Figure(
             name="nearest_texts",
             caption="Test images with the five texts that are nearest to them, of all texts of the test; bold: their "
             "own. They are evenly spaced in the rows of the data set.",

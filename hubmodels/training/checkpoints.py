@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ..errors import HubmodelsError
 from ..files import atomic_folder, hash_file
-from ..recipe import HubmodelsError
 from .optimization import Player, all_tensors
 
 FORMAT = 1

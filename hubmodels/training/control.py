@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from ..recipe import HubmodelsError
+from ..errors import HubmodelsError
 
 
 @contextlib.contextmanager

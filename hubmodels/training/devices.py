@@ -13,7 +13,8 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, find_executable_batch_size
 from torch import nn
 
-from ..recipe import HubmodelsError, TrainingArguments, nearest
+from ..errors import HubmodelsError, nearest
+from ..recipe import TrainingArguments
 
 logger = logging.getLogger("hubmodels")
 

@@ -26,11 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 
+from ..errors import HubmodelsError
 from ..figures import loss_figure, save_figure
-from ..recipe import HubmodelsError, TrainingArguments
+from ..recipe import TrainingArguments
+from ..report import Figure
 from . import checkpoints
 from .control import Interrupted, Interruption, folder_lock, on_main, plain_errors
 from .devices import describe_hardware, float32_precision, largest_batch_size, make_accelerator, make_autocast, place
@@ -44,15 +45,6 @@ Evaluate = Callable[[nn.Module], dict[str, Any]]
 
 READ_EVERY = 1000  # steps after which losses are looked at, however rarely they are logged
 NOTHING = contextlib.nullcontext()
-
-
-@dataclass
-class LossPlot:
-    """A figure of the run, with the sentence that stands under it."""
-
-    name: str
-    caption: str
-    figure: Figure
 
 
 @dataclass
@@ -72,10 +64,10 @@ class Run:
     history: list[dict[str, Any]] = field(repr=False)  # the lines of metrics.jsonl; empty but on the main process
     figures: list[Path] = field(default_factory=list)
 
-    def plots(self) -> list[LossPlot]:
+    def plots(self) -> list[Figure]:
         """The loss over the steps, with the validation metric."""
         caption = f"Training and validation over {self.steps:,} optimizer steps ({self.epochs:g} epochs)."
-        return [LossPlot("loss", caption, loss_figure(self.history, self.metric))]
+        return [Figure("loss", caption, loss_figure(self.history, self.metric))]
 
 
 def train(

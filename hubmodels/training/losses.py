@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..recipe import HubmodelsError, TrainingArguments
+from ..errors import HubmodelsError
+from ..recipe import TrainingArguments
 
 Batch = dict[str, torch.Tensor]
 

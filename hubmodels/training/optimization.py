@@ -13,7 +13,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import get_scheduler
 from transformers.trainer_utils import SchedulerType
 
-from ..recipe import HubmodelsError, TrainingArguments, nearest
+from ..errors import HubmodelsError, nearest
+from ..recipe import TrainingArguments
 
 NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)  # the last: batch and instance norm
 

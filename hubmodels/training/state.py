@@ -9,7 +9,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from ..recipe import HubmodelsError, TrainingArguments
+from ..errors import HubmodelsError
+from ..recipe import TrainingArguments
 from . import checkpoints
 from .optimization import Player, WeightAverage, all_tensors
 

@@ -11,7 +11,7 @@ import torch
 
 from hubmodels.data import Batches, Columns, StreamedBatches, WindowedColumns
 from hubmodels.data.batches import prefetch
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 
 # (rows, batch size, accumulation, processes): whole steps, partial ones, fewer rows than processes
 SHAPES = [(64, 8, 1, 1), (50, 8, 2, 1), (50, 4, 2, 2), (50, 4, 1, 4), (33, 8, 2, 2), (3, 2, 3, 4), (17, 16, 1, 1)]

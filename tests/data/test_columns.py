@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hubmodels.data.columns import Columns, WindowedColumns, encode_dataset
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 
 FEATURES = datasets.Features(
     image=datasets.Array3D((1, 4, 3), "uint8"),

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from hubmodels.data.loading import load_data
-from hubmodels.recipe import DataArguments, HubmodelsError
+from hubmodels.errors import HubmodelsError
+from hubmodels.recipe import DataArguments
 
 
 def test_digits_are_the_images_of_scikit_learn():

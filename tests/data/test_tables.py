@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from hubmodels.data.tables import TableWriter, read_tables
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 
 FRAME = pd.DataFrame({"id": [f"r{i}" for i in range(25)], "x": [i / 4 for i in range(25)]})
 SAVE = {

@@ -21,7 +21,8 @@ from hubmodels.figures import new_figure
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
 from hubmodels.publishing import release
 from hubmodels.recipe import Recipe
-from hubmodels.tasks import Plot, get_task
+from hubmodels.report import Figure
+from hubmodels.tasks import get_task
 
 WRITE, READ, STRANGER = "hf_writewritewritewrite", "hf_readreadreadreadread", "hf_strangerstrangerstra"
 
@@ -64,7 +65,7 @@ def make_release(folder: Path, seed: int = 0, **changes: Any) -> Path:
         ),
         "results": results,
         "golden_inputs": task.golden_inputs(processor, values),
-        "plots": [Plot("confusion_matrix", "Confusion matrix. Rows are the true classes.", figure)],
+        "plots": [Figure("confusion_matrix", "Confusion matrix. Rows are the true classes.", figure)],
         "data": {
             "dataset": "someone/pictures",
             "revision": "0" * 40,

@@ -15,12 +15,13 @@ from conftest import make_release
 from safetensors.torch import load_file, save_file
 
 from hubmodels import auto
+from hubmodels.errors import HubmodelsError
 from hubmodels.files import hash_file
 from hubmodels.publishing import check_release, verify_folder
 from hubmodels.publishing.folder import refresh_code
 from hubmodels.publishing.layout import check_names
 from hubmodels.publishing.weights import read_safetensors_header
-from hubmodels.recipe import HubmodelsError, Recipe
+from hubmodels.recipe import Recipe
 
 
 def forge(folder: Path) -> None:

@@ -14,11 +14,11 @@ import torch
 from conftest import make_release
 from safetensors.torch import load_file
 
+from hubmodels.errors import HubmodelsError
 from hubmodels.files import hash_file
 from hubmodels.publishing import verify_folder
 from hubmodels.publishing.golden import compute_outputs
 from hubmodels.publishing.weights import load_release
-from hubmodels.recipe import HubmodelsError
 
 FILES = (
     ".eval_results/pictures.yaml", "README.md", "config.json", "configuration_mlp.py", "figures/confusion_matrix.png",

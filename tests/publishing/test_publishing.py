@@ -9,9 +9,9 @@ from hub_repository import Fault
 from hub_server import HubServer
 from huggingface_hub import HfApi, ModelCard
 
+from hubmodels.errors import HubmodelsError
 from hubmodels.publishing import download, list_on_hub, publish, verify
 from hubmodels.publishing.folder import release_files
-from hubmodels.recipe import HubmodelsError
 
 WRITES = r"^(POST /api/repos/create|POST .*/(commit|tag|branch|preupload)/|PUT |POST .*/info/lfs/)"
 

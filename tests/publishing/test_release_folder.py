@@ -16,9 +16,10 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 
 from hubmodels import auto
 from hubmodels.cli import main
+from hubmodels.errors import HubmodelsError
 from hubmodels.publishing import verify_folder
 from hubmodels.publishing.golden import check_golden, read_golden, write_golden
-from hubmodels.recipe import HubmodelsError, Recipe
+from hubmodels.recipe import Recipe
 
 
 def test_a_release_holds_every_file_of_the_layout(made: Path) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from conftest import make_release
 
+from hubmodels.errors import HubmodelsError
 from hubmodels.files import hash_file
 from hubmodels.publishing import verify_folder
-from hubmodels.recipe import HubmodelsError
-from hubmodels.tasks import Sound
+from hubmodels.report import Sound
 
 WAVEFORM = np.sin(np.arange(4_000) / 5) * 1.2  # what lies outside is cut off
 

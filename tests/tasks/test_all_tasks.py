@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from hubmodels.recipe import DataArguments, HubmodelsError, TrainingArguments, own_fields, parse_section
+from hubmodels.errors import HubmodelsError
+from hubmodels.fields import own_fields, parse_section
+from hubmodels.recipe import DataArguments, TrainingArguments
 from hubmodels.tasks import Task, get_task, list_tasks
 
 TASKS = list_tasks()

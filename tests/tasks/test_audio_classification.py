@@ -6,9 +6,9 @@ import torch
 from datasets import Audio, ClassLabel, Dataset, Features, Value, concatenate_datasets
 
 from hubmodels.data import encode_dataset
+from hubmodels.errors import HubmodelsError
 from hubmodels.figures import save_figure
 from hubmodels.processors.processing_audio_wav import write_wav
-from hubmodels.recipe import HubmodelsError
 from hubmodels.tasks import _audio_augmentation as augmentation
 from hubmodels.tasks.audio_classification import AudioClassification
 

@@ -6,8 +6,9 @@ from datasets import ClassLabel, Dataset, Features, Value
 from sklearn.decomposition import PCA
 from transformers import AutoModel, AutoProcessor
 
+from hubmodels.errors import HubmodelsError
 from hubmodels.publishing import verify_folder
-from hubmodels.recipe import HubmodelsError, Recipe
+from hubmodels.recipe import Recipe
 from hubmodels.tasks.feature_extraction import FeatureExtraction
 from hubmodels.workflow import predict_file, train_and_release
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hubmodels.data import WindowedColumns, encode_dataset
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 from hubmodels.tasks._text import GENERATION_TOKENS, train_tokenizer
 from hubmodels.tasks.fill_mask import FillMask, Neighbours, content_numbers, hidden_neighbours, hide_tokens
 

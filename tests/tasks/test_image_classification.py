@@ -13,8 +13,8 @@ from PIL import Image
 from sklearn.metrics import accuracy_score
 
 from hubmodels.data import encode_dataset
+from hubmodels.errors import HubmodelsError
 from hubmodels.figures import save_figure
-from hubmodels.recipe import HubmodelsError
 from hubmodels.tasks.image_classification import ImageClassification
 
 RANDOM = np.random.default_rng(0)

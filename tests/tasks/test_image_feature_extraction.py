@@ -11,9 +11,10 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from hubmodels.data import encode_dataset
+from hubmodels.errors import HubmodelsError
 from hubmodels.figures import save_figure
 from hubmodels.publishing import verify_folder
-from hubmodels.recipe import HubmodelsError, Recipe
+from hubmodels.recipe import Recipe
 from hubmodels.tasks import _latents
 from hubmodels.tasks.image_feature_extraction import ImageFeatureExtraction
 from hubmodels.workflow import evaluate_release, train_and_release
@@ -178,7 +179,7 @@ def test_a_model_is_measured_by_what_it_can_do() -> None:
         alone = task.examine(Halves(), {"test": test}, transform, processor, values, seed=0)
     assert set(found.metrics) == set(found.baseline_metrics) == {"linear_probe", "neighbour_accuracy"}
     assert found.metrics["neighbour_accuracy"].value > 0.9
-    assert [plot.name for plot in found.plots] == ["reconstructions", "latents"]
+    assert [plot.name for plot in found.figures] == ["reconstructions", "latents"]
     assert not alone.metrics
 
 

@@ -11,8 +11,9 @@ from PIL import Image
 from transformers import pipeline
 
 from hubmodels.data import encode_dataset
+from hubmodels.errors import HubmodelsError
 from hubmodels.publishing import verify_folder
-from hubmodels.recipe import HubmodelsError, Recipe
+from hubmodels.recipe import Recipe
 from hubmodels.tasks import _image_noise as noise
 from hubmodels.tasks.image_to_image import ImageToImage
 from hubmodels.workflow import predict_file, train_and_release

@@ -12,7 +12,7 @@ from transformers import pipeline
 
 import hubmodels  # noqa: F401  makes transformers know the pipeline
 from hubmodels.data.columns import encode_dataset
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 from hubmodels.tasks import _tabular
 from hubmodels.tasks._multi_label import probability_rows
 from hubmodels.tasks.tabular_classification import TabularClassification

@@ -9,8 +9,8 @@ from sklearn.neighbors import NearestNeighbors
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from hubmodels import auto
+from hubmodels.errors import HubmodelsError
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
-from hubmodels.recipe import HubmodelsError
 from hubmodels.tasks._image_quality import quality_rows
 from hubmodels.tasks._sample_quality import (
     FeatureExtractor,

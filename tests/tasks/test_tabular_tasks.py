@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics
 
 from hubmodels.data.columns import encode_dataset
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 from hubmodels.tasks._classification import roc_auc
 from hubmodels.tasks._tabular import Table
 from hubmodels.tasks.tabular_classification import TabularClassification

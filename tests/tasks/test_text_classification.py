@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hubmodels.data import encode_dataset
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 from hubmodels.tasks.text_classification import TextClassification, read_texts, word_influence
 
 TEXTS = ["a fine film", "bad", "a fine and very long film indeed", "really bad , bad film"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hubmodels.data import Columns, WindowedColumns, encode_dataset
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 from hubmodels.tasks._ngrams import NgramModel
 from hubmodels.tasks.text_generation import TextGeneration, _wrap, part_numbers
 

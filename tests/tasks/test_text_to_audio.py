@@ -9,11 +9,11 @@ from datasets import Audio, ClassLabel, Dataset, Features, Value
 
 from hubmodels import auto
 from hubmodels.data import encode_dataset
+from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
 from hubmodels.figures import save_figure
 from hubmodels.processors.processing_audio_wav import write_wav
-from hubmodels.recipe import HubmodelsError
-from hubmodels.tasks import Sound
+from hubmodels.report import Sound
 from hubmodels.tasks._audio_quality import SoundClassifier, diversity, mean_sounds, sample_sounds, to_samples
 from hubmodels.tasks._sample_quality import frechet_distance
 from hubmodels.tasks.text_to_audio import TextToAudio, take_sounds
@@ -195,7 +195,7 @@ def test_a_model_without_classes_is_measured_without_them(classifier: str) -> No
     found = examined(case, Sampler(case.processor), {})
     assert "class_accuracy" not in found.metrics
     assert found.metrics["real_accuracy"].value > 0.95
-    assert [plot.name for plot in found.plots if isinstance(plot, Sound)] == ["samples"]
+    assert [plot.name for plot in found.figures if isinstance(plot, Sound)] == ["samples"]
 
 
 def test_without_a_classifier_spectrograms_are_compared() -> None:
@@ -274,7 +274,7 @@ def test_what_goes_through_a_waveform_model_stays() -> None:
 
 def test_its_figures_and_sounds_can_be_written(classifier: str, tmp_path) -> None:
     case = prepared(audio_classifier=classifier)
-    plots = examined(case, Sampler(case.processor), KNOWS).plots
+    plots = examined(case, Sampler(case.processor), KNOWS).figures
     sounds = [plot for plot in plots if isinstance(plot, Sound)]
     assert [plot.name for plot in plots if not isinstance(plot, Sound)] == [
         "steps", "samples", "nearest_training_sounds", "trajectories",

@@ -4,7 +4,7 @@ import datasets
 import pytest
 from transformers import AutoTokenizer
 
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 from hubmodels.tasks._text import (
     GENERATION_TOKENS,
     UNDERSTANDING_TOKENS,

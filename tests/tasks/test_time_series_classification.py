@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hubmodels.data.columns import encode_dataset
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 from hubmodels.tasks import _series_augmentation as augmentation
 from hubmodels.tasks.time_series_classification import TimeSeriesClassification, series_features
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from hubmodels.data.columns import WindowedColumns, encode_dataset
+from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
-from hubmodels.recipe import HubmodelsError
 from hubmodels.tasks._forecasts import find_season, forecast_rows, repeat_season, seasonal_errors
 from hubmodels.tasks._series import fill_forward
 from hubmodels.tasks.time_series_forecasting import TimeSeriesForecasting, usual_seasons

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hubmodels.data import encode_dataset
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 from hubmodels.tasks._text import UNDERSTANDING_TOKENS, train_tokenizer
 from hubmodels.tasks.token_classification import (
     TokenClassification,

@@ -12,10 +12,10 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from hubmodels import auto
 from hubmodels.data import encode_dataset
+from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
 from hubmodels.figures import save_figure
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
-from hubmodels.recipe import HubmodelsError
 from hubmodels.tasks._sample_quality import frechet_distance, mixture_samples, nearest_rows, novelty, take_pixels
 from hubmodels.tasks.unconditional_image_generation import UnconditionalImageGeneration
 
@@ -144,9 +144,9 @@ def test_samples_like_the_data_are_nearer_than_collapsed_ones_and_cover_all_clas
     assert bad.metrics["class_distance"].value == 0.5
     assert 0.9 < good.metrics["novelty"].value < 1.1  # drawn from the same distribution, none a copy
     assert set(good.metrics) <= set(UnconditionalImageGeneration.metric_names)
-    names = {plot.name for plot in good.plots}
+    names = {plot.name for plot in good.figures}
     assert names == {"samples", "neighbours", "classes", "trajectories", "steps"}
-    for plot in good.plots:
+    for plot in good.figures:
         save_figure(plot.figure, tmp_path / f"{plot.name}.png")
 
 

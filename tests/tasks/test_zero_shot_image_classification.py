@@ -12,8 +12,9 @@ from sklearn.metrics import top_k_accuracy_score
 from transformers import pipeline
 
 from hubmodels.data import encode_dataset
+from hubmodels.errors import HubmodelsError
 from hubmodels.figures import save_figure
-from hubmodels.recipe import HubmodelsError, Recipe
+from hubmodels.recipe import Recipe
 from hubmodels.tasks.zero_shot_image_classification import ZeroShotImageClassification, rank_pairs
 from hubmodels.workflow import train_and_release
 

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from toy_run import WIDTH, Stop, ToyClassifier, ToyRecurrence, ToyWindows, crash_after, run_toy
 
 from hubmodels.data import Batches
+from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import predict
-from hubmodels.recipe import HubmodelsError
 
 LANES = 4
 

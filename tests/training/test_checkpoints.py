@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from toy_run import Stop, ToyClassifier, Worker, crash_after, run_toy
 
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 
 # 5 steps an epoch, a checkpoint every second one, stopped in the middle of the second epoch.
 FIRST = {"save_strategy": "steps", "save_steps": 2, "augment": True, "ema_decay": 0.9, "num_train_epochs": 2}

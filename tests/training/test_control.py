@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from toy_run import Worker, run_toy
 
-from hubmodels.recipe import HubmodelsError
+from hubmodels.errors import HubmodelsError
 
 JOB = {"augment": True, "ema_decay": 0.9, "num_train_epochs": 8, "pause": 0.02, "save_strategy": "no"}
 

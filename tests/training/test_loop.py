@@ -11,8 +11,8 @@ from torch import nn
 from toy_run import ToyClassifier, ToyColumns, make_model, plain, run_toy
 
 from hubmodels.data import StreamedBatches
+from hubmodels.errors import HubmodelsError
 from hubmodels.figures import new_figure
-from hubmodels.recipe import HubmodelsError
 from hubmodels.training import devices
 
 

@@ -8,7 +8,8 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from toy_run import ToyClassifier, ToyColumns, make_model, run_toy
 
-from hubmodels.recipe import HubmodelsError, TrainingArguments
+from hubmodels.errors import HubmodelsError
+from hubmodels.recipe import TrainingArguments
 from hubmodels.training.losses import balanced_weights, class_loss, make_loss
 
 

@@ -8,7 +8,8 @@ from torch import nn
 from toy_run import ToyColumns, make_model, plain, run_toy
 
 from hubmodels.data import Batches
-from hubmodels.recipe import HubmodelsError, TrainingArguments
+from hubmodels.errors import HubmodelsError
+from hubmodels.recipe import TrainingArguments
 from hubmodels.training.optimization import WeightAverage, make_optimizer, make_players, without_decay
 
 STILL = {"norm": False, "dropout": 0.0}  # a model whose steps have no randomness

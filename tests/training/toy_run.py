@@ -220,7 +220,7 @@ def do_job(job: dict) -> None:
 
 def work(job: dict, environment: dict[str, str], log: str) -> None:
     """The body of a `Worker`: prints go to its log, as on a command line HubmodelsError ends with code 2."""
-    from hubmodels.recipe import HubmodelsError
+    from hubmodels.errors import HubmodelsError
 
     os.environ.update(environment)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -1,0 +1,136 @@
+"""Options as fields of strict dataclasses: their help texts, their types in words, values checked and converted.
+
+Whatever a recipe, a flag or Python gives for an option passes through here. Imports the standard library and PyYAML.
+"""
+
+import dataclasses
+import types
+import typing
+from dataclasses import field
+from typing import Any, Literal
+
+import yaml
+
+from .errors import HubmodelsError, nearest
+
+
+def run_only(default: Any, help: str) -> Any:
+    """A field that belongs to one run (a folder, a tracker) and not to the recipe that is saved with a release."""
+    return field(default=default, metadata={"help": help, "run_only": True})
+
+
+def option(default: Any, help: str) -> Any:
+    """A field with its help text; a list or dict default is copied for each instance."""
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+def own_fields(cls: type) -> dict[str, dataclasses.Field]:
+    """The fields of a dataclass that take part in its constructor, by name."""
+    return {item.name: item for item in dataclasses.fields(cls) if item.init}
+
+
+def type_hints(cls: type) -> dict[str, Any]:
+    """The annotations of a dataclass with strings resolved, ClassVars left out."""
+    hints = typing.get_type_hints(cls)
+    return {name: hints[name] for name in own_fields(cls)}
+
+
+def convert(value: Any, expected: Any, name: str) -> Any:
+    """`value` as the annotated type `expected`; an int where a float is expected is fine, a string where a number is
+    expected is read as YAML reads it ("1e-3" too). Raises ValueError with what is allowed."""
+    if expected in (Any, dataclasses.MISSING) or isinstance(expected, str):
+        return value
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin in (typing.Union, types.UnionType):
+        for choice in sorted(arguments, key=lambda choice: choice is str):
+            try:
+                return convert(value, choice, name)
+            except ValueError:
+                continue
+        raise ValueError(f"{name} must be {describe(expected)}, got {value!r}")
+    if origin is Literal:
+        if value in arguments:
+            return value
+        hint = nearest(str(value), map(str, arguments))
+        raise ValueError(f"{name} must be one of {', '.join(map(str, arguments))}, got {value!r}{hint}")
+    if expected is type(None):
+        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
+            return None
+    elif expected is bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+    elif expected in (int, float):
+        if isinstance(value, str):
+            try:
+                value = float(value) if expected is float else int(value)
+            except ValueError:
+                raise ValueError(f"{name} must be {describe(expected)}, got {value!r}") from None
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if expected is float and isinstance(value, float):
+            return value
+    elif origin in (list, tuple) or expected in (list, tuple):
+        if isinstance(value, list | tuple):
+            element = arguments[0] if arguments else Any
+            return [convert(item, element, name) for item in value]
+    elif origin is dict or expected is dict:
+        if isinstance(value, dict):
+            return value
+        if isinstance(value, str) and isinstance(parsed := yaml.safe_load(value), dict):
+            return parsed
+    elif isinstance(expected, type) and isinstance(value, expected):
+        return value
+    raise ValueError(f"{name} must be {describe(expected)}, got {value!r}")
+
+
+def describe(expected: Any) -> str:
+    """An annotation in the words of an error message or a help text."""
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(choice) for choice in arguments))
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (list, tuple):
+        several = {"an integer": "integers", "a number": "numbers", "text": "texts"}
+        words = describe(arguments[0]).split(" or ") if arguments else []
+        inner = " or ".join(several.get(word, word.replace("a list of", "lists of")) for word in words)
+        return f"a list of {inner}" if inner else "a list"
+    names = {
+        int: "an integer",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        type(None): "none",
+        dict: "a mapping",
+    }
+    return names.get(expected, getattr(expected, "__name__", str(expected)))
+
+
+def check_names(values: dict, allowed: typing.Iterable[str], section: str) -> None:
+    """Refuse a name in `values` that is not allowed, with the nearest one that is."""
+    allowed = list(allowed)
+    for name in values:
+        if name not in allowed:
+            hint = nearest(name, allowed) or f"; its fields are {', '.join(sorted(allowed))}"
+            raise HubmodelsError(f"unknown field {name!r} in the recipe's {section} section{hint}")
+
+
+def parse_section(values: dict, section: str, *classes: type) -> tuple:
+    """One checked instance of each dataclass, which together take every name in `values`.
+
+    Raises HubmodelsError for an unknown name (with the nearest right one) or a value that its field does not take."""
+    fields = [own_fields(cls) for cls in classes]
+    check_names(values, [name for names in fields for name in names], section)
+    instances = []
+    for cls, names in zip(classes, fields, strict=True):
+        hints = type_hints(cls)
+        try:
+            given = {name: convert(values[name], hints[name], name) for name in names if name in values}
+            instances.append(cls(**given))
+        except ValueError as error:
+            raise HubmodelsError(f"{section}: {error}") from None
+    return tuple(instances)

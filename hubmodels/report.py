@@ -1,0 +1,60 @@
+"""What stages hand to each other and to a reader: estimates, figures, sounds, baselines. No arithmetic of its own."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # described without paying for these imports
+    import matplotlib.figure
+    import numpy as np
+
+    Rows = dict[str, np.ndarray]  # predictions beside references, first dimension the rows
+
+
+@dataclass
+class Baseline:
+    """A classical method on the same split: its name for a sentence, and the same rows that a network would give."""
+
+    name: str  # "logistic regression"
+    rows: "Rows"  # as Task.predict gives them, for the test split
+    seconds: float  # wall-clock time of fitting and predicting
+    others: list["Baseline"] = field(default_factory=list)  # weaker ones, which stand beside it
+
+
+@dataclass
+class Figure:
+    """A figure of the results, with the sentence that stands under it."""
+
+    name: str  # file name without ending: "confusion_matrix"
+    caption: str
+    figure: "matplotlib.figure.Figure"
+
+
+@dataclass
+class Sound:
+    """Something to listen to in a card, as a figure is something to look at, with what it is."""
+
+    name: str  # file name without ending
+    caption: str
+    waveform: "np.ndarray"  # (T,) in -1..1
+    sampling_rate: int  # in Hz
+
+
+@dataclass
+class Estimate:
+    """A value and the ends of its 95 % interval, None where there is no interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    draws: "np.ndarray | None" = None  # the bootstrap's, where those of two models are pairs: of their difference
+
+
+@dataclass
+class Examination:
+    """What was measured of a model as a whole, beside what the rows say: metrics, the classical method's, figures."""
+
+    metrics: dict[str, Estimate] = field(default_factory=dict)
+    baseline_metrics: dict[str, Estimate] = field(default_factory=dict)
+    figures: list[Figure | Sound] = field(default_factory=list)
+    baseline_name: str | None = None  # of the classical method where it gives no rows (`Task.baseline` is None)
+    baseline_seconds: float | None = None  # wall-clock time of its fitting and sampling
