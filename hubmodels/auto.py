@@ -462,6 +462,24 @@ def find_file(path_or_id: str | os.PathLike, name: str, revision: str | None = N
         raise HubmodelsError(f"cannot load {source}: {one_line(error)}; {REMEDY}") from None
 
 
+def find_optional_file(path_or_id: str | os.PathLike, name: str, revision: str | None = None) -> str | None:
+    """Return the path of a checkpoint's file, in its folder or downloaded from the Hub; None where it has no such file.
+
+    Raises HubmodelsError where there is no such checkpoint."""
+    from transformers.utils import cached_file
+
+    source = os.fspath(path_or_id)
+    folder = check_source(source)
+    if folder.is_dir():
+        return str(folder / name) if (folder / name).is_file() else None
+    from .errors import HubmodelsError, one_line
+
+    try:
+        return cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+    except (OSError, ValueError) as error:
+        raise HubmodelsError(f"cannot load {source}: {one_line(error)}; {REMEDY}") from None
+
+
 def check_source(source: str) -> Path:
     """The folder of a checkpoint, which need not exist where `source` can be a Hub id. Raises HubmodelsError when it
     can be neither."""

@@ -386,11 +386,11 @@ def print_train_help(arguments: argparse.Namespace) -> None:
 
 def run_evaluate(arguments: argparse.Namespace, rest: list[str]) -> None:
     start_logging()
-    from . import workflow
+    from . import use, workflow
 
     recipe = workflow.read_recipe(arguments.model)
     fields = {name: item for name, item in recipe_fields(recipe).items() if item[0] == "data"}
-    results = workflow.evaluate_release(arguments.model, parse_flags(rest, fields), arguments.split, arguments.baseline)
+    results = use.evaluate_release(arguments.model, parse_flags(rest, fields), arguments.split, arguments.baseline)
     print(json.dumps(results.to_dict(), indent=2) if arguments.json else results.table())
 
 
@@ -399,7 +399,7 @@ def run_evaluate(arguments: argparse.Namespace, rest: list[str]) -> None:
 
 def run_sample(arguments: argparse.Namespace, rest: list[str]) -> None:
     start_logging()
-    from .generation import sample
+    from .use import sample
     from .workflow import read_recipe
 
     files = sample(
@@ -418,7 +418,7 @@ def run_sample(arguments: argparse.Namespace, rest: list[str]) -> None:
 
 def run_augment(arguments: argparse.Namespace, rest: list[str]) -> None:
     start_logging()
-    from .generation import augment
+    from .use import augment
     from .workflow import read_recipe
 
     fields = {name: item for name, item in recipe_fields(read_recipe(arguments.model)).items() if item[0] == "data"}
@@ -443,11 +443,11 @@ def run_augment(arguments: argparse.Namespace, rest: list[str]) -> None:
 
 def run_predict(arguments: argparse.Namespace, rest: list[str]) -> None:
     start_logging()
-    from . import workflow
+    from . import use
 
     keep_freed_memory()
     started = time.perf_counter()
-    count = workflow.predict_file(
+    count = use.predict_file(
         arguments.model,
         arguments.input,
         arguments.output,
@@ -486,7 +486,7 @@ def keep_freed_memory() -> None:
 def run_card(arguments: argparse.Namespace, rest: list[str]) -> None:
     start_logging()
     from .errors import HubmodelsError
-    from .workflow import refresh_card
+    from .use import refresh_card
 
     if not Path(arguments.folder).is_dir():
         raise HubmodelsError(f"there is no folder {arguments.folder}: give a release folder")

@@ -6,12 +6,15 @@ Whatever a recipe, a flag or Python gives for an option passes through here. Imp
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 
 from .errors import HubmodelsError, nearest
+
+PartT = TypeVar("PartT")
 
 
 def run_only(default: Any, help: str) -> Any:
@@ -26,15 +29,51 @@ def option(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
+def part(cls: type[PartT]) -> PartT:
+    """Declare a field that holds options of its own: they are flat among the options of the dataclass that has it."""
+    return field(default_factory=cls, metadata={"part": cls})
+
+
+def part_fields(cls: type) -> dict[str, type]:
+    """Return the parts of a dataclass (see `part`) by the name of their field."""
+    parts = {item.name: item.metadata.get("part") for item in dataclasses.fields(cls)}
+    return {name: kind for name, kind in parts.items() if kind is not None}
+
+
 def own_fields(cls: type) -> dict[str, dataclasses.Field]:
-    """The fields of a dataclass that take part in its constructor, by name."""
-    return {item.name: item for item in dataclasses.fields(cls) if item.init}
+    """Return the options of a dataclass by name: those of its parts first, then its own."""
+    parts = part_fields(cls)
+    own = {item.name: item for item in dataclasses.fields(cls) if item.init and item.name not in parts}
+    options: dict[str, dataclasses.Field] = {}
+    for kind in parts.values():
+        options |= own_fields(kind)
+    return options | own
 
 
 def type_hints(cls: type) -> dict[str, Any]:
-    """The annotations of a dataclass with strings resolved, ClassVars left out."""
-    hints = typing.get_type_hints(cls)
+    """Return the annotations of the options of a dataclass, with strings resolved."""
+    hints: dict[str, Any] = {}
+    for kind in part_fields(cls).values():
+        hints |= type_hints(kind)
+    hints |= typing.get_type_hints(cls)
     return {name: hints[name] for name in own_fields(cls)}
+
+
+def build(cls: type[PartT], values: Mapping[str, Any]) -> PartT:
+    """Make a dataclass and its parts from flat options, each converted to its type.
+
+    Raises ValueError for an option that it does not have, or a value that the option does not take."""
+    hints = type_hints(cls)
+    for name in values:
+        if name not in hints:
+            raise ValueError(f"unknown option {name!r}{nearest(name, hints)}")
+    arguments: dict[str, Any] = {}
+    parts = part_fields(cls)
+    for name, kind in parts.items():
+        arguments[name] = build(kind, {option: values[option] for option in own_fields(kind) if option in values})
+    inherited = {option for kind in parts.values() for option in own_fields(kind)}
+    arguments |= {name: convert(value, hints[name], name) for name, value in values.items() if name not in inherited}
+    return cls(**arguments)
 
 
 def convert(value: Any, expected: Any, name: str) -> Any:
@@ -125,12 +164,10 @@ def parse_section(values: dict, section: str, *classes: type) -> tuple:
     Raises HubmodelsError for an unknown name (with the nearest right one) or a value that its field does not take."""
     fields = [own_fields(cls) for cls in classes]
     check_names(values, [name for names in fields for name in names], section)
-    instances = []
+    instances: list[Any] = []
     for cls, names in zip(classes, fields, strict=True):
-        hints = type_hints(cls)
         try:
-            given = {name: convert(values[name], hints[name], name) for name in names if name in values}
-            instances.append(cls(**given))
+            instances.append(build(cls, {name: values[name] for name in names if name in values}))
         except ValueError as error:
             raise HubmodelsError(f"{section}: {error}") from None
     return tuple(instances)

@@ -33,3 +33,8 @@ def format_spread(values: Sequence[float], sign: str = "") -> str:
     if "e" in text:
         return f"{text} ± {deviation:.0e}"
     return f"{text} ± {deviation:,.{len(text.partition('.')[2])}f}"
+
+
+def shorten(name: str, length: int = 18) -> str:
+    """Cut a name so that it fits beside an axis."""
+    return name if len(name) <= length else name[: length - 1] + "…"

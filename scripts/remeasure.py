@@ -14,7 +14,7 @@ import sys
 import yaml
 
 from hubmodels.errors import HubmodelsError
-from hubmodels.workflow import remeasure_release
+from hubmodels.use import remeasure_release
 
 
 def field(text: str) -> tuple[str, object]:

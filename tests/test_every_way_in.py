@@ -30,7 +30,7 @@ from hubmodels.cli import main
 from hubmodels.processors.processing_audio_wav import write_wav
 from hubmodels.recipe import Recipe, load_yaml
 from hubmodels.tasks import get_task
-from hubmodels.workflow import open_release
+from hubmodels.use import open_release
 
 ROOT = Path(__file__).parent.parent
 RELEASES = sorted(path.parent for path in (ROOT / "model_cards").glob("*/metrics.json"))

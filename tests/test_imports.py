@@ -120,9 +120,9 @@ def test_the_foundation_imports_nothing_above_it(name: str) -> None:
     assert own(f"{name}.py") <= FOUNDATION
 
 
-def test_only_the_workflow_and_what_generative_checkpoints_are_used_for_import_several_stages() -> None:
+def test_only_the_workflow_and_use_import_several_stages() -> None:
     for file in FILES:
-        if file not in ("workflow.py", "generation.py"):
+        if file not in ("workflow.py", "use.py"):
             stages = {name.split(".")[0] for name in own(file)} & set(STAGES)
             # cli publishes, verifies and downloads by itself: these are no part of the straight line.
             assert stages <= ({file.split("/")[0]} if "/" in file else {"publishing"} if file == "cli.py" else set())
@@ -132,7 +132,7 @@ def test_nothing_imports_scripts_or_tests_and_only_the_command_line_imports_what
     for file in FILES:
         assert not {name.split(".")[0] for name in imports(file)} & {"scripts", "tests", "conftest", "pytest"}
         if file not in ("cli.py", "__main__.py"):
-            assert not own(file) & ({"generation", "cli"} | ({"workflow"} if file != "generation.py" else set()))
+            assert not own(file) & ({"use", "cli"} | ({"workflow"} if file != "use.py" else set()))
 
 
 def test_scripts_import_only_the_command_line_the_workflow_and_the_ground() -> None:
@@ -141,7 +141,7 @@ def test_scripts_import_only_the_command_line_the_workflow_and_the_ground() -> N
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hubmodels."):
-                assert node.module.removeprefix("hubmodels.") in {"cli", "workflow"} | FOUNDATION
+                assert node.module.removeprefix("hubmodels.") in {"cli", "use", "workflow"} | FOUNDATION
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if not file.startswith(("data/", "publishing/"))])

@@ -116,8 +116,7 @@ class Results:
 
 def evaluate(
     rows: Rows,
-    task: Any,
-    config_values: dict[str, Any],
+    problem: Any,
     baseline: Any = None,
     examination: Any = None,
     num_resamples: int = 1000,
@@ -127,9 +126,8 @@ def evaluate(
 
     Args:
         rows: what `predict` gave.
-        task: gives `metrics`, `class_metrics`, `class_names`, `resample_block`, `main_metric`, `greater_is_better`,
-            `metric_names`, and `shares`, the metrics that are a share of the rows.
-        config_values: the model's, for the task.
+        problem: gives `metrics`, `class_metrics`, `class_names` and `resample_block`; its task `main_metric`,
+            `greater_is_better`, `metric_names`, and `shares`, the metrics that are a share of the rows.
         baseline: `name`, `seconds` and `rows` of a classical method on the same rows in the same order; None for none.
         examination: `metrics` and `baseline_metrics` that were measured of the model as a whole, each with value, low,
             high and draws; they join those of the rows. With `baseline_name` it holds the whole baseline.
@@ -142,22 +140,23 @@ def evaluate(
     num_rows = len(next(iter(rows.values()), ()))
     if num_rows == 0:
         raise ValueError("there are no rows to evaluate; give a split with at least one")
-    classes = list(task.class_names(config_values))
+    task = problem.task
+    classes = list(problem.class_names())
 
     def measure(some: Rows) -> np.ndarray:
-        scalars = list(task.metrics(some, config_values).values())
-        arrays = task.class_metrics(some, config_values).values() if classes else []
+        scalars = list(problem.metrics(some).values())
+        arrays = problem.class_metrics(some).values() if classes else []
         return np.concatenate([np.asarray(scalars, dtype=np.float64), *arrays])
 
-    names = list(task.metrics(rows, config_values))
-    class_metrics = list(task.class_metrics(rows, config_values)) if classes else []
-    block = min(task.resample_block(config_values), num_rows)
+    names = list(problem.metrics(rows))
+    class_metrics = list(problem.class_metrics(rows)) if classes else []
+    block = min(problem.resample_block(), num_rows)
 
     def resample(some: Rows) -> tuple[dict[str, Estimate], list[Estimate], np.ndarray]:
         """The estimates of the rows' metrics and of their classes', and the values on the resamples."""
         # The same seed draws the same rows of a network and of its baselines, which makes the pairs. A baseline can
         # lack some of the metrics: it has no quantiles, for example.
-        present = list(task.metrics(some, config_values))
+        present = list(problem.metrics(some))
         shares = [place for place, name in enumerate(present) if name in task.shares]
         found, values = _bootstrap(measure, some, num_resamples, seed, block, shares)
         return dict(zip(present, found, strict=False)), found[len(present) :], values

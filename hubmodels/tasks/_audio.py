@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import HubmodelsError
 from ..fields import option
-from . import Task
-from ._columns import choose_column, class_numbers, describe_columns, existing_column, kind_of, label_column
+from ._unbound import Task
+from .contract.columns import choose_column, class_numbers, describe_columns, existing_column, kind_of, label_column
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 AUDIO_NAMES = ("audio", "sound", "speech", "wav", "file", "path")
 PATH_TYPES = ("string", "large_string", "binary", "large_binary")  # types that Arrow casts to undecoded sounds

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubmodelsError
 from ..report import Figure
-from ._columns import class_names
+from .contract.columns import class_names
 
 if TYPE_CHECKING:
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 
 class SampledAsAWhole:

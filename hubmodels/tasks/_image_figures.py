@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..figures import BLUE, GREY, ORANGE, house_style, new_figure
-from ._classification import shorten
+from ..formatting import shorten
 
 GAP = 14  # a picture's width over the white gap beside it
 PICTURE_SIDE = 64  # larger pictures are averaged down to about this many pixels a side

@@ -9,22 +9,35 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubmodelsError
 from ..fields import option
-from . import Task
-from ._columns import class_names, existing_column, label_column, label_maps
-from ._images import (
+from ._unbound import Task
+from .contract.columns import class_names, existing_column, label_column, label_maps
+from .inputs.image_files import (
     IMAGE_NAMES,
-    check_image_options,
-    height_and_width,
     image_column,
-    processor_fields,
     read_pixels,
+)
+from .inputs.image_files import (
+    usual_shape as processor_fields,
 )
 
 if TYPE_CHECKING:
     import datasets
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
+
+
+def check_image_options(image_size, num_channels):
+    from .inputs.images import Images
+
+    Images(image_size=image_size, num_channels=num_channels)
+
+
+def height_and_width(image_size):
+    from .inputs.images import Images
+
+    return Images(image_size=image_size).height_and_width
+
 
 logger = logging.getLogger("hubmodels")
 
@@ -210,7 +223,7 @@ class LabelledImageTask(ImageTask):
         def prepare(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
             pixels = batch["pixel_values"]
             if training and self.horizontal_flip:
-                from ._image_augmentation import random_horizontal_flip
+                from .inputs.image_augmentation import random_horizontal_flip
 
                 pixels = random_horizontal_flip(pixels, self.horizontal_flip, generator)
             prepared = {"pixel_values": processor.normalize_pixels(pixels)}
@@ -222,8 +235,8 @@ class LabelledImageTask(ImageTask):
         self, model: Any, processor: Any, count: int, seed: int, labels: "torch.Tensor | None", **options: Any
     ) -> Iterator[tuple[str, bytes]]:
         """Each sample as a PNG."""
-        from ._images import encode_png
         from ._sample_quality import sample_images
+        from .inputs.image_files import encode_png
 
         for pixels in sample_images(model, count, seed, labels, **options):
             yield ".png", encode_png(pixels)

@@ -124,7 +124,7 @@ def _perplexity(counts: np.ndarray) -> float:
 
 def anomaly_area(scores: np.ndarray, anomalous: np.ndarray, seed: int) -> Estimate:
     """Area under the ROC curve of scores (N,) that should be larger for anomalous rows, with a bootstrap interval."""
-    from ._classification import roc_auc
+    from .targets.class_rows import roc_auc
 
     generator = np.random.default_rng(seed)
     sides = np.stack([-scores, scores], axis=1)

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..errors import HubmodelsError, nearest
 from ..figures import BLUE, GREY, ORANGE, house_style, new_figure
-from ._classification import calibration_error, shorten
-from ._columns import can_be_classes, describe_columns, existing_column, kind_of
+from ..formatting import shorten
+from .contract.columns import can_be_classes, describe_columns, existing_column, kind_of
+from .targets.class_rows import calibration_error
 
 Rows = dict[str, np.ndarray]
 MAX_LABELS = 30  # in the figure

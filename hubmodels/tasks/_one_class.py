@@ -8,7 +8,7 @@ from ..report import Figure
 if TYPE_CHECKING:
     import numpy as np
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 
 class OneClassARow:
@@ -27,18 +27,18 @@ class OneClassARow:
 
     def predict(self, outputs: Any, batch: "Batch") -> "Batch":
         """Of each row the label, the prediction, its probability, and the loss (see `classification_rows`)."""
-        from ._classification import classification_rows
+        from .targets.class_rows import classification_rows
 
         return classification_rows(outputs.logits, batch["labels"])
 
     def answers(self, outputs: Any, config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
         """The class of each row and the probability of every class (see `classification_answers`)."""
-        from ._classification import classification_answers
+        from .targets.class_rows import classification_answers
 
         return classification_answers(outputs.logits, self.class_names(config_values))
 
     def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
-        from ._classification import classification_metrics
+        from .targets.class_rows import classification_metrics
 
         return classification_metrics(rows, len(config_values["id2label"]))
 
@@ -46,12 +46,14 @@ class OneClassARow:
         return list(config_values["id2label"].values())
 
     def class_metrics(self, rows: "Rows", config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
-        from ._classification import class_precision_recall
+        from .targets.class_rows import class_precision_recall
 
         return class_precision_recall(rows, len(config_values["id2label"]))
 
     def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Confusion matrix, what the task shows of its rows, and the reliability diagram."""
+        from .figures.classes import confusion_plot, reliability_plot
+
         yield confusion_plot(rows, self.class_names(config_values))
         yield from self.row_plots(rows, columns, processor, config_values)
         yield reliability_plot(rows)
@@ -59,27 +61,3 @@ class OneClassARow:
     def row_plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Figures of test rows: examples, mistakes; none by default."""
         return iter(())
-
-
-def confusion_plot(rows: "Rows", names: list[str]) -> Figure:
-    """The confusion matrix with its sentence."""
-    from ._classification import confusion_figure
-
-    return Figure(
-        name="confusion_matrix",
-        caption="Confusion matrix on the test rows: true classes down, predicted classes across, coloured by the share "
-        "of the true class.",
-        figure=confusion_figure(rows, names),
-    )
-
-
-def reliability_plot(rows: "Rows") -> Figure:
-    """The reliability diagram with its sentence."""
-    from ._classification import calibration_error, reliability_figure
-
-    return Figure(
-        name="reliability",
-        caption="Accuracy against confidence in 15 bins on the test rows (above), and the share of the rows in each "
-        f"(below). The expected calibration error is {calibration_error(rows):.3f}.",
-        figure=reliability_figure(rows),
-    )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from . import Rows
+    from ._unbound import Rows
 
 
 @dataclass(kw_only=True)

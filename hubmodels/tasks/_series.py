@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HubmodelsError
-from ._columns import choose_column, describe_columns, existing_column, kind_of
+from .contract.columns import choose_column, describe_columns, existing_column, kind_of
 
 if TYPE_CHECKING:
     import datasets

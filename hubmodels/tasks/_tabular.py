@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from ..errors import HubmodelsError
 from ..fields import option
 from ..report import Baseline, Figure
-from . import Task
-from ._columns import existing_column, kind_of
+from ._unbound import Task
+from .contract.columns import existing_column, kind_of
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 BASELINE_SECONDS = 30  # no further setting of the boosting is tried after this long
 # Settings of gradient boosting that are tried, in this order: the first is scikit-learn's own.

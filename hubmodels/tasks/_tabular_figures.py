@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..figures import BLUE, GREY, ORANGE, house_style, new_figure
-from ._classification import shorten
+from ..formatting import shorten
 
 MAX_BARS = 20
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubmodelsError
 from ..fields import option
-from . import Task
-from ._columns import choose_column, describe_columns, existing_column, kind_of
+from ._unbound import Task
+from .contract.columns import choose_column, describe_columns, existing_column, kind_of
 
 if TYPE_CHECKING:
     import datasets
 
-    from . import Batch
+    from ._unbound import Batch
 
 TEXT_NAMES = ("text", "sentence", "content", "document", "review", "tweet", "question", "premise", "sentence1", "line")
 TEXT_TYPES = ("string", "large_string")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..fields import option
 from ..report import Baseline, Figure
 from ._audio import LabelledAudioTask
-from ._columns import class_names, label_maps
 from ._one_class import OneClassARow
+from .contract.columns import class_names, label_maps
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 BASELINE_PENALTIES = (0.01, 0.1, 1.0, 10.0)  # inverse strengths of logistic regression's L2 penalty
 
@@ -90,7 +90,7 @@ class AudioClassification(OneClassARow, LabelledAudioTask):
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        from ._classification import probability_rows
+        from .targets.class_rows import probability_rows
 
         started = time.perf_counter()
         inputs, labels = band_statistics(train, processor), train.tensor("labels").numpy()
@@ -123,8 +123,8 @@ class AudioClassification(OneClassARow, LabelledAudioTask):
         import numpy as np
         import torch
 
+        from ..formatting import shorten
         from ._audio_figures import spectrogram_grid, spectrogram_levels
-        from ._classification import shorten
 
         names = self.class_names(config_values)
         wrong = np.flatnonzero(rows["predictions"] != rows["labels"])

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubmodelsError
 from ..report import Baseline, Examination, Figure
-from ._columns import describe_columns, kind_of, label_maps
 from ._tabular import TabularTask
+from .contract.columns import describe_columns, kind_of, label_maps
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 logger = logging.getLogger("hubmodels")
 

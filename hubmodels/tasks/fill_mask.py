@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 MASKED, REPLACED = 0.8, 0.1  # shares of the chosen tokens that become the mask, and any token
 BASELINE_TOKENS = 5_000_000  # of training text that the baseline counts

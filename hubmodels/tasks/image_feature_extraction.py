@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import HubmodelsError, nearest
 from ..fields import option
 from ..report import Baseline, Estimate, Examination, Figure
-from . import SAMPLE_METRICS
-from ._columns import class_names
 from ._image_task import LabelledImageTask
+from ._unbound import SAMPLE_METRICS
+from .contract.columns import class_names
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 logger = logging.getLogger("hubmodels")
 
@@ -333,7 +333,7 @@ class ImageFeatureExtraction(LabelledImageTask):
         import numpy as np
         import torch
 
-        from ._classification import shorten
+        from ..formatting import shorten
         from ._image_figures import picture_rows
 
         device = next(model.parameters()).device

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import HubmodelsError
 from ..fields import option
 from ..report import Baseline, Examination, Figure
-from ._columns import existing_column
 from ._image_task import ImageTask
-from ._images import image_column, read_pixels
+from .contract.columns import existing_column
+from .inputs.image_files import image_column, read_pixels
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 CHOOSING_ROWS = 280  # training images on which the filters' strengths are chosen
 CURVE_ROWS = 700  # test images of the figure over strengths of noise
@@ -137,7 +137,7 @@ class ImageToImage(ImageTask):
         """Both images of a pair alike."""
         import torch
 
-        from ._image_augmentation import random_horizontal_flip
+        from .inputs.image_augmentation import random_horizontal_flip
 
         if targets is None:
             return random_horizontal_flip(images, self.horizontal_flip, generator), None

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import HubmodelsError
 from ..fields import option
 from ..report import Figure
-from ._columns import class_names, class_numbers, label_column, label_maps
-from ._one_class import confusion_plot, reliability_plot
 from ._tabular import TabularTask
+from .contract.columns import class_names, class_numbers, label_column, label_maps
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 MAX_LINES = 7  # classes in a figure of partial dependence
 LINEAR_PENALTIES = (1.0, 0.01, 0.1, 10.0)  # inverse strengths of logistic regression's L2 penalty
@@ -126,7 +125,7 @@ class TabularClassification(TabularTask):
     def predict(self, outputs: Any, batch: "Batch") -> "Batch":
         """What every classification has (see `classification_rows`), and the `probabilities` (B, L); of several labels
         what `_multi_label.probability_rows` says."""
-        from ._classification import classification_rows
+        from .targets.class_rows import classification_rows
 
         if batch["labels"].ndim == 2:
             import torch
@@ -140,7 +139,7 @@ class TabularClassification(TabularTask):
         return {**classification_rows(outputs.logits, batch["labels"]), "probabilities": probabilities}
 
     def answers(self, outputs: Any, config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
-        from ._classification import classification_answers
+        from .targets.class_rows import classification_answers
 
         if is_multi_label(config_values):
             from ._multi_label import multi_label_answers
@@ -151,7 +150,7 @@ class TabularClassification(TabularTask):
         return classification_answers(outputs.logits, self.class_names(config_values), getattr(outputs, "spread", None))
 
     def metrics(self, rows: "Rows", config_values: dict[str, Any]) -> dict[str, float]:
-        from ._classification import classification_metrics, confusion_matrix, roc_auc
+        from .targets.class_rows import classification_metrics, confusion_matrix, roc_auc
 
         if is_multi_label(config_values):
             from ._multi_label import multi_label_metrics
@@ -174,7 +173,7 @@ class TabularClassification(TabularTask):
         return list(config_values["id2label"].values())
 
     def class_metrics(self, rows: "Rows", config_values: dict[str, Any]) -> "dict[str, np.ndarray]":
-        from ._classification import class_precision_recall
+        from .targets.class_rows import class_precision_recall
 
         if is_multi_label(config_values):
             from ._multi_label import label_scores
@@ -218,7 +217,7 @@ class TabularClassification(TabularTask):
     ) -> "Rows":
         import numpy as np
 
-        from ._classification import probability_rows
+        from .targets.class_rows import probability_rows
 
         if is_multi_label(config_values):
             from ._multi_label import probability_rows as label_rows
@@ -243,8 +242,9 @@ class TabularClassification(TabularTask):
     def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Confusion matrix, or of several labels the precision and recall of each, and reliability diagram."""
         if is_multi_label(config_values):
-            from ._classification import calibration_error, reliability_figure
             from ._multi_label import flat_rows, label_figure
+            from .figures.classes import reliability_figure
+            from .targets.class_rows import calibration_error
 
             yield Figure(
                 name="labels",
@@ -261,6 +261,8 @@ class TabularClassification(TabularTask):
                 figure=reliability_figure(rows),
             )
             return
+        from .figures.classes import confusion_plot, reliability_plot
+
         yield confusion_plot(rows, self.class_names(config_values))
         yield reliability_plot(rows)
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import HubmodelsError
 from ..fields import option
 from ..report import Figure
-from ._columns import choose_column, describe_columns, existing_column, kind_of, label_maps
 from ._tabular import TabularTask
+from .contract.columns import choose_column, describe_columns, existing_column, kind_of, label_maps
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 TARGET_NAMES = ("target", "targets", "label", "labels", "y", "value", "price")
 LINEAR_PENALTIES = (1.0, 0.01, 0.1, 10.0, 100.0)  # strengths of ridge regression's L2 penalty

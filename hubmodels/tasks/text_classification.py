@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import HubmodelsError
 from ..fields import option
 from ..report import Baseline, Figure
-from ._columns import class_names, class_numbers, existing_column, label_column, label_maps
 from ._one_class import OneClassARow
 from ._text import TEXT_NAMES, TextTask, check_texts, text_column, tokenize, vocabulary_size, word_starts
+from .contract.columns import class_names, class_numbers, existing_column, label_column, label_maps
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 MAX_LENGTH = 512  # tokens of the longest training text that are kept without --max_length
 # The baselines see at most this many training texts and words or pairs of words.
@@ -204,7 +204,7 @@ class TextClassification(OneClassARow, TextTask):
         import numpy as np
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        from ._classification import probability_rows
+        from .targets.class_rows import probability_rows
 
         started = time.perf_counter()
         order = np.random.default_rng(seed).permutation(len(train))[:BASELINE_ROWS]
@@ -355,7 +355,7 @@ def _baseline_models(seed: int) -> dict[str, list[Any]]:
 
 def _words_figure(words: dict[str, list[tuple[str, float]]]) -> Any:
     from ..figures import BLUE, house_style, new_figure
-    from ._classification import shorten
+    from ..formatting import shorten
 
     ncols = min(3, len(words))
     nrows = math.ceil(len(words) / ncols)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 NUM_PARTS = 16  # of a window, over which losses are summed
 LOGITS_AT_ONCE = 2**24  # numbers of float32 logits that are in memory beside the model's own
@@ -194,7 +194,7 @@ class TextGeneration(PackedTextTask):
         ]
         figure = _samples_figure(texts)
         return Examination(
-            plots=[
+            figures=[
                 Figure(
                     name="samples",
                     caption=f"Texts that the model generated (black) from beginnings out of the test text (blue), at "

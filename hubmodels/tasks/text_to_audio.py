@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..fields import option
 from ..report import Estimate, Examination, Figure, Sound
-from . import SAMPLE_METRICS
 from ._audio import LabelledAudioTask, batches, read_sounds
-from ._columns import class_names, label_maps
 from ._generation import SampledAsAWhole
+from ._unbound import SAMPLE_METRICS
+from .contract.columns import class_names, label_maps
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from . import Batch
+    from ._unbound import Batch
 
 logger = logging.getLogger("hubmodels")
 
@@ -137,9 +137,9 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
         """Spectrograms of samples, a row a class where the model knows them."""
         import torch
 
+        from ..formatting import shorten
         from ._audio_figures import spectrogram_grid, spectrogram_levels
         from ._audio_quality import sample_sounds
-        from ._classification import shorten
 
         words: list[str] = []
         labels, count = None, 2 * SAMPLE_COLUMNS
@@ -273,8 +273,8 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
     ) -> Iterator[Figure]:  # fmt: skip
         import torch
 
+        from ..formatting import shorten
         from ._audio_figures import spectrogram_grid, spectrogram_levels
-        from ._classification import shorten
         from ._sample_quality import nearest_rows
 
         scale = f"low bands below, {processor.dynamic_range:g} dB from black to white"
@@ -312,8 +312,8 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
         """The way from noise, for a model that shows it and draws spectrograms."""
         import torch
 
+        from ..formatting import shorten
         from ._audio_figures import spectrogram_grid
-        from ._classification import shorten
 
         if not hasattr(model, "sample_trajectory") or processor.features != "log_mel":
             return

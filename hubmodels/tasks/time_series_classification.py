@@ -14,17 +14,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from ..errors import HubmodelsError
 from ..fields import option
 from ..report import Baseline, Figure
-from . import Task
-from ._columns import class_names, class_numbers, describe_columns, existing_column, kind_of, label_column, label_maps
 from ._one_class import OneClassARow
 from ._series import id_column, load_series_processor, number_columns, order_rows, read_columns, time_column
+from ._unbound import Task
+from .contract.columns import (
+    class_names,
+    class_numbers,
+    describe_columns,
+    existing_column,
+    kind_of,
+    label_column,
+    label_maps,
+)
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 SERIES_NAMES = ("series", "past_values", "values", "data", "x", "signal", "time_series")
 BASELINE_PENALTIES = (0.1, 1.0, 10.0)  # inverse strengths of logistic regression's L2 penalty
@@ -299,7 +307,7 @@ class TimeSeriesClassification(OneClassARow, Task):
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        from ._classification import probability_rows
+        from .targets.class_rows import probability_rows
 
         started = time.perf_counter()
         inputs, test_inputs = series_features(train), series_features(test)
@@ -419,7 +427,7 @@ def examples_figure(rows: "Rows", columns: Any, names: list[str]) -> Any:
     import torch
 
     from ..figures import CYCLE, house_style, new_figure
-    from ._classification import shorten
+    from ..formatting import shorten
 
     classes = [label for label in range(len(names)) if (rows["labels"] == label).any()][:MAX_CLASSES]
     ncols = min(3, len(classes))

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from ..errors import HubmodelsError
 from ..fields import option
 from ..report import Baseline, Figure
-from . import Task
-from ._columns import existing_column, label_maps
 from ._series import (
     id_column,
     load_series_processor,
@@ -23,13 +21,15 @@ from ._series import (
     read_columns,
     time_column,
 )
+from ._unbound import Task
+from .contract.columns import existing_column, label_maps
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 NUM_PANELS, MAX_CHANNELS = 6, 3  # of the figure of forecasts
 

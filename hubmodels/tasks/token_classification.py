@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import HubmodelsError
 from ..fields import option
 from ..report import Baseline, Figure
-from ._columns import choose_column, class_names, class_numbers, describe_columns, existing_column, label_maps
 from ._text import TEXT_TYPES, TextTask, tokenize, vocabulary_size
+from .contract.columns import choose_column, class_names, class_numbers, describe_columns, existing_column, label_maps
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 MAX_LENGTH = 512  # tokens of the longest training sentence that are kept without --max_length
 WORD_NAMES = ("tokens", "words", "sentence", "text")
@@ -286,7 +286,7 @@ class TokenClassification(TextTask):
 
     def plots(self, rows: "Rows", columns: Any, processor: Any, config_values: dict[str, Any]) -> Iterator[Figure]:
         """Confusion matrix of the kinds of tags."""
-        from ._classification import confusion_figure
+        from .figures.classes import confusion_figure
 
         kinds = [OUTSIDE, *self.class_names(config_values)]
         if len(kinds) <= MATRIX_CLASSES and "confusion" in rows:
@@ -319,7 +319,7 @@ def sequence_columns(features: "datasets.Features", words: str | None, tags: str
     """
     import datasets
 
-    from ._columns import can_be_classes, kind_of
+    from .contract.columns import can_be_classes, kind_of
 
     lists = {
         name: kind.feature for name, kind in features.items() if isinstance(kind, datasets.List | datasets.LargeList)

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubmodelsError
 from ..report import Estimate, Examination, Figure
-from . import SAMPLE_METRICS
 from ._generation import SampledAsAWhole
 from ._image_task import LabelledImageTask
+from ._unbound import SAMPLE_METRICS
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from . import Batch
+    from ._unbound import Batch
 
 logger = logging.getLogger("hubmodels")
 
@@ -254,7 +254,7 @@ class UnconditionalImageGeneration(SampledAsAWhole, LabelledImageTask):
         """Rows of samples, a class each where the model is told it."""
         import torch
 
-        from ._classification import shorten
+        from ..formatting import shorten
         from ._image_figures import picture_rows
         from ._sample_quality import sample_images
 

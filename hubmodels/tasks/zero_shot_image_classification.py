@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import HubmodelsError
 from ..fields import option
 from ..report import Baseline, Figure
-from ._columns import choose_column, kind_of
-from ._images import check_image_options, fit_image_processor, height_and_width, image_column, read_pixels
+from ._image_task import check_image_options
 from ._text import (
     TEXT_TYPES,
     TextTask,
@@ -25,13 +24,16 @@ from ._text import (
     tokenizer_key,
     vocabulary_size,
 )
+from .contract.columns import choose_column, kind_of
+from .inputs.image_files import image_column, read_pixels
+from .inputs.images import Images
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from . import Batch, Rows
+    from ._unbound import Batch, Rows
 
 RECALLS = (1, 5, 10)
 TEXT_NAMES = ("text", "caption", "captions", "description", "title", "name", "sentence")
@@ -128,8 +130,11 @@ class ZeroShotImageClassification(TextTask):
         trained on the training texts, or the named one of the Hub."""
         from ..processors.processing_image_text import HubmodelsImageTextProcessor
 
-        size = height_and_width(self.image_size)
-        images = fit_image_processor(train, next(iter(train.features)), size, self.num_channels)
+        images = (
+            Images(image_size=self.image_size, num_channels=self.num_channels)
+            .fit(train, [next(iter(train.features))])
+            .processor
+        )
         return HubmodelsImageTextProcessor(images, super().fit_processor(train))
 
     def load_processor(self, path: str, **kwargs: Any) -> Any:
@@ -203,7 +208,7 @@ class ZeroShotImageClassification(TextTask):
         `attention_mask` (B, longest of the batch), in training with hidden tokens, special ones never among them."""
         import torch
 
-        from . import _image_augmentation as augmentation
+        from .inputs import image_augmentation as augmentation
 
         special = torch.tensor(sorted(set(processor.tokenizer.all_special_ids)))
 
@@ -412,7 +417,7 @@ def _nearest_figure(rows: "Rows", columns: Any, processor: Any) -> Any:
     import torch
 
     from ..figures import GREEN, house_style, new_figure
-    from ._classification import shorten
+    from ..formatting import shorten
 
     nearest = rows["nearest"]
     shown = np.unique(np.linspace(0, len(nearest) - 1, EXAMPLES).round().astype(int))

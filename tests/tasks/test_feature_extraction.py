@@ -10,7 +10,8 @@ from hubmodels.errors import HubmodelsError
 from hubmodels.publishing import verify_folder
 from hubmodels.recipe import Recipe
 from hubmodels.tasks.feature_extraction import FeatureExtraction
-from hubmodels.workflow import predict_file, train_and_release
+from hubmodels.use import predict_file
+from hubmodels.workflow import train_and_release
 
 RANDOM = np.random.default_rng(0)
 

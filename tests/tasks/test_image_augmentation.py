@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
-from hubmodels.tasks import _image_augmentation as augmentation
 from hubmodels.tasks.image_classification import ImageClassification
+from hubmodels.tasks.inputs import image_augmentation as augmentation
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -17,7 +17,8 @@ from hubmodels.publishing import verify_folder
 from hubmodels.recipe import Recipe
 from hubmodels.tasks import _latents
 from hubmodels.tasks.image_feature_extraction import ImageFeatureExtraction
-from hubmodels.workflow import evaluate_release, train_and_release
+from hubmodels.use import evaluate_release
+from hubmodels.workflow import train_and_release
 
 RANDOM = np.random.default_rng(0)
 NAMES = ["cat", "dog", "owl"]

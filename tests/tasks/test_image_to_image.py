@@ -16,7 +16,8 @@ from hubmodels.publishing import verify_folder
 from hubmodels.recipe import Recipe
 from hubmodels.tasks import _image_noise as noise
 from hubmodels.tasks.image_to_image import ImageToImage
-from hubmodels.workflow import predict_file, train_and_release
+from hubmodels.use import predict_file
+from hubmodels.workflow import train_and_release
 
 RANDOM = np.random.default_rng(0)
 GAUSSIAN = {"noise_types": ["gaussian"], "noise_strength": [0.2, 0.5]}

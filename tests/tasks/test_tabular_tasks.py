@@ -9,10 +9,10 @@ from sklearn import metrics
 
 from hubmodels.data.columns import encode_dataset
 from hubmodels.errors import HubmodelsError
-from hubmodels.tasks._classification import roc_auc
 from hubmodels.tasks._tabular import Table
 from hubmodels.tasks.tabular_classification import TabularClassification
 from hubmodels.tasks.tabular_regression import TabularRegression
+from hubmodels.tasks.targets.class_rows import roc_auc
 
 NUM_ROWS = 300
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import HubmodelsError
-from ._columns import choose_column, describe_columns, existing_column, kind_of
+from ...errors import HubmodelsError
+from ..contract.columns import choose_column, describe_columns, existing_column, kind_of
 
 if TYPE_CHECKING:
     import datasets
@@ -47,7 +47,7 @@ def survey_images(train: "datasets.Dataset", column: str) -> tuple[tuple[int, in
     """The usual (height, width), and whether all images are grey, from the files' headers."""
     import numpy as np
 
-    from ..processors.processing_image import upright_size
+    from ...processors.processing_image import upright_size
 
     sizes: Counter = Counter()
     all_grey = True
@@ -66,28 +66,10 @@ def survey_images(train: "datasets.Dataset", column: str) -> tuple[tuple[int, in
     return common, all_grey
 
 
-def check_image_options(image_size: int | list[int] | None, num_channels: int | None) -> None:
-    """Raises ValueError for a size or a number of channels that no task takes."""
-    if image_size is not None:
-        sides = [image_size] if isinstance(image_size, int) else image_size
-        if len(sides) not in (1, 2) or min(sides) < 1:
-            raise ValueError(f"image_size must be a side or [height, width], each at least 1, got {image_size}")
-    if num_channels not in (None, 1, 3):
-        raise ValueError(f"num_channels must be 1 (grey) or 3 (RGB), got {num_channels}")
-
-
-def height_and_width(image_size: int | list[int] | None) -> tuple[int, int] | None:
-    """(height, width) of the option `image_size`; None where it says nothing."""
-    if image_size is None:
-        return None
-    sides = [image_size] if isinstance(image_size, int) else image_size
-    return sides[0], sides[-1]
-
-
-def processor_fields(
+def usual_shape(
     train: "datasets.Dataset", column: str, size: tuple[int, int] | None, num_channels: int | None
 ) -> dict[str, Any]:
-    """An image processor's size and channels: as given, or where None as the training images usually are."""
+    """Return an image processor's `size` and `num_channels`: as given, or where None as the images usually are."""
     if size is None or num_channels is None:
         usual_size, all_grey = survey_images(train, column)
         size = size or usual_size
@@ -95,23 +77,21 @@ def processor_fields(
     return {"size": {"height": size[0], "width": size[1]}, "num_channels": num_channels}
 
 
-def fit_image_processor(
-    train: "datasets.Dataset", column: str, size: tuple[int, int] | None, num_channels: int | None
-) -> Any:
-    """An image processor with each channel's mean and standard deviation over all pixels of all training images, of
-    bytes divided by 255, from exact counts of each byte; with the usual size and channels where None are given."""
+def image_statistics(train: "datasets.Dataset", column: str, processor: Any) -> tuple[list[float], list[float]]:
+    """Compute each channel's mean and standard deviation over all pixels of all images, of bytes divided by 255.
+
+    Returns:
+        The means and the standard deviations, a number a channel.
+    """
     import numpy as np
 
-    from ..processors.processing_image import HubmodelsImageProcessor
-
-    fields = processor_fields(train, column, size, num_channels)
-    counts = byte_counts(train, column, HubmodelsImageProcessor(**fields))
+    counts = byte_counts(train, column, processor)
     values = np.arange(256) / 255
     total = counts.sum(axis=1)
     mean = counts @ values / total
     std = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / total)
     std = np.maximum(std, 1 / 255)  # images of one flat colour
-    return HubmodelsImageProcessor(**fields, image_mean=mean.round(8).tolist(), image_std=std.round(8).tolist())
+    return mean.round(8).tolist(), std.round(8).tolist()
 
 
 def byte_counts(train: "datasets.Dataset", column: str, processor: Any) -> "np.ndarray":
@@ -161,6 +141,13 @@ def open_image(value: Any) -> Any:
     if "://" not in value["path"]:
         raise ValueError(f"no file at {value['path']}")
     return datasets.Image().decode_example(value)  # inside an archive, or remote
+
+
+def open_value(value: Any) -> Any:
+    """Return what an undecoded image column would hold for bytes, for a path, or for itself."""
+    if isinstance(value, bytes):
+        return {"bytes": value, "path": None}
+    return {"bytes": None, "path": value} if isinstance(value, str) else value
 
 
 def encode_png(pixels: "torch.Tensor") -> bytes:

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ..errors import HubmodelsError, nearest
+from ...errors import HubmodelsError, nearest
 
 if TYPE_CHECKING:
     import datasets

@@ -1,0 +1,200 @@
+"""The two halves of a task: an input (images, tables, ...) and a target (one class, numbers, ...).
+
+Each half is two classes: its options, a strict dataclass whose fields stand in a recipe's data section, and what
+`fit` makes of them and the training rows. A target never asks which input it has. What belongs to a pair of the two,
+as a forecast's windows, stands in the task's file.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from ...errors import HubmodelsError
+from ...report import Figure
+
+if TYPE_CHECKING:
+    import datasets
+    import numpy as np
+    import pyarrow
+    import torch
+
+    from .types import Batch, EncodedColumns, ModelOutput, RawRows, Rows, Transform
+
+
+@dataclass(kw_only=True)
+class Input:
+    """Options of reading one kind of input."""
+
+    def claims(self, features: "datasets.Features") -> list[str]:
+        """Name the columns that can be nothing but this input; the target is looked for among the others.
+
+        Raises HubmodelsError where it cannot be told which they are."""
+        return []
+
+    def columns(self, features: "datasets.Features", targets: list[str]) -> list[str]:
+        """Name the columns that are read, in the order in which `fit` and `encode` get them.
+
+        Raises HubmodelsError where one is missing or of the wrong type."""
+        return self.claims(features)
+
+    def undecoded(self, dataset: "datasets.Dataset", columns: list[str]) -> "datasets.Dataset":
+        """Leave files, such as images, as they are until they are encoded."""
+        return dataset
+
+    def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedInput[Any]":
+        """Fit the processor (raw input -> tensors) to the selected training rows alone."""
+        raise NotImplementedError
+
+    def bind(self, processor: Any) -> "FittedInput[Any]":
+        """Take a processor as it is."""
+        raise NotImplementedError
+
+    def load(self, path: str, **kwargs: Any) -> "FittedInput[Any]":
+        """Take the processor of a checkpoint. Raises HubmodelsError where it is missing or contradicts the options."""
+        raise NotImplementedError
+
+
+InputT = TypeVar("InputT", bound=Input)
+
+
+@dataclass(kw_only=True)
+class FittedInput(Generic[InputT]):
+    """An input with its processor: all that turns raw rows into what the model takes."""
+
+    options: InputT
+    processor: Any  # of transformers, or of `hubmodels.processors`: what has `save_pretrained`
+
+    def config_fields(self) -> dict[str, Any]:
+        """Return the config fields that follow from the processor: `num_channels`, `vocab_size`, ..."""
+        return {}
+
+    def cache_key(self) -> Any:
+        """Return plain values that tell two processors apart, for the cache of encoded rows."""
+        return self.processor.to_dict()
+
+    def encoded_features(self) -> dict[str, Any]:
+        """Return the Arrow type of each encoded column, of fixed size: `Array3D`, `List(..., length=n)`, `Value`."""
+        raise NotImplementedError
+
+    def encode(self, rows: "RawRows", row_numbers: list[int], columns: list[str]) -> "Rows":
+        """Encode a batch of rows, once for all epochs. Raises HubmodelsError naming a bad row."""
+        raise NotImplementedError
+
+    def windows(self, columns: "EncodedColumns") -> "tuple[torch.Tensor, int] | None":
+        """Return the first step of each window, int64 (W,), and the steps in a window, for encoded streams of steps.
+
+        None where each row stands for itself."""
+        return None
+
+    def transform(self, *, training: bool) -> "Transform":
+        """Return what happens to a batch on the device: normalisation and, in training, augmentation.
+
+        Its random numbers come from the generator alone. Columns that it does not know pass through."""
+
+        def unchanged(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
+            return batch
+
+        return unchanged
+
+    def input_columns(self) -> list[str] | None:
+        """Name the columns that `encode_inputs` reads, which a file of predictions does not repeat.
+
+        None where only the data can tell."""
+        return None
+
+    def encode_inputs(self, table: "pyarrow.Table", row_numbers: list[int]) -> "Rows":
+        """Encode rows without targets. Raises HubmodelsError naming a bad row or a missing column."""
+        raise HubmodelsError("there is no prediction from files for this input: use the model's pipeline in Python")
+
+    def golden_inputs(self) -> "Batch":
+        """Return a fixed input of two rows, ready for the model, to verify a release with anywhere."""
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class Target:
+    """Options of what is to be told of each row, and how it is measured."""
+
+    main_metric: ClassVar[str]  # decides about checkpoints and about network against baseline
+    greater_is_better: ClassVar[bool]
+    shares: ClassVar[tuple[str, ...]] = ()  # metrics that are a share of the rows: they have an interval at 0 and 1 too
+    metric_names: ClassVar[dict[str, str]]  # metric -> its name in a table: {"macro_f1": "macro F1"}
+
+    def columns(self, features: "datasets.Features", claimed: list[str]) -> list[str]:
+        """Name the target's columns among those that the input does not claim; none where inputs are their own target.
+
+        Raises HubmodelsError where it cannot be told which they are."""
+        return []
+
+    def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedTarget[Any]":
+        """Take names and statistics of the target from the selected training rows."""
+        raise NotImplementedError
+
+    def restore(self, config: Mapping[str, Any], state: Mapping[str, Any]) -> "FittedTarget[Any]":
+        """Make again what `fit` gave.
+
+        Args:
+            config: of the model, as in config.json.
+            state: what `FittedTarget.state` gave, as in problem.json; empty for releases of 0.1.0.
+        """
+        raise NotImplementedError
+
+
+TargetT = TypeVar("TargetT", bound=Target)
+
+
+@dataclass(kw_only=True)
+class FittedTarget(Generic[TargetT]):
+    """A target with its names and statistics: labels, predictions, metrics, answers."""
+
+    options: TargetT
+
+    def config_fields(self) -> dict[str, Any]:
+        """Return the config fields that the target decides: `id2label`, `problem_type`, ..."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what measuring needs and no network reads, ready for JSON; it goes to problem.json."""
+        return {}
+
+    def encoded_features(self) -> dict[str, Any]:
+        """Return the Arrow type of each encoded column of the target."""
+        return {}
+
+    def encode(
+        self, rows: "RawRows", row_numbers: list[int], columns: list[str], features: "datasets.Features"
+    ) -> "Rows":
+        """Encode the targets of a batch of rows. Raises HubmodelsError naming a bad row.
+
+        `features` are the data set's own: they hold the names of its classes."""
+        return {}
+
+    def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
+        """Return what metrics need of each row, predictions and references, from outputs and transformed batch."""
+        raise NotImplementedError
+
+    def relate(self, rows: "Rows") -> "Rows":
+        """Compute per-row values that need the whole split, such as ranks; called once before any metric."""
+        return rows
+
+    def metrics(self, rows: "Rows") -> dict[str, float]:
+        """Compute every metric over these rows, NaN where it is undefined. The bootstrap calls it a thousand times."""
+        raise NotImplementedError
+
+    def class_names(self) -> list[str]:
+        """Name the classes that `class_metrics` speaks of, in its order; none for targets without classes."""
+        return []
+
+    def class_metrics(self, rows: "Rows") -> "dict[str, np.ndarray]":
+        """Compute the metrics of each class: one array a metric, one entry a class, NaN where undefined."""
+        return {}
+
+    def answers(self, outputs: "ModelOutput") -> "dict[str, np.ndarray]":
+        """Return what is told of each row, from the model's outputs.
+
+        One array a column: `prediction` first, then probabilities or intervals."""
+        raise HubmodelsError("there is no prediction from files for this target: use the model's pipeline in Python")
+
+    def figures(self, rows: "Rows") -> Iterator[Figure]:
+        """Draw what the rows alone show: a confusion matrix, residuals, ..."""
+        return iter(())

@@ -1,0 +1,1 @@
+"""Pictures of results, each drawn from arrays alone. No task and no model."""

@@ -1,0 +1,340 @@
+"""What a release is used for: predict files, measure it, draw samples, join them to data.
+
+Each opens the release by its own recipe: a folder or a Hub id is all that it is given.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import tqdm
+from datasets import Features, concatenate_datasets
+
+from . import auto, publishing
+from .binding import bind_checkpoint
+from .data import TableWriter, check_readable, load_data, read_tables
+from .errors import HubmodelsError, nearest
+from .evaluation import Results, answer, evaluation_mode
+from .files import atomic_folder
+from .recipe import DataArguments, TrainingArguments
+from .tasks import AnyProblem
+from .training import computes_bf16
+from .workflow import (
+    encode_splits,
+    find_processes,
+    measure,
+    measure_with_figures,
+    parse_recipe,
+    read_recipe,
+    select_rows,
+)
+
+ROWS_PER_TABLE = 65_536  # of a file to predict: at once in memory, encoded and not
+
+
+# Opening
+
+
+@dataclass
+class OpenedRelease:
+    """A checkpoint with what its recipe says of it, ready to be measured or to predict."""
+
+    data_arguments: DataArguments
+    arguments: TrainingArguments
+    model: Any
+    problem: AnyProblem
+
+    def encode_splits(self, *names: str) -> dict[str, Any]:
+        """Encode the named splits of its data set."""
+        splits = load_data(self.data_arguments).splits
+        return encode_splits(self.problem, select_rows(self.problem.task, {name: splits[name] for name in names}))
+
+
+def open_release(
+    model_name_or_path: str, overrides: dict[str, Any] | None = None, config_values: dict[str, Any] | None = None
+) -> OpenedRelease:
+    """Open a checkpoint, local or on the Hub, by its own recipe.
+
+    Args:
+        model_name_or_path: the release.
+        overrides: fields of the recipe's data section that are to be others.
+        config_values: fields of the config that are to be others.
+
+    Raises:
+        HubmodelsError: no such checkpoint, no recipe in it, or it is damaged.
+    """
+    recipe = read_recipe(model_name_or_path)
+    if "dataset" in (overrides or {}):  # another data set has other columns and splits
+        recipe.data = {}
+    recipe.data |= overrides or {}
+    data_arguments, task, arguments = parse_recipe(recipe)
+    model = auto.load_model(model_name_or_path, recipe.family, task.head, config_values)
+    problem = bind_checkpoint(model_name_or_path, task, model.config.to_dict(), seed=arguments.seed)
+    problem.know_model(model.config)
+    return OpenedRelease(data_arguments, arguments, model, problem)
+
+
+# Measuring
+
+
+def evaluate_release(
+    model_name_or_path: str, overrides: dict[str, Any], split: str = "test", baseline: bool = False
+) -> Results:
+    """Measure a checkpoint, local or on the Hub, on a split of a data set (its own recipe's when none is named).
+
+    Raises:
+        HubmodelsError: no such checkpoint, no recipe in it, or data that do not fit it.
+    """
+    find_processes()
+    opened = open_release(model_name_or_path, overrides)
+    columns = opened.encode_splits("train", split) if baseline else opened.encode_splits(split)
+    return measure(opened.model, opened.problem, columns, opened.arguments, baseline, split)[0]
+
+
+def remeasure_release(folder: str, overrides: dict[str, Any], config_values: dict[str, Any]) -> Results:
+    """Measure a release folder on its test split anew and replace its results, figures and card; the weights stay.
+
+    Args:
+        folder: the release.
+        overrides: fields of the recipe's data section, such as `dataset_path`.
+        config_values: fields of the config to measure with, which config.json and the recipe say afterwards.
+
+    Raises:
+        HubmodelsError: no release, data that do not fit it, or a field that its weights do not fit.
+    """
+    opened = open_release(folder, overrides, config_values)
+    columns = opened.encode_splits("train", "test")
+    results, figures = measure_with_figures(opened.model, opened.problem, columns, opened.arguments, baseline=True)
+    publishing.replace_results(
+        folder, task=opened.problem.task, results=results.to_dict(), plots=figures, config_values=config_values
+    )
+    return results
+
+
+def refresh_card(folder: str | os.PathLike, notes: str | None = None) -> None:
+    """Write the card of a release folder anew, with notes where they are given (see `publishing.refresh_card`)."""
+    _, task, _ = parse_recipe(read_recipe(os.fspath(folder)))
+    publishing.refresh_card(folder, task, notes)
+
+
+# Predicting
+
+
+def predict_file(
+    model_name_or_path: str,
+    source: str,
+    output: str,
+    *,
+    keep: list[str] | None = None,
+    batch_size: int = 2_048,
+    member: int | None = None,
+    bf16: bool = False,
+) -> int:
+    """Predict every row of a file, streaming it over all processes; rows keep their order.
+
+    Args:
+        model_name_or_path: a release, local or on the Hub.
+        source: a CSV, TSV, JSON-lines or Parquet file, or a folder of images or sounds.
+        output: a .csv, .jsonl or .parquet file: the kept columns, then what the task answers.
+        keep: columns of the source to repeat (an id); all that the model does not read when None.
+        batch_size: rows in one forward pass, >= 1.
+        member: predict with this member of an ensemble alone, which is faster.
+        bf16: bfloat16 autocast, which is faster and good for two to three digits; where it is not, float32.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        HubmodelsError: no such release or file, a column is missing, or a row cannot be read.
+    """
+    if batch_size < 1:
+        raise HubmodelsError(f"batch_size must be at least 1, got {batch_size}")
+    if check_readable(source).resolve() == Path(output).resolve():
+        raise HubmodelsError(f"{output} is the input, which would be lost: give another --output")
+    writer = TableWriter(output)
+    find_processes()
+    state = PartialState()
+    opened = open_release(model_name_or_path)
+    model, problem = opened.model, opened.problem
+    if member is not None:
+        if not hasattr(model, "extract_member"):
+            raise HubmodelsError(f"{type(model).__name__} is no ensemble: leave out --member")
+        try:
+            model = model.extract_member(member)
+        except ValueError as error:
+            raise HubmodelsError(f"--member: {error}") from None
+    model = model.to(state.device)
+    transform = problem.transform(training=False)
+
+    if state.is_main_process:
+        writer.clear()
+    state.wait_for_everyone()
+    dtype = torch.bfloat16 if bf16 and computes_bf16(state.device) else None
+    start = 0
+    try:
+        with tqdm(desc="Predicting", unit=" rows", disable=not state.is_main_process) as bar:
+            for number, table in enumerate(read_tables(source, ROWS_PER_TABLE)):
+                if number % state.num_processes == state.process_index:
+                    numbers = range(start, start + len(table))
+                    encoded = problem.encode_inputs(table, list(numbers))
+                    found = answer(model, encoded, problem.answers, transform, batch_size, dtype)
+                    writer.write(number, join_answers(table, found, keep, problem.input_columns()))
+                start += len(table)
+                bar.update(len(table))
+        if start == 0:
+            raise HubmodelsError(f"{source} has no rows")
+    except BaseException:
+        writer.discard()
+        raise
+    state.wait_for_everyone()
+    if state.is_main_process:
+        writer.join()
+    state.wait_for_everyone()
+    return start
+
+
+def join_answers(table: Any, answers: dict[str, Any], keep: list[str] | None, inputs: list[str] | None) -> Any:
+    """The kept columns of a table beside what the task answers; an answer wins over a column of its name."""
+    if keep is None:
+        keep = [name for name in table.column_names if name not in (inputs or ())]
+    for name in keep:
+        if name not in table.column_names:
+            raise HubmodelsError(f"there is no column {name!r} to keep{nearest(name, table.column_names)}")
+    kept = table.select([name for name in keep if name not in answers])
+    for name, column in answers.items():
+        kept = kept.append_column(name, [column])
+    return kept
+
+
+# Sampling
+
+
+def sample(
+    model_name_or_path: str,
+    output_dir: str,
+    num_samples: int,
+    *,
+    labels: list[str] | None = None,
+    options: dict[str, Any] | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """Draw samples of a model into files, one a sample, named by their number and their class.
+
+    Args:
+        model_name_or_path: a release, local or on the Hub, whose model has `sample`.
+        output_dir: a new folder.
+        num_samples: how many, >= 1.
+        labels: names of classes, taken in turn; all of them when None. Only of a model that is told classes.
+        options: what else the model's `sample` takes, as num_inference_steps.
+        seed: of the samples.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        HubmodelsError: the model has no `sample`, or not these classes, or there is something at `output_dir`.
+        ValueError: an option that the model refuses.
+    """
+    if num_samples < 1:
+        raise HubmodelsError(f"num_samples must be at least 1, got {num_samples}")
+    check_new(output_dir)
+    find_processes()
+    opened = open_release(model_name_or_path)
+    model, name = opened.model, f"{type(opened.model).__name__} at {model_name_or_path}"
+    if not hasattr(model, "sample"):
+        raise HubmodelsError(f"{name} draws no samples (it has no `sample`): use its pipeline in Python")
+    numbers = class_numbers(model.config, labels, num_samples, name)
+    model.to(PartialState().device)
+    with evaluation_mode(model), torch.no_grad():
+        drawn = opened.problem.draw_files(model, num_samples, seed, numbers, **(options or {}))
+        files = {}
+        for place, (ending, content) in enumerate(drawn):
+            words = "" if numbers is None else "-" + file_words(model.config.id2label[int(numbers[place])])
+            files[f"{place:0{len(str(num_samples - 1))}}{words}{ending}"] = content
+    with atomic_folder(output_dir) as temporary:
+        for file, content in files.items():
+            (temporary / file).write_bytes(content)
+    return list(files)
+
+
+def class_numbers(config: Any, labels: list[str] | None, count: int, name: str) -> torch.Tensor | None:
+    """The classes of `count` samples, (count,), the named ones in turn; None for a model that is told none."""
+    if not getattr(config, "class_conditional", False):
+        if labels is not None:
+            raise HubmodelsError(f"{name} is told no classes: leave out --labels")
+        return None
+    known = {str(label): int(number) for number, label in config.id2label.items()}
+    for label in labels or ():
+        if label not in known:
+            raise HubmodelsError(f"{name} draws no {label!r}: its classes are {', '.join(known)}")
+    chosen = torch.tensor([known[label] for label in labels or known])
+    return chosen.repeat(-(-count // len(chosen)))[:count]
+
+
+def file_words(label: str) -> str:
+    """A class's name as a part of a file's."""
+    return re.sub(r"[^\w.]+", "-", label).strip("-.") or "class"
+
+
+def check_new(output_dir: str) -> None:
+    """Raises HubmodelsError where there is something already."""
+    if Path(output_dir).exists():
+        raise HubmodelsError(f"{output_dir} exists: name a new folder with --output_dir")
+
+
+def augment(
+    model_name_or_path: str,
+    output_dir: str,
+    per_class: int,
+    overrides: dict[str, Any] | None = None,
+    *,
+    generated_only: bool = False,
+    seed: int = 0,
+) -> dict[str, int]:
+    """Write a data set whose training rows are joined by samples of a model, a Parquet file a split.
+
+    Every split has the columns that the task reads of the real data, and `generated`, true for a sample.
+
+    Args:
+        model_name_or_path: a release, local or on the Hub, that draws rows of a class.
+        output_dir: a new folder, which `datasets.load_dataset` takes.
+        per_class: samples of each class of the data, >= 1.
+        overrides: fields of the recipe's data section: which data, when not the model's own.
+        generated_only: the training rows are the samples alone.
+        seed: of the samples.
+
+    Returns:
+        The number of rows of each split, and of the samples as "generated".
+
+    Raises:
+        HubmodelsError: the model draws no classes, the data have others, or there is something at `output_dir`.
+    """
+    if per_class < 1:
+        raise HubmodelsError(f"per_class must be at least 1, got {per_class}")
+    check_new(output_dir)
+    find_processes()
+    opened = open_release(model_name_or_path, overrides)
+    if not getattr(opened.model.config, "class_conditional", False):  # before any data are loaded
+        name = type(opened.model).__name__
+        raise HubmodelsError(f"{name} at {model_name_or_path} does not draw rows of a given class (class_conditional)")
+    loaded = load_data(opened.data_arguments).splits
+    rows = {name: opened.problem.task.select(split) for name, split in loaded.items()}
+    opened.model.to(PartialState().device)
+    with evaluation_mode(opened.model), torch.no_grad():
+        samples = opened.problem.draw_rows(opened.model, rows["train"], per_class, seed)
+    parts = {name: [split.add_column("generated", [False] * len(split))] for name, split in rows.items()}
+    samples = samples.add_column("generated", [True] * len(samples))
+    parts["train"] = [samples] if generated_only else [*parts["train"], samples]
+    joined = {}
+    for name, some in parts.items():
+        whole, own = concatenate_datasets(some), loaded[name].features  # as the data had them, images decoded
+        kinds = {column: own.get(column, kind) for column, kind in whole.features.items()}
+        joined[name] = whole.cast(Features(kinds))
+    with atomic_folder(output_dir) as temporary:
+        for name, split in joined.items():
+            split.to_parquet(temporary / f"{name}-00000-of-00001.parquet")
+    return {name: len(split) for name, split in joined.items()} | {"generated": len(samples)}
