@@ -1,4 +1,4 @@
-"""How near generated sounds are to real ones: what `_sample_quality` needs of sounds, and what it cannot know of them.
+"""How near generated sounds are to real ones: what `sample_quality` needs of sounds, and what it cannot know of them.
 
 Everything is measured of waveforms, after a spectrogram has been turned into one: what the inversion spoils counts.
 Waveforms are (N, T) int16 at the rate of a processor, as it stores them.

@@ -5,7 +5,7 @@ pipeline transformers has, and the name of a class is a text. So the data need a
 classes (`class_conditional` is false or absent) is drawn from without them and measured all the same.
 
 Any model that has `sample` is measured by its sounds alone, after its spectrograms have been turned into waveforms, by
-the protocol of `_sample_quality` with the features of a named audio classifier (Kilgour et al. 2019, "Fréchet audio
+the protocol of `sample_quality` with the features of a named audio classifier (Kilgour et al. 2019, "Fréchet audio
 distance", arXiv:1812.08466, with another network than theirs). Without one the features are principal components of
 spectrograms, which are blind to much: name one. What the classifier makes of the test sounds, and of the test sounds
 through a spectrogram and back, says what a perfect model could reach.
@@ -22,8 +22,8 @@ from ..fields import option
 from ..report import Estimate, Examination, Figure, Sound
 from ._audio import LabelledAudioTask, batches, read_sounds
 from ._generation import SampledAsAWhole
-from ._unbound import SAMPLE_METRICS
 from .contract.columns import class_names, label_maps
+from .targets.samples import SAMPLE_METRICS
 
 if TYPE_CHECKING:
     import datasets
@@ -122,7 +122,7 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
     ) -> dict[str, float]:
         """The Fréchet distance of as many samples as there are validation sounds, at most `VALIDATION_SAMPLES`."""
         from ._audio_quality import sample_sounds
-        from ._sample_quality import frechet_distance
+        from .targets.sample_quality import frechet_distance
 
         if id(columns) not in self._measured:  # once for all evaluations
             samples, _ = take_sounds(columns, VALIDATION_SAMPLES, seed)
@@ -176,7 +176,8 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
         import torch
 
         from ._audio_quality import mean_sounds, sample_sounds, to_samples
-        from ._sample_quality import frechet_distance, mean_with_interval
+        from .targets.estimates import mean_with_interval
+        from .targets.sample_quality import frechet_distance
 
         found = Examination()
         sounds, labels = take_sounds(columns["test"], MAX_SOUNDS, seed)
@@ -231,7 +232,8 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
         import numpy as np
 
         from ._audio_quality import diversity
-        from ._sample_quality import mean_with_interval, nearest_rows, novelty, sample_quality
+        from .targets.estimates import mean_with_interval
+        from .targets.sample_quality import nearest_rows, novelty, sample_quality
 
         found = sample_quality(features, train, real, seed)
         asked = labels.numpy() if wanted is not None else None
@@ -250,8 +252,8 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
         import numpy as np
 
         from ._audio_quality import sample_sounds
-        from ._image_figures import curves_figure
-        from ._sample_quality import frechet_distance
+        from .figures.charts import curves_figure
+        from .targets.sample_quality import frechet_distance
 
         if "num_inference_steps" not in inspect.signature(model.sample).parameters:
             return
@@ -275,7 +277,7 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
 
         from ..formatting import shorten
         from ._audio_figures import spectrogram_grid, spectrogram_levels
-        from ._sample_quality import nearest_rows
+        from .targets.sample_quality import nearest_rows
 
         scale = f"low bands below, {processor.dynamic_range:g} dB from black to white"
         rows, words = [], []
@@ -363,9 +365,9 @@ class TextToAudio(SampledAsAWhole, LabelledAudioTask):
 
 def take_sounds(columns: Any, count: int, seed: int) -> "tuple[torch.Tensor, torch.Tensor]":
     """At most `count` sounds (N, T) int16, drawn without replacement, and their classes (N,)."""
-    from ._sample_quality import take_rows
+    from .contract.rows import draw_rows
 
-    batch = columns.batch(take_rows(columns, min(count, len(columns)), seed))
+    batch = columns.batch(draw_rows(columns, min(count, len(columns)), seed))
     return batch["samples"], batch["labels"]
 
 
