@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...figures import house_style, new_figure
+from ...report import Figure
 
 GAP = 14  # a picture's width over the white gap beside it
 PICTURE_SIDE = 64  # larger pictures are averaged down to about this many pixels a side
@@ -62,3 +63,23 @@ def picture_rows(
     axes.set_xticks(middles[1] if column_names else [], column_names or [], size=7.5)
     axes.xaxis.tick_top()
     return figure
+
+
+def samples_plot(samples: np.ndarray, num_rows: int, words: Sequence[str], caption: str) -> Figure:
+    """Draw samples (N, C, H, W) in bytes in as many rows, with a word left of each."""
+    grid = samples.reshape(num_rows, -1, *samples.shape[1:]) / 255
+    return Figure("samples", caption, picture_rows(grid, words))
+
+
+def neighbours_plot(samples: np.ndarray, nearest: np.ndarray, num_images: int) -> Figure:
+    """Draw samples (N, C, H, W) in bytes in two rows, below each the nearest of `num_images` training images."""
+    num_columns = max(1, len(samples) // 2)
+    blocks = [
+        images[: 2 * num_columns].reshape(2, num_columns, *images.shape[1:]) for images in (samples, nearest)
+    ]
+    grid = np.stack([blocks[0][0], blocks[1][0], blocks[0][1], blocks[1][1]]) / 255
+    return Figure(
+        name="neighbours",
+        caption=f"Samples, and below each the nearest of {num_images:,} training images in the features.",
+        figure=picture_rows(grid, ["sample", "nearest"] * 2),
+    )

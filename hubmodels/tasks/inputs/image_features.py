@@ -10,6 +10,7 @@ import torch
 from ... import abilities
 from ...errors import HubmodelsError, one_line
 from ..contract.rows import draw_rows, model_device
+from .image_files import encode_png
 
 if TYPE_CHECKING:
     from ..contract.types import EncodedColumns, SomeRows
@@ -145,6 +146,14 @@ def sample_images(
         drawn = model.sample(min(batch_size, count - start), generator=generator, **options)
         samples.append(to_bytes(drawn).cpu())
     return torch.cat(samples)
+
+
+def sample_files(
+    model: abilities.Samples, count: int, seed: int, labels: torch.Tensor | None = None, **options: Any
+) -> Iterator[tuple[str, bytes]]:
+    """Draw samples as PNG files: ending and content (see `sample_images`)."""
+    for pixels in sample_images(model, count, seed, labels, **options):
+        yield ".png", encode_png(pixels)
 
 
 def pixel_rows(columns: "SomeRows", rows: np.ndarray) -> np.ndarray:

@@ -51,7 +51,9 @@ class Images(Input):
         """Leave the images as bytes or paths."""
         import datasets
 
-        return dataset.cast_column(columns[0], datasets.Image(decode=False))
+        for column in columns:
+            dataset = dataset.cast_column(column, datasets.Image(decode=False))
+        return dataset
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedImages":
         """Fit an image processor with the usual size and channels, and each channel's mean and standard deviation.
@@ -88,18 +90,6 @@ class Images(Input):
                 f"leave out --num_channels {self.num_channels}"
             )
         return self.bind(processor)
-
-
-@dataclass(kw_only=True)
-class PlainImages(Images):
-    """Images whose values are in 0..1: what is reconstructed or drawn must have an end."""
-
-    def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedImages":
-        """Fit an image processor with the usual size and channels that gives values in 0..1."""
-        from ...processors.processing_image import HubmodelsImageProcessor
-
-        fields = usual_shape(train, columns[0], self.height_and_width, self.num_channels)
-        return FittedImages(options=self, processor=HubmodelsImageProcessor(**fields, do_normalize=False))
 
 
 @dataclass(kw_only=True)
@@ -155,3 +145,47 @@ class FittedImages(FittedInput[Images]):
         numbers = torch.arange(math.prod((2, *self.shape)))
         pixels = (numbers * numbers // 7 % 256).to(torch.uint8).view(2, *self.shape)
         return {"pixel_values": self.processor.normalize_pixels(pixels)}
+
+
+@dataclass(kw_only=True)
+class PlainImages(Images):
+    """Options of images whose values are in 0..1: what is reconstructed or drawn must have an end."""
+
+    horizontal_flip: float = option(0.0, "augmentation: probability of mirroring left to right, in [0, 1]")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.horizontal_flip <= 1:
+            raise ValueError(f"horizontal_flip must be a probability between 0 and 1, got {self.horizontal_flip}")
+
+    def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedPlainImages":
+        """Fit an image processor with the usual size and channels that gives values in 0..1."""
+        from ...processors.processing_image import HubmodelsImageProcessor
+
+        fields = usual_shape(train, columns[0], self.height_and_width, self.num_channels)
+        return self.bind(HubmodelsImageProcessor(**fields, do_normalize=False))
+
+    def bind(self, processor: Any) -> "FittedPlainImages":
+        """Take an image processor as it is."""
+        return FittedPlainImages(options=self, processor=processor)
+
+
+@dataclass(kw_only=True)
+class FittedPlainImages(FittedImages):
+    """Images with a processor that gives values in 0..1."""
+
+    options: PlainImages
+
+    def transform(self, *, training: bool) -> "Transform":
+        """Return flips in training, then values in 0..1; other columns pass through."""
+        normalize = super().transform(training=training)
+        probability = self.options.horizontal_flip
+        if not (training and probability):
+            return normalize
+        from .image_augmentation import random_horizontal_flip
+
+        def flip(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
+            pixels = random_horizontal_flip(batch["pixel_values"], probability, generator)
+            return normalize({**batch, "pixel_values": pixels}, generator)
+
+        return flip
