@@ -24,9 +24,7 @@ logger = logging.getLogger("hubmodels")
 
 
 @dataclass(kw_only=True)
-class UnconditionalImageGenerationProblem(
-    SamplesProblem["UnconditionalImageGeneration", FittedPlainImages, Extractor]
-):
+class UnconditionalImageGenerationProblem(SamplesProblem["UnconditionalImageGeneration", FittedPlainImages, Extractor]):
     """Images to be drawn like, and their classes where the model is told them."""
 
     validation_samples: ClassVar[int] = 1_000

@@ -15,7 +15,7 @@ from hubmodels.figures import save_figure
 from hubmodels.processors.processing_audio_wav import write_wav
 from hubmodels.report import Sound
 from hubmodels.tasks._audio_quality import SoundClassifier, diversity, mean_sounds, sample_sounds, to_samples
-from hubmodels.tasks._sample_quality import frechet_distance
+from hubmodels.tasks.targets.sample_quality import frechet_distance
 from hubmodels.tasks.text_to_audio import TextToAudio, take_sounds
 
 RATE = 4_000

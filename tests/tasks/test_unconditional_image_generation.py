@@ -144,7 +144,9 @@ def test_a_release_gives_the_classes_back_from_its_config() -> None:
 # ---------------------------------------------------------------- the whole model
 
 
-def test_samples_like_the_data_are_nearer_than_collapsed_ones_and_cover_all_classes(examined, classifier, tmp_path) -> None:
+def test_samples_like_the_data_are_nearer_than_collapsed_ones_and_cover_all_classes(
+    examined, classifier, tmp_path
+) -> None:
     problem, _, good = examined(Sampler(), KNOWS, fid_classifier=classifier)
     _, _, bad = examined(Sampler(collapsed=True), KNOWS, fid_classifier=classifier)
     assert good.metrics["fid"].value < 0.1 * bad.metrics["fid"].value

@@ -21,7 +21,7 @@ from ..targets.sample_quality import class_shares, feature_novelty, nearest_rows
 
 if TYPE_CHECKING:
     from ..contract.types import EncodedColumns
-    from ..targets.samples import Extractor, SamplesProblem
+    from ..targets.samples import SamplesProblem
 
 logger = logging.getLogger("hubmodels")
 

@@ -74,9 +74,7 @@ def samples_plot(samples: np.ndarray, num_rows: int, words: Sequence[str], capti
 def neighbours_plot(samples: np.ndarray, nearest: np.ndarray, num_images: int) -> Figure:
     """Draw samples (N, C, H, W) in bytes in two rows, below each the nearest of `num_images` training images."""
     num_columns = max(1, len(samples) // 2)
-    blocks = [
-        images[: 2 * num_columns].reshape(2, num_columns, *images.shape[1:]) for images in (samples, nearest)
-    ]
+    blocks = [images[: 2 * num_columns].reshape(2, num_columns, *images.shape[1:]) for images in (samples, nearest)]
     grid = np.stack([blocks[0][0], blocks[1][0], blocks[0][1], blocks[1][1]]) / 255
     return Figure(
         name="neighbours",
