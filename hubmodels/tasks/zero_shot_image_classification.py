@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import HubmodelsError
 from ..fields import option
 from ..report import Baseline, Figure
-from ._image_task import check_image_options
 from ._text import (
     TEXT_TYPES,
     TextTask,
@@ -80,7 +79,7 @@ class ZeroShotImageClassification(TextTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_image_options(self.image_size, self.num_channels)
+        Images(image_size=self.image_size, num_channels=self.num_channels)  # checks them
         if self.max_length is not None and self.max_length < 3:  # one token between two special ones
             raise ValueError(f"max_length must be at least 3, got {self.max_length}")
         if not self.random_shift >= 0:
