@@ -17,7 +17,7 @@ audio/*.wav                sounds, which the card plays
 import os
 import shutil
 import wave
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ def release(
     license: str = "apache-2.0",
     limits: Sequence[str] = (),
     with_code: bool = True,
+    save_problem: Callable[[Path], None] | None = None,
 ) -> Path:
     """Write a release folder. It appears whole or not at all; one that was there before is replaced at the end.
 
@@ -79,6 +80,7 @@ def release(
         license: of the weights, as the Hub names licences.
         limits: sentences for the card, added to the general ones.
         with_code: copy the model's and the processor's Python files, so that plain transformers can load the release.
+        save_problem: writes problem.json into the folder that it is given.
 
     Returns:
         The folder's path.
@@ -98,6 +100,8 @@ def release(
             raise HubmodelsError("the weights exceed one file; a release holds them in a single model.safetensors")
         if processor is not None:
             processor.save_pretrained(temporary)
+        if save_problem is not None:
+            save_problem(temporary)
         if with_code:
             write_code(temporary, model, processor, task.head)
         recipe.save(temporary / "recipe.yaml")

@@ -18,7 +18,7 @@ MAX_LABELS = 30  # in the figure
 
 
 @house_style()
-def label_figure(rows: Rows, names: list[str]) -> Any:
+def label_figure(rows: "Rows", names: list[str]) -> Any:
     """Draw precision and recall of each label, the best F1 on top, beside the share of rows that have it."""
     scores = label_scores(rows)
     order = np.argsort(-np.nan_to_num(scores["f1"], nan=-1.0), kind="stable")[:MAX_LABELS][::-1]

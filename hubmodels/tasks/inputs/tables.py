@@ -42,22 +42,21 @@ class Tables(Input):
             raise streamed()
         return []
 
+    def check(self, features: "datasets.Features", targets: list[str]) -> None:
+        """Refuse options that name columns which are not there, or the target as a column to predict from."""
+        for name in self.feature_column_names or []:
+            if existing_column(name, features, "feature_column_names") in targets:
+                raise HubmodelsError(f"column {name!r} is the target; leave it out of --feature_column_names")
+        for name in self.ignored_column_names or []:
+            existing_column(name, features, "ignored_column_names")
+        for name in self.categorical_column_names or []:
+            existing_column(name, features, "categorical_column_names")
+
     def columns(self, features: "datasets.Features", targets: list[str]) -> list[str]:
         """Name the columns to predict from, in the data set's order: the chosen ones, or all but the targets."""
-        names = [name for name in features if name not in targets]
+        names = [name for name in features if name not in targets and name not in (self.ignored_column_names or [])]
         if self.feature_column_names is not None:
-            for name in self.feature_column_names:
-                if existing_column(name, features, "feature_column_names") in targets:
-                    raise HubmodelsError(f"column {name!r} is the target; leave it out of --feature_column_names")
             names = [name for name in names if name in self.feature_column_names]
-        chosen = {
-            "ignored_column_names": self.ignored_column_names,
-            "categorical_column_names": self.categorical_column_names,
-        }
-        for flag, columns in chosen.items():
-            for name in columns or []:
-                existing_column(name, features, flag)
-        names = [name for name in names if name not in (self.ignored_column_names or [])]
         if not names:
             raise HubmodelsError("the data set has no column to predict from beside the target")
         for name in names:
