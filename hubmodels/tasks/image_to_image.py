@@ -5,6 +5,7 @@ made here: drawn anew for each batch in training, the same for a row in every ev
 the image as it is and as it should be (`target_column_name`).
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -55,7 +56,7 @@ class ImageToImageProblem(Problem["ImageToImage", FittedPlainImages, FittedPictu
         """Return `pixel_values` as they are and `labels` as they should be, (B, C, H, W) in 0..1."""
         prepare = self.input.transform(training=training)
         if self.paired:
-            return lambda batch, generator=None: self._prepare_pairs(prepare, batch, generator)
+            return functools.partial(self._prepare_pairs, prepare)
         kinds, strengths = self.model_values["noise_types"], self.model_values["noise_strength"]
         if not (kinds and strengths):
             raise HubmodelsError(
@@ -74,7 +75,9 @@ class ImageToImageProblem(Problem["ImageToImage", FittedPlainImages, FittedPictu
 
         return make_noisy
 
-    def _prepare_pairs(self, prepare: "Transform", batch: "Batch", generator: "torch.Generator | None") -> "Batch":
+    def _prepare_pairs(
+        self, prepare: "Transform", batch: "Batch", generator: "torch.Generator | None" = None
+    ) -> "Batch":
         """Prepare both images of a pair alike."""
         import torch
 

@@ -1,7 +1,7 @@
 """Tables: numbers, dates and categories of a row, encoded once as the model takes them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from ...errors import HubmodelsError, one_line
 from ...fields import option
@@ -19,8 +19,8 @@ UNREADABLE = ("Image", "Audio", "Video", "List", "LargeList", "Sequence", "dict"
 
 
 @dataclass(kw_only=True)
-class Tables(Input):
-    """Options of reading the rows of a table."""
+class TableColumns(Input):
+    """Options of choosing a table's columns and of scaling its numbers."""
 
     feature_column_names: list[str] | None = option(None, "columns to predict from; all but the target when absent")
     ignored_column_names: list[str] | None = option(None, "columns not to predict from, such as row numbers")
@@ -28,13 +28,6 @@ class Tables(Input):
     numeric_scaling: Literal["quantile", "robust"] = option(
         "quantile", "scaling of numbers: to a normal distribution, or by median and quartiles with a smooth clip"
     )
-    min_category_frequency: int = option(3, "values of a category that occur less often are one value, the rare, >= 1")
-    num_bins: int = option(48, "bins of each number where the model embeds it piecewise linearly, >= 1")
-
-    def __post_init__(self) -> None:
-        for name, value in (("min_category_frequency", self.min_category_frequency), ("num_bins", self.num_bins)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
 
     def claims(self, features: "datasets.Features") -> list[str]:
         """Name no column: any may be the target. Raises HubmodelsError where the columns of a stream are not known."""
@@ -67,7 +60,7 @@ class Tables(Input):
                 )
         return names
 
-    def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedTables":
+    def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedTableColumns[Any]":
         """Fit a `TabularProcessor` with the statistics of the training rows."""
         from ...processors.processing_table import TabularProcessor
 
@@ -81,17 +74,22 @@ class Tables(Input):
                 table,
                 scaling=self.numeric_scaling,
                 categorical=list(dict.fromkeys([*classes, *categories])),
-                min_frequency=self.min_category_frequency,
+                min_frequency=self.min_frequency,
             )
         except ValueError as error:
             raise HubmodelsError(f"the table cannot be used: {error}") from None
         return self.bind(processor)
 
-    def bind(self, processor: Any) -> "FittedTables":
-        """Take a table processor as it is."""
-        return FittedTables(options=self, processor=processor)
+    @property
+    def min_frequency(self) -> int:
+        """How often a value of a category must occur to be told from the rare ones."""
+        return 3
 
-    def load(self, path: str, **kwargs: Any) -> "FittedTables":
+    def bind(self, processor: Any) -> "FittedTableColumns[Any]":
+        """Take a table processor as it is."""
+        raise NotImplementedError
+
+    def load(self, path: str, **kwargs: Any) -> "FittedTableColumns[Any]":
         """Take the processor of a checkpoint; columns and statistics stay, since the network was built for them."""
         from ...processors.processing_table import TabularProcessor
 
@@ -110,8 +108,11 @@ def streamed() -> HubmodelsError:
     return HubmodelsError("tables cannot be streamed: their statistics need all rows; leave out --streaming")
 
 
+TableColumnsT = TypeVar("TableColumnsT", bound=TableColumns)
+
+
 @dataclass(kw_only=True)
-class FittedTables(FittedInput[Tables]):
+class FittedTableColumns(FittedInput[TableColumnsT], Generic[TableColumnsT]):
     """Tables with their processor.
 
     Encoded they are `numeric_features` (B, F) float32, `categorical_features` (B, M) int64, or one of the two."""
@@ -125,14 +126,6 @@ class FittedTables(FittedInput[Tables]):
     def cardinalities(self) -> list[int]:
         """The values of each of the M categories; codes are 1..n, 0 is unknown."""
         return self.processor.cardinalities
-
-    def config_fields(self) -> dict[str, Any]:
-        """Return how many numbers there are, the values of each category, and the bins of each number."""
-        return {
-            "num_numeric_features": self.num_numbers,
-            "categorical_cardinalities": self.cardinalities or None,
-            "bin_edges": self.processor.bin_edges(self.options.num_bins) or None,
-        }
 
     def encoded_features(self) -> dict[str, Any]:
         """Return the Arrow types of numbers and categories, where there are any."""
@@ -188,3 +181,38 @@ class FittedTables(FittedInput[Tables]):
         if self.cardinalities:
             halves.append(columns.tensor("categorical_features").numpy().astype(np.float64))
         return np.concatenate(halves, axis=1)
+
+
+@dataclass(kw_only=True)
+class Tables(TableColumns):
+    """Options of reading the rows of a table: numbers, dates and categories."""
+
+    min_category_frequency: int = option(3, "values of a category that occur less often are one value, the rare, >= 1")
+    num_bins: int = option(48, "bins of each number where the model embeds it piecewise linearly, >= 1")
+
+    def __post_init__(self) -> None:
+        for name, value in (("min_category_frequency", self.min_category_frequency), ("num_bins", self.num_bins)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+
+    @property
+    def min_frequency(self) -> int:
+        """How often a value of a category must occur to be told from the rare ones."""
+        return self.min_category_frequency
+
+    def bind(self, processor: Any) -> "FittedTables":
+        """Take a table processor as it is."""
+        return FittedTables(options=self, processor=processor)
+
+
+@dataclass(kw_only=True)
+class FittedTables(FittedTableColumns[Tables]):
+    """Numbers and categories of a table with their processor."""
+
+    def config_fields(self) -> dict[str, Any]:
+        """Return how many numbers there are, the values of each category, and the bins of each number."""
+        return {
+            "num_numeric_features": self.num_numbers,
+            "categorical_cardinalities": self.cardinalities or None,
+            "bin_edges": self.processor.bin_edges(self.options.num_bins) or None,
+        }
