@@ -1,9 +1,9 @@
 """Pipelines on images: transformers' own where it has one, with the answers of `hubmodels predict`, and what it lacks.
 
 `pipeline("image-classification", model=...)` is transformers' own; for our models its scores are predict's.
-`pipeline("image-to-image", model=...)` (transformers had one until it took it out in favour of diffusers; it could not
-give grey images) takes an image as a path, a URL or a PIL image, or a list of them, and gives PIL images of the model's
-size. `pipeline("unconditional-image-generation", model=...)` takes a number of images, or classes, and gives PIL ones.
+`pipeline("image-to-image", model=...)` takes an image as a path, a URL or a PIL image, or a list of them. It gives PIL
+images of the model's size. Transformers had one until it took it out in favour of diffusers; it gave no grey images.
+`pipeline("unconditional-image-generation", model=...)` takes a number of images, or classes, and gives PIL ones.
 """
 
 import functools
@@ -66,8 +66,8 @@ class ImageToImagePipeline(Pipeline):
 class ImageGenerationPipeline(Pipeline):
     """Draw new images of a model that has `sample`, as PIL images, grey ("L") or RGB.
 
-    Call it with a number of images: `draw(4)`. Where the model knows classes, call it with a class by name or number,
-    `draw("Sneaker")`, or with a list of them, `draw(["Coat", "Bag"])`, for one image each. `seed` makes the images
+    Call it with a number of images: `draw(4)`. Where the model knows classes, call it with a class by name or number:
+    `draw("Sneaker")`. A list of them, `draw(["Coat", "Bag"])`, gives one image each. `seed` makes the images
     repeatable; every other keyword goes to the model's `sample` (`num_inference_steps`, `guidance_scale`, ...).
     """
 

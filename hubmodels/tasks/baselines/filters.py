@@ -59,8 +59,8 @@ def median_filter(images: Tensor, side: int) -> Tensor:
 def estimate_noise(images: Tensor) -> Tensor:
     """Estimate the standard deviation of an image's noise, (B,).
 
-    It comes from the mean absolute value of the difference of two Laplacian masks, which sees no edge or gradient
-    (Immerkær 1996, "Fast noise variance estimation", eq. 4)."""
+    It comes from the mean absolute value of the difference of two Laplacian masks, which sees no edge or gradient.
+    Immerkær 1996, "Fast noise variance estimation", eq. 4."""
     mask = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
     C = images.shape[1]
     filtered = functional.conv2d(images, mask.view(1, 1, 3, 3).repeat(C, 1, 1, 1).to(images), groups=C)

@@ -14,7 +14,7 @@ LABEL_NAMES = ("label", "labels", "class", "classes", "category", "target", "fin
 
 
 def existing_column(name: str, features: "datasets.Features", flag: str) -> str:
-    """`name` if there is such a column. Raises HubmodelsError with the nearest one and the flag that chooses."""
+    """Return `name` if there is such a column. Raises HubmodelsError with the nearest one and the flag that chooses."""
     if name not in features:
         raise HubmodelsError(
             f"the data set has no column {name!r}{nearest(name, features)}; "
@@ -23,24 +23,26 @@ def existing_column(name: str, features: "datasets.Features", flag: str) -> str:
     return name
 
 
-def choose_column(found: list[str], preferred: tuple[str, ...], what: str, flag: str) -> str:
-    """The one column found, or of several the first with a preferred name. Raises HubmodelsError if neither decides."""
-    if len(found) == 1:
-        return found[0]
+def choose_column(candidates: list[str], preferred: tuple[str, ...], what: str, flag: str) -> str:
+    """Return the only candidate, or of several the first with a preferred name.
+
+    Raises HubmodelsError if neither decides."""
+    if len(candidates) == 1:
+        return candidates[0]
     for name in preferred:
-        for column in found:
+        for column in candidates:
             if column.lower() == name:
                 return column
-    raise HubmodelsError(f"the data set has several {what} columns: {', '.join(found)}; choose one with --{flag}")
+    raise HubmodelsError(f"the data set has several {what} columns: {', '.join(candidates)}; choose one with --{flag}")
 
 
 def describe_columns(features: "datasets.Features") -> str:
-    """The columns with their types, for an error message."""
+    """List the columns with their types, for an error message."""
     return ", ".join(f"{name} ({kind_of(kind)})" for name, kind in features.items())
 
 
 def kind_of(feature: Any) -> str:
-    """A column's type in a word: classes, string, int64, Image, ..."""
+    """Return a column's type in a word: classes, string, int64, Image, ..."""
     import datasets
 
     if isinstance(feature, datasets.ClassLabel):
@@ -49,7 +51,7 @@ def kind_of(feature: Any) -> str:
 
 
 def can_be_classes(feature: Any) -> bool:
-    """Whether a column of this type can hold classes: class labels, text, integers, true and false."""
+    """Tell whether a column of this type can hold classes: class labels, text, integers, true and false."""
     return kind_of(feature) in ("classes", "string", "large_string", "bool") or kind_of(feature).startswith(
         ("int", "uint")
     )
@@ -61,8 +63,9 @@ def holds_lists(feature: Any) -> bool:
 
 
 def label_column(features: "datasets.Features", chosen: str | None, others: tuple[str, ...] = ()) -> str:
-    """The column with the classes: the `chosen` one, else the only one of class labels, else one of text or integers
-    with a usual name.
+    """Name the column with the classes: the `chosen` one, else the only one of class labels.
+
+    Where there is none of class labels, it is one of text or integers with a usual name.
 
     Raises:
         HubmodelsError: there is none, there are several, or the chosen one holds no classes.
@@ -77,26 +80,28 @@ def label_column(features: "datasets.Features", chosen: str | None, others: tupl
                 f"choose another --label_column_name"
             )
         return name
-    found = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-    if not found:
+    candidates = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    if not candidates:
         by_name = [name for name in features if name.lower() in LABEL_NAMES and name not in others]
-        found = [name for name in by_name if can_be_classes(features[name])]
-        if by_name and not found:
+        candidates = [name for name in by_name if can_be_classes(features[name])]
+        if by_name and not candidates:
             raise HubmodelsError(
                 f"column {by_name[0]!r} holds {kind_of(features[by_name[0]])}, not classes (text, integers or class "
                 f"labels); name another column with --label_column_name"
             )
-    if not found:
+    if not candidates:
         raise HubmodelsError(
             f"the data set has no class column; its columns are {describe_columns(features)} "
             f"(name the one with the classes with --label_column_name)"
         )
-    return choose_column(found, LABEL_NAMES, "class", "label_column_name")
+    return choose_column(candidates, LABEL_NAMES, "class", "label_column_name")
 
 
 def class_names(train: "datasets.Dataset", column: str) -> list[str]:
-    """The classes of a column in the order of their numbers: a class column's own, or the distinct texts or integers of
-    the training rows, sorted. Raises HubmodelsError when these are no classes."""
+    """Name the classes of a column in the order of their numbers.
+
+    A class column has them; else they are the distinct texts or integers of the training rows, sorted.
+    Raises HubmodelsError when these are no classes."""
     import datasets
 
     feature = train.features[column]
@@ -119,7 +124,7 @@ def class_names(train: "datasets.Dataset", column: str) -> list[str]:
 
 
 def label_maps(names: list[str]) -> dict[str, dict]:
-    """The config's `id2label` and `label2id` for names in their order."""
+    """Return the config's `id2label` and `label2id` for names in their order."""
     return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
 
 
@@ -132,7 +137,7 @@ def ordered_labels(config: Mapping[str, Any]) -> list[str]:
 def class_numbers(
     values: list, row_numbers: list[int], column: str, feature: Any, id2label: dict[int, str]
 ) -> "np.ndarray":
-    """The model's numbers of the classes of a batch of rows, (B,) int64, matched by name.
+    """Return the model's numbers of the classes of a batch of rows, (B,) int64, matched by name.
 
     Raises:
         HubmodelsError: a row has no class, or one that the model does not know.

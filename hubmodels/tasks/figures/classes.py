@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @house_style()
 def confusion_figure(rows: "Rows", names: list[str]) -> Any:
-    """The confusion matrix, coloured by the share of each true class, with counts where they are readable."""
+    """Draw the confusion matrix, coloured by the share of each true class, with counts where they are readable."""
     num_classes = len(names)
     counts = confusion_matrix(rows, num_classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -53,7 +53,7 @@ def confusion_figure(rows: "Rows", names: list[str]) -> Any:
 
 @house_style()
 def reliability_figure(rows: "Rows") -> Any:
-    """Accuracy against confidence in each bin, and how many rows each bin holds."""
+    """Draw accuracy against confidence in each bin, and how many rows each bin holds."""
     counts, hits, confidences = calibration_bins(rows)
     filled = counts > 0
     figure, (above, below) = new_figure(4.2, 4.6, 2, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1]})
@@ -66,7 +66,7 @@ def reliability_figure(rows: "Rows") -> Any:
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     above.grid(axis="y")
     title = f"expected calibration error {calibration_error(rows):.3f}"
-    # Above the axes, since any place inside may hold a bar.
+    # Above the axes, since a bar may be anywhere inside.
     figure.legend(loc="outside upper left", title=title, alignment="left", title_fontsize=8)
     below.bar((np.arange(NUM_BINS) + 0.5) / NUM_BINS, counts / counts.sum(), width=0.92 / NUM_BINS, color=GREY)
     below.set(xlabel="confidence of the prediction", ylabel="share of rows", ylim=(0, None))

@@ -1,5 +1,4 @@
-"""Augmentation of whole batches of images: crop, flip, colours, random erasing, mixup. Each row its own draw, no loop
-over rows.
+"""Augmentation of whole batches of images: crop, flip, colours, random erasing, mixup. Each row has its own draw.
 
 Images are bytes until they are normalised, a quarter of the memory traffic of floats. Random numbers come from the
 given generator alone.
@@ -21,7 +20,7 @@ def random_crop(pixels: torch.Tensor, padding: int, generator: torch.Generator |
     padded = functional.pad(pixels, (padding, padding, padding, padding)).contiguous()
     stride_c, stride_y = padded.stride(1), padded.stride(2)
     top, left = torch.randint(2 * padding + 1, (2, B, 1, 1), generator=generator, device=device)
-    # Where each wanted row of pixels starts in the padded pixels seen as one line, (B, C, H); then one copy a row.
+    # Where each row of pixels to cut out starts in the padded pixels seen as one line, (B, C, H); then one copy a row.
     # Indexing the windows that `unfold` gives takes 2 (grey) to 5 times (RGB) as long.
     starts = torch.arange(B * C, device=device).view(B, C, 1) * stride_c + torch.arange(H, device=device) * stride_y
     starts = starts + (top * stride_y + left)
@@ -29,8 +28,9 @@ def random_crop(pixels: torch.Tensor, padding: int, generator: torch.Generator |
 
 
 def random_shift(pixels: torch.Tensor, limit: int, generator: torch.Generator | None) -> torch.Tensor:
-    """Move each image by up to `limit` pixels down or up and right or left, its edges repeated, (B, C, H, W): what
-    `random_crop` does where the background is not black."""
+    """Move each image by up to `limit` pixels down or up and right or left, its edges repeated, (B, C, H, W).
+
+    It is what `random_crop` does where the background is not black."""
     B, C, H, W = pixels.shape
     device = pixels.device
     down, right = torch.randint(-limit, limit + 1, (2, B, 1), generator=generator, device=device)
@@ -47,8 +47,9 @@ def random_horizontal_flip(pixels: torch.Tensor, probability: float, generator: 
 
 
 def color_jitter(pixels: torch.Tensor, strength: float, generator: torch.Generator | None) -> torch.Tensor:
-    """Multiply each image by a factor in 1 +- `strength`, and each of its channels by one in 1 +- strength / 2: light,
-    and the colour of light.
+    """Multiply each image by a factor in 1 +- `strength`, and each of its channels by one in 1 +- strength / 2.
+
+    The first is light, the second the colour of light.
 
     Args:
         pixels: (B, C, H, W) uint8.
@@ -90,13 +91,15 @@ def random_erasing(pixels: torch.Tensor, probability: float, generator: torch.Ge
 
 
 def _replace(pixels: torch.Tensor, others: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """`others`, which is overwritten, where the mask (broadcast) is 1, `pixels` elsewhere. For bytes on a CPU this is 7
-    times as fast as torch.where (60 against 425 us for 128 x 28 x 28), whose kernel for them is not vectorised."""
+    """Return `others`, which is overwritten, where the mask (broadcast) is 1, and `pixels` elsewhere.
+
+    For bytes on a CPU this is 7 times as fast as torch.where, whose kernel for them is not vectorised (60 against 425
+    us for 128 x 28 x 28)."""
     return others.bitwise_xor_(pixels).mul_(mask.to(torch.uint8)).bitwise_xor_(pixels)
 
 
 def random_bytes(shape: torch.Size, generator: torch.Generator | None, device: torch.device) -> torch.Tensor:
-    """Uniform bytes, eight from each 64-bit draw: on a CPU every draw costs the same whatever its width."""
+    """Draw uniform bytes, eight from each 64-bit draw: on a CPU every draw costs the same whatever its width."""
     count = shape.numel()
     words = torch.empty(-(-count // 8), dtype=torch.int64, device=device)
     words.random_(-(2**63), None, generator=generator)

@@ -19,7 +19,7 @@ PATH_TYPES = ("string", "large_string", "binary", "large_binary")  # types that 
 
 
 def image_column(features: "datasets.Features", chosen: str | None) -> str:
-    """The column with the images: the `chosen` one (of images, or of their paths), else the only one of images.
+    """Name the column with the images: the `chosen` one (of images, or of their paths), else the only one of images.
 
     Raises:
         HubmodelsError: there is none, there are several, or the chosen one holds no images.
@@ -34,17 +34,21 @@ def image_column(features: "datasets.Features", chosen: str | None) -> str:
                 f"choose another --image_column_name"
             )
         return name
-    found = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
-    if not found:
+    candidates = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
+    if not candidates:
         raise HubmodelsError(
             f"the data set has no image column; its columns are {describe_columns(features)} "
             f"(a column of image paths can be named with --image_column_name)"
         )
-    return choose_column(found, IMAGE_NAMES, "image", "image_column_name")
+    return choose_column(candidates, IMAGE_NAMES, "image", "image_column_name")
 
 
 def survey_images(train: "datasets.Dataset", column: str) -> tuple[tuple[int, int], bool]:
-    """The usual (height, width), and whether all images are grey, from the files' headers."""
+    """Read the files' headers.
+
+    Returns:
+        The usual (height, width), and whether all images are grey.
+    """
     import numpy as np
 
     from ...processors.processing_image import upright_size
@@ -95,7 +99,7 @@ def image_statistics(train: "datasets.Dataset", column: str, processor: Any) -> 
 
 
 def byte_counts(train: "datasets.Dataset", column: str, processor: Any) -> "np.ndarray":
-    """How often each byte occurs in each channel over all images as the processor prepares them, (C, 256) int64."""
+    """Count how often each byte occurs in each channel of all images as the processor prepares them, (C, 256) int64."""
     import numpy as np
 
     counts = np.zeros((processor.num_channels, 256), dtype=np.int64)
@@ -124,7 +128,7 @@ class _Naming:
 
 
 def open_image(value: Any) -> Any:
-    """A PIL image, its pixels not yet decoded, from what an undecoded image column holds."""
+    """Open what an undecoded image column holds as a PIL image, its pixels not yet decoded."""
     import datasets
     from PIL import Image, UnidentifiedImageError
 
@@ -151,7 +155,7 @@ def open_value(value: Any) -> Any:
 
 
 def encode_png(pixels: "torch.Tensor") -> bytes:
-    """A PNG file of bytes (C, H, W), grey or RGB."""
+    """Encode bytes (C, H, W), grey or RGB, as a PNG file."""
     from PIL import Image
 
     array = pixels.permute(1, 2, 0).numpy()
@@ -161,7 +165,9 @@ def encode_png(pixels: "torch.Tensor") -> bytes:
 
 
 def read_pixels(images: list, row_numbers: Sequence[int], column: str, processor: Any) -> "np.ndarray":
-    """A batch of undecoded images as (B, C, H, W) uint8, decoded one by one, so that only one large photo is in memory.
+    """Read a batch of undecoded images as (B, C, H, W) uint8.
+
+    They are decoded one by one, so that only one large photo is in memory.
 
     Raises:
         HubmodelsError: an image cannot be read; it names the row and the column.
@@ -178,7 +184,7 @@ def read_pixels(images: list, row_numbers: Sequence[int], column: str, processor
 
 
 def _batches(dataset: "datasets.Dataset", description: str, batch_size: int = 500) -> Iterator[tuple[dict, range]]:
-    """Batches of rows with their row numbers, with a progress bar on the main process."""
+    """Go through batches of rows with their row numbers, with a progress bar on the main process."""
     from accelerate.utils import tqdm
 
     total = len(dataset) if hasattr(dataset, "__len__") else None

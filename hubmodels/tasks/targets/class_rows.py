@@ -9,7 +9,7 @@ NUM_BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 
 def classification_rows(logits: Any, labels: Any) -> dict[str, Any]:
-    """What metrics and figures need of each row, from logits (B, K) and integer labels (B,), as tensors.
+    """Compute what metrics and figures need of each row, from logits (B, K) and integer labels (B,), as tensors.
 
     Returns:
         `labels` and `predictions` (int64), `confidences` (probability of the prediction) and `losses` (minus the log
@@ -22,7 +22,7 @@ def classification_rows(logits: Any, labels: Any) -> dict[str, Any]:
 
 
 def probability_rows(probabilities: np.ndarray, labels: np.ndarray) -> Rows:
-    """The same rows from probabilities (N, K), for classical methods."""
+    """Compute the same rows from probabilities (N, K), for classical methods."""
     predictions = probabilities.argmax(axis=1)
     index = np.arange(len(labels))
     smallest = np.finfo(np.float32).tiny  # a probability of 0 has no logarithm
@@ -35,8 +35,10 @@ def probability_rows(probabilities: np.ndarray, labels: np.ndarray) -> Rows:
 
 
 def classification_answers(logits: Any, names: list[str], spread: Any = None) -> dict[str, np.ndarray]:
-    """What a file of predictions says of each row: the class, the probability of each class and, for an ensemble, the
-    standard deviation of the predicted class's probability over its members. `logits` and `spread` are (B, K)."""
+    """Return what is told of each row: the class and the probability of each class.
+
+    Of an ensemble it is also the standard deviation of the predicted class's probability over its members.
+    `logits` and `spread` are (B, K)."""
     probabilities = logits.float().softmax(dim=-1)
     classes = probabilities.argmax(dim=-1)
     columns = {"prediction": np.array(names, dtype=object)[classes.cpu().numpy()]}
@@ -47,8 +49,9 @@ def classification_answers(logits: Any, names: list[str], spread: Any = None) ->
 
 
 def roc_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Area under the ROC curve of the second of two classes, or the mean over the classes of each against the others;
-    NaN where not all classes occur. From mean ranks (Mann and Whitney 1947), so that ties count half."""
+    """Compute the area under the ROC curve of the second of two classes; of more, the mean of each against the others.
+
+    It is NaN where not all classes occur. It comes from mean ranks (Mann and Whitney 1947), so that ties count half."""
     from scipy.stats import rankdata
 
     num_rows, num_classes = probabilities.shape
@@ -57,20 +60,22 @@ def roc_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
         return float("nan")
     classes = np.array([1]) if num_classes == 2 else np.arange(num_classes)
     ranks = rankdata(probabilities[:, classes], axis=0)
-    sums = np.array([ranks[labels == label, place].sum() for place, label in enumerate(classes)])
+    sums = np.array([ranks[labels == label, column].sum() for column, label in enumerate(classes)])
     positives = positives[classes]
     areas = (sums - positives * (positives + 1) / 2) / (positives * (num_rows - positives))
     return float(areas.mean())
 
 
 def confusion_matrix(rows: Rows, num_classes: int) -> np.ndarray:
-    """Counts (true class, predicted class), int64."""
+    """Count the rows of each (true class, predicted class), int64."""
     pairs = rows["labels"] * num_classes + rows["predictions"]
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def classification_metrics(rows: Rows, num_classes: int) -> dict[str, float]:
-    """Accuracy, macro F1 (over the classes that occur as label or prediction), expected calibration error, log loss."""
+    """Compute accuracy, macro F1, expected calibration error and log loss.
+
+    Macro F1 is over the classes that occur as label or prediction."""
     counts = confusion_matrix(rows, num_classes)
     hits = counts.diagonal()
     occurrences = counts.sum(axis=0) + counts.sum(axis=1)  # 2 TP + FP + FN
@@ -84,7 +89,7 @@ def classification_metrics(rows: Rows, num_classes: int) -> dict[str, float]:
 
 
 def class_precision_recall(rows: Rows, num_classes: int) -> dict[str, np.ndarray]:
-    """Precision (NaN for a class never predicted) and recall (NaN for a class without rows) of each class, (K,)."""
+    """Compute each class's precision (NaN where never predicted) and recall (NaN without rows), each (K,)."""
     counts = confusion_matrix(rows, num_classes)
     hits = counts.diagonal().astype(np.float64)
     with np.errstate(invalid="ignore"):
@@ -92,7 +97,11 @@ def class_precision_recall(rows: Rows, num_classes: int) -> dict[str, np.ndarray
 
 
 def calibration_bins(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The number of rows, hits and the sum of confidences in each of 15 equal bins ((m-1)/15, m/15] of confidence."""
+    """Count rows and hits, and sum confidences, in each of 15 equal bins ((m-1)/15, m/15] of confidence.
+
+    Returns:
+        The three of them, each (15,).
+    """
     confidences = rows["confidences"]
     bins = np.clip(np.ceil(confidences * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
     counts = np.bincount(bins, minlength=NUM_BINS)
@@ -101,7 +110,8 @@ def calibration_bins(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def calibration_error(rows: Rows) -> float:
-    """Expected calibration error: mean over the rows of |accuracy - confidence| of their bin (Guo et al. 2017,
-    arXiv:1706.04599, eq. 3)."""
+    """Compute the expected calibration error: the mean over the rows of |accuracy - confidence| of their bin.
+
+    Guo et al. 2017, arXiv:1706.04599, eq. 3."""
     counts, hits, confidences = calibration_bins(rows)
     return float(np.abs(hits - confidences).sum() / counts.sum())
