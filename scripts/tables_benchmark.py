@@ -116,7 +116,7 @@ def prediction(arguments: argparse.Namespace) -> None:
     import torch
 
     from hubmodels import workflow
-    from hubmodels.cli import keep_freed_memory
+    from hubmodels.commands.predict import keep_freed_memory
     from hubmodels.data import TableWriter, read_tables
     from hubmodels.evaluation import answer
 

@@ -135,7 +135,7 @@ class Task(BoundTask):
         if name == "input":
             from types import SimpleNamespace
 
-            return SimpleNamespace(load=self.load_processor, bind=lambda processor: processor)
+            return SimpleNamespace(load=self.load_processor, bind=lambda processor: processor, decided_fields=())
         return super().__getattribute__(name)
 
     @classmethod
@@ -153,6 +153,10 @@ class Task(BoundTask):
         problem = Unbound(self, fitted_input, values, seed)
         problem.know_model(config)
         return problem
+
+    @property
+    def decided_fields(self):
+        return self.config_fields
 
     @property
     def windowed(self):

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import HubmodelsError, one_line
 from ...fields import option
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @dataclass(kw_only=True)
 class Images(Input):
     """Options of reading images."""
+
+    decided_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size")
 
     image_column_name: str | None = option(None, "column of the images; the only image column when absent")
     image_size: int | list[int] | None = option(None, "side in pixels, or height and width; the usual one when absent")

@@ -5,35 +5,55 @@ import inspect
 import typing
 from typing import Any
 
-from .errors import HubmodelsError, nearest
-from .fields import convert, describe, own_fields, type_hints
-from .recipe import DataArguments, Recipe, TrainingArguments
+from ..errors import HubmodelsError, nearest
+from ..fields import convert, describe, own_fields, type_hints
+from ..recipe import DataArguments, Recipe, TrainingArguments
+from ._used_fields import used_config_fields
 
 # Of `sample` what is no matter of taste: the caller gives it by other means.
 NOT_OPTIONS = ("self", "num_samples", "labels", "generator", "batch_size", "progress_bar", "distributed")
 
 
-def recipe_fields(recipe: Recipe) -> dict[str, tuple[str, Any, str]]:
-    """Every field that a flag can set: name -> (section, type, help)."""
-    from . import auto
-    from .tasks import get_task
+Field = tuple[str, Any, str]  # section, type, help
+
+
+def recipe_fields(recipe: Recipe, section: str | None = None) -> dict[str, Field]:
+    """Return every field that a flag can set, or those of one section: name -> (section, type, help)."""
+    from .. import auto
+    from ..tasks import get_task
 
     auto.check_family(recipe.family)
     texts = auto.config_help(recipe.family)
-    fields = {
+    fields: dict[str, Field] = {
         name: ("model", expected, texts.get(name, "")) for name, expected in auto.config_fields(recipe.family).items()
     }
-    for section, cls in (("data", DataArguments), ("data", get_task(recipe.task)), ("training", TrainingArguments)):
+    for kind, cls in (("data", DataArguments), ("data", get_task(recipe.task)), ("training", TrainingArguments)):
         hints = type_hints(cls)
         for name, item in own_fields(cls).items():
-            fields[name] = (section, hints[name], item.metadata.get("help", ""))
-    return fields
+            fields[name] = (kind, hints[name], item.metadata.get("help", ""))
+    return {name: item for name, item in fields.items() if section in (None, item[0])}
+
+
+def pair_fields(family: str, tag: str) -> dict[str, str]:
+    """Return the config fields that a person can choose for a family and a task: name -> help. Imports no torch.
+
+    They are those that the task's head reads, without those that the data decide: its own, or the columns of other inputs."""
+    from .. import auto
+    from ..tasks import get_task, list_tasks
+
+    auto.check_family(family)
+    auto.family_recipe(family, tag)  # refuses a task that the family does not do
+    task = get_task(tag)()
+    used = used_config_fields(family, task.head)
+    others = [get_task(other)().input.decided_fields for other in list_tasks()]
+    decided = {*task.decided_fields, *(name for names in others for name in names)}
+    return {name: text for name, text in auto.config_help(family).items() if name in used and name not in decided}
 
 
 def sample_fields(recipe: Recipe) -> dict[str, tuple[str, Any, str]]:
-    """The options of the model's `sample`, as `recipe_fields` gives fields; none where it has no `sample`."""
-    from . import auto
-    from .tasks import get_task
+    """Return the options of the model's `sample`, as `recipe_fields` gives fields; none where it has no `sample`."""
+    from .. import auto
+    from ..tasks import get_task
 
     sample = getattr(auto.family_head(recipe.family, get_task(recipe.task).head), "sample", None)
     if sample is None:
@@ -44,7 +64,7 @@ def sample_fields(recipe: Recipe) -> dict[str, tuple[str, Any, str]]:
 
 
 def parse_flags(tokens: list[str], fields: dict[str, tuple[str, Any, str]]) -> dict[str, Any]:
-    """Flags `--name value ...` as checked values by field name; `-` and `_` in a name are the same.
+    """Read flags `--name value ...` as checked values by field name; `-` and `_` in a name are the same.
 
     Raises HubmodelsError for an unknown flag, with the nearest right one, and for a value its field does not take."""
     values = {}
@@ -67,7 +87,7 @@ def parse_flags(tokens: list[str], fields: dict[str, tuple[str, Any, str]]) -> d
 
 
 def read_words(flag: str, words: list[str], expected: Any) -> Any:
-    """The value of one flag: a flag of type bool may stand alone, one of a list type takes several words."""
+    """Read the value of one flag: a flag of type bool may stand alone, one of a list type takes several words."""
     text = describe(expected)
     if not words:
         if "true or false" in text:

@@ -10,10 +10,10 @@ import types
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin
 
-from .auto import config_help, list_families
-from .fields import own_fields, type_hints
-from .recipe import DataArguments, TrainingArguments
-from .tasks import get_task, list_tasks
+from ..auto import config_help, list_families
+from ..fields import own_fields, type_hints
+from ..recipe import DataArguments, TrainingArguments
+from ..tasks import get_task, list_tasks
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -29,7 +29,7 @@ class Flag:
 def write_script(shell: str, parser: argparse.ArgumentParser) -> str:
     """The script of a shell, one of SHELLS, for the commands of a parser."""
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    helps = {action.dest: action.help for action in commands._choices_actions}
+    helps = {action.dest: action.help or "" for action in commands._choices_actions}
     flags = {name: command_flags(command) for name, command in commands.choices.items()}
     return _fish_script(helps, flags) if shell == "fish" else _bash_script(flags, shell)
 
@@ -48,7 +48,7 @@ def command_flags(parser: argparse.ArgumentParser) -> dict[str, Flag]:
 def recipe_flags(only_data: bool) -> dict[str, Flag]:
     """The fields of a recipe over all families and tasks."""
     found: dict[str, Flag] = {}
-    classes = [DataArguments, *map(get_task, list_tasks()), *([] if only_data else [TrainingArguments])]
+    classes: list[type] = [DataArguments, *map(get_task, list_tasks()), *([] if only_data else [TrainingArguments])]
     for cls in classes:
         hints = type_hints(cls)
         for name, item in own_fields(cls).items():
