@@ -37,7 +37,7 @@ def recipe_fields(recipe: Recipe, section: str | None = None) -> dict[str, Field
 def pair_fields(family: str, tag: str) -> dict[str, str]:
     """Return the config fields that a person can choose for a family and a task: name -> help. Imports no torch.
 
-    They are those that the task's head reads, without those that the data decide: its own, or the columns of other inputs."""
+    They are those that the task's head reads, without those that the data decide (its own or another input's)."""
     from .. import auto
     from ..tasks import get_task, list_tasks
 
