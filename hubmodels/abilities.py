@@ -21,6 +21,15 @@ if TYPE_CHECKING:  # described without paying for these imports
 
 
 @runtime_checkable
+class HasConfig(Protocol):
+    """Keep the hyper-parameters in an object, as every model of transformers does.
+
+    Used wherever a field of a config is read."""
+
+    config: Any
+
+
+@runtime_checkable
 class HasPlayers(Protocol):
     """Train one optimizer a player: `players` maps its name to its submodule, `player` says whose loss is asked for.
 
@@ -311,7 +320,9 @@ class Classifies(Protocol):
 
 
 ABILITIES: dict[str, tuple[type, ...]] = {
-    "model in training": (HasPlayers, NamesAveraged, Diagnoses, CarriesState, PairsTargets, FitsAfterTraining),
+    "model in training": (
+        HasConfig, HasPlayers, NamesAveraged, Diagnoses, CarriesState, PairsTargets, FitsAfterTraining,
+    ),
     "model in use": (
         Samples, SamplesClasses, SamplesInSteps, ShowsTrajectory, Interpolates, BoundsLikelihood, ScoresAnomalies,
         HasMembers,
@@ -341,11 +352,13 @@ def carries_state(model: Any) -> TypeGuard[CarriesState]:
     return "state" in inspect.signature(model.forward).parameters and not players(model)
 
 
-def count_classes(config: object) -> int:
-    """Give the number of classes of a config with one class a row; 0 for another kind of problem, or a single label."""
-    if not isinstance(config, KnowsLabels) or config.problem_type not in (None, "single_label_classification"):
+def count_classes(model: object) -> int:
+    """Give the number of classes of a model with one class a row; 0 of another kind of model, or for a single label."""
+    config = model.config if isinstance(model, HasConfig) else None
+    if players(model) or not isinstance(config, KnowsLabels):
         return 0
-    return config.num_labels if config.num_labels > 1 else 0
+    one_class = config.problem_type in (None, "single_label_classification")
+    return config.num_labels if one_class and config.num_labels > 1 else 0
 
 
 def samples_in_steps(model: Any) -> TypeGuard[SamplesInSteps]:
@@ -355,7 +368,7 @@ def samples_in_steps(model: Any) -> TypeGuard[SamplesInSteps]:
 
 def samples_classes(model: Any) -> TypeGuard[SamplesClasses]:
     """Tell whether the model samples, and is told the class of each row."""
-    return is_class_conditional(model.config) and isinstance(model, Samples)
+    return isinstance(model, HasConfig) and is_class_conditional(model.config) and isinstance(model, Samples)
 
 
 def is_class_conditional(config: object) -> bool:

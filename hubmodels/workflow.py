@@ -86,13 +86,13 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     values |= read_fields(model, task.model_fields)
     transform = task.transform(processor, values, training=False)
 
-    def validate(model: torch.nn.Module) -> dict[str, Any]:
+    def validate(model: torch.nn.Module) -> tuple[dict[str, float], list[Figure]]:
         batch_size, carry = arguments.per_device_eval_batch_size, arguments.carry_state
         rows = predict(model, columns["validation"], task.predict, transform, batch_size, carry_state=carry)
-        found = task.validate(model, columns["validation"], transform, processor, values, arguments.seed)
-        if PartialState().is_main_process:
-            found |= {plot.name: plot for plot in task.preview(model, processor, values, arguments.seed)}
-        return task.metrics(task.relate(rows), values) | found
+        metrics = task.metrics(task.relate(rows), values)
+        metrics |= task.validate(model, columns["validation"], transform, processor, values, arguments.seed)
+        is_main = PartialState().is_main_process
+        return metrics, list(task.preview(model, processor, values, arguments.seed)) if is_main else []
 
     run = train(
         model,
@@ -120,7 +120,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
             recipe=recipe,
             results=results.to_dict(),
             golden_inputs=task.golden_inputs(processor, values),
-            plots=[*run.plots(), *plots],
+            plots=[*run.figures(), *plots],
             data=describe_data(loaded),
             model_id=model_id,
             provenance=describe_run(run, arguments, time.perf_counter() - started),

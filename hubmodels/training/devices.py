@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, find_executable_batch_size
 from torch import nn
 
+from .. import abilities
 from ..errors import HubmodelsError, nearest
 from ..recipe import TrainingArguments
 
@@ -35,7 +36,7 @@ def make_accelerator(model: nn.Module, arguments: TrainingArguments, output_dir:
             raise HubmodelsError(f"report_to takes {', '.join(TRACKERS)}, got {name!r}{nearest(name, TRACKERS)}")
         if importlib.util.find_spec(name) is None:
             raise HubmodelsError(f"report_to {name} needs a package that is not installed: pip install {name}")
-    two_players = bool(getattr(model, "players", None))
+    two_players = bool(abilities.players(model))
     ddp = DistributedDataParallelKwargs(
         # A player's turn leaves the other's weights without gradients, and its second forward pass must not overwrite
         # buffers that the first one's graph still needs.

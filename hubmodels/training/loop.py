@@ -1,26 +1,17 @@
 """The training loop: one for every family, exact, resumable, on one process or many (accelerate).
 
-What it takes: a model whose `forward(**batch)` gives a `loss` (with `players`, whose `forward(**batch, player=name)`
-gives that player's), and batches, an object with
-
-    num_rows                    rows of an epoch, or None for a stream of unknown length
-    steps(epoch, first_step, *, batch_size, accumulation, num_processes, process_index, device)
-                                the optimizer steps of an epoch for one process, from first_step on: each a list of
-                                (weight, batch), where losses times weights sum to the mean over the step's rows
-    steps_per_epoch(rows_per_step)             the number of those steps
-    row_numbers(epoch, step, rows_per_step)    the rows of a step, for a message
-    tensor(name)                               a whole column, for class weights
+It takes a model whose `forward(**batch)` gives a `loss` (of several players `forward(**batch, player=name)` that
+player's), and batches, see `contracts.TrainingBatches`.
 """
 
 import contextlib
 import dataclasses
-import inspect
 import math
 import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,20 +19,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..abilities import Diagnoses, carries_state
 from ..errors import HubmodelsError
 from ..figures import loss_figure, save_figure
 from ..recipe import TrainingArguments
 from ..report import Figure
 from . import checkpoints
+from .contracts import Batch, Evaluate, TrainingBatches, Transform
 from .control import Interrupted, Interruption, folder_lock, on_main, plain_errors
 from .devices import describe_hardware, float32_precision, largest_batch_size, make_accelerator, make_autocast, place
-from .losses import Batch, make_loss
+from .losses import make_loss
 from .optimization import Player, WeightAverage, all_tensors, copy_tensors, make_players
 from .records import Records, StepValues
 from .state import Position, TrainingState, best_tensors, make_agreement
-
-Transform = Callable[[Batch, torch.Generator | None], Batch]
-Evaluate = Callable[[nn.Module], dict[str, Any]]
 
 READ_EVERY = 1000  # steps after which losses are looked at, however rarely they are logged
 NOTHING = contextlib.nullcontext()
@@ -62,17 +52,16 @@ class Run:
     stopped_early: bool
     hardware: str
     history: list[dict[str, Any]] = field(repr=False)  # the lines of metrics.jsonl; empty but on the main process
-    figures: list[Path] = field(default_factory=list)
 
-    def plots(self) -> list[Figure]:
-        """The loss over the steps, with the validation metric."""
+    def figures(self) -> list[Figure]:
+        """Draw the loss over the steps, with the validation metric."""
         caption = f"Training and validation over {self.steps:,} optimizer steps ({self.epochs:g} epochs)."
         return [Figure("loss", caption, loss_figure(self.history, self.metric))]
 
 
 def train(
     model: nn.Module,
-    batches: Any,
+    batches: TrainingBatches,
     arguments: TrainingArguments,
     *,
     transform: Transform | None = None,
@@ -91,8 +80,8 @@ def train(
         batches: the training rows, see this module's head.
         arguments: how to train.
         transform: (batch, generator) -> batch, on the device; its random numbers come from the generator alone.
-        evaluate: model -> metrics on the validation split, the same on every process, and, from the main one, plots
-            with `name` and `figure`, which are written to the run's figures with the step in their name.
+        evaluate: model -> the metrics on the validation split, the same on every process, and figures, of the main
+            process alone, which are written to the run's figures with the step in their name.
         output_dir: folder of checkpoints, metrics.jsonl and figures; `arguments.output_dir` by default.
         metric_for_best_model: key of `evaluate`'s metrics that decides about the best checkpoint and early stopping.
         greater_is_better: whether a larger value of it is better.
@@ -125,7 +114,7 @@ class Loop:
     def __init__(
         self,
         model: nn.Module,
-        batches: Any,
+        batches: TrainingBatches,
         arguments: TrainingArguments,
         transform: Transform | None,
         evaluate: Evaluate | None,
@@ -137,7 +126,7 @@ class Loop:
         self.model, self.batches, self.arguments, self.folder = model, batches, arguments, folder
         self.transform, self.evaluate, self.recipe = transform, evaluate, recipe
         self.metric, self.sign = metric, 1 if greater_is_better else -1
-        if arguments.carry_state and not takes_state(model):
+        if arguments.carry_state and not carries_state(model):
             raise HubmodelsError(
                 f"carry_state needs a model whose forward takes and gives a state; {type(model).__name__} does not: "
                 "leave it out"
@@ -301,7 +290,7 @@ class Loop:
 
     def warn(self, entry: dict[str, Any]) -> None:
         """Say what the model reads in its logged values, once for each trouble that comes."""
-        diagnosis = self.model.diagnose(entry) if hasattr(self.model, "diagnose") else None
+        diagnosis = self.model.diagnose(entry) if isinstance(self.model, Diagnoses) else None
         if diagnosis and not self.troubled:
             self.records.say(f"step {entry['step']}: {diagnosis}")
             self.records.write({"step": entry["step"], "warning": diagnosis})
@@ -342,15 +331,14 @@ class Loop:
             with self.pause(), self.interruption.breakable(), torch.random.fork_rng(devices), torch.no_grad():
                 model = self.state.average.model if self.state.average else self.model
                 model.eval()
-                metrics = self.evaluate(model)
+                metrics, figures = self.evaluate(model)
         except Interrupted:
             return
         finally:
             self.model.train()
         position.evaluation_due = False
-        for plot in (value for value in metrics.values() if hasattr(value, "figure")):
-            save_figure(plot.figure, self.folder / "figures" / f"{plot.name}-{position.step:08d}.png")
-        metrics = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+        for figure in figures:
+            save_figure(figure.figure, self.folder / "figures" / f"{figure.name}-{position.step:08d}.png")
         if self.metric is not None:
             if self.metric not in metrics:
                 raise HubmodelsError(f"metric_for_best_model {self.metric!r} is none of {', '.join(metrics)}")
@@ -432,7 +420,6 @@ class Loop:
             stopped_early=position.stopped,
             hardware=describe_hardware(self.accelerator),
             history=self.records.history,
-            figures=[self.folder / "figures" / "loss.png"],
         )
 
     def epochs(self) -> float:
@@ -535,11 +522,6 @@ class Loop:
 def lock_folder(folder: Path, stack: contextlib.ExitStack) -> None:
     """Hold the folder until the stack closes."""
     stack.enter_context(folder_lock(folder))
-
-
-def takes_state(model: nn.Module) -> bool:
-    """Whether a model's state can be carried from one batch to the next: it has one player, and a state to give."""
-    return "state" in inspect.signature(model.forward).parameters and not getattr(model, "players", None)
 
 
 def mix(use: str, seed: int, process_index: int) -> int:

@@ -5,6 +5,7 @@ Every player of a model has its own optimizer and schedule; a model without `pla
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import get_scheduler
 from transformers.trainer_utils import SchedulerType
 
+from .. import abilities
 from ..errors import HubmodelsError, nearest
 from ..recipe import TrainingArguments
 
@@ -38,7 +40,7 @@ def make_players(model: nn.Module, arguments: TrainingArguments, total_steps: in
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not trainable:
         raise HubmodelsError(f"{type(model).__name__} has no weights to train: every parameter has requires_grad=False")
-    declared = getattr(model, "players", None) or {None: ""}
+    declared: Mapping[str | None, str] = {**abilities.players(model)} or {None: ""}
     players = []
     for name, path in declared.items():
         own = {id(parameter) for parameter in model.get_submodule(path).parameters()}
@@ -125,9 +127,9 @@ class WeightAverage:
         self.decay = decay
         # Lists once, not a walk over the modules in every step. The weights themselves, not views of their memory:
         # preparing a model for several processes gives them other memory.
-        parts = tuple(f"{name}." for name in getattr(model, "averaged", ())) or ("",)
+        prefixes = tuple(f"{name}." for name in abilities.averaged(model)) or ("",)
         averages, weights = all_tensors(self.model), all_tensors(model)
-        chosen = [name for name in weights if weights[name].is_floating_point() and name.startswith(parts)]
+        chosen = [name for name in weights if weights[name].is_floating_point() and name.startswith(prefixes)]
         self._floats = [(averages[name], weights[name]) for name in chosen]
         self._others = [(averages[name], weights[name]) for name in weights if name not in set(chosen)]
         self._averages = [average for average, _ in self._floats]

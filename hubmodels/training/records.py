@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
+from .. import abilities
 from ..figures import loss_figure, save_figure
 from ..files import atomic_file
 
@@ -26,12 +27,16 @@ class StepValues:
         self.positions: list[tuple[int, int, int]] = []  # (step, epoch, step in the epoch)
         self.losses: list[torch.Tensor] = []  # one a player and step
         self.norms: list[torch.Tensor] = []
+        self.has_measures: bool | None = None  # whether the model's outputs can hold any; None before the first
         self.measures: dict[str, list[torch.Tensor]] = {}  # what the model says of a step beside its loss, by name
 
     def measure(self, outputs: Any) -> None:
         """Keep a model output's `measures`, scalars by name, where it has any; of some only in some steps."""
-        for name, value in (getattr(outputs, "measures", None) or {}).items():
-            self.measures.setdefault(name, []).append(value)
+        if self.has_measures is None:  # asked once: the outputs of a run are of one class, and asking takes 6 us
+            self.has_measures = isinstance(outputs, abilities.GivesMeasures)
+        if self.has_measures:
+            for name, value in abilities.measures(outputs).items():
+                self.measures.setdefault(name, []).append(value)
 
     def read_measures(self) -> dict[str, float]:
         """The mean of each measure over the steps that had it, and over the processes; forgets them."""
