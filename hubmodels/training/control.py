@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -42,6 +42,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+Result = TypeVar("Result")
 
 
 class Interrupted(Exception):
@@ -98,7 +101,7 @@ class Interruption:
         return int(number)
 
 
-def on_main(accelerator: Accelerator, work: Callable[[], Any]) -> Any:
+def on_main(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
     """Do `work` on the main process and give every process its result, or its HubmodelsError."""
     if accelerator.num_processes == 1:
         return work()

@@ -11,8 +11,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ from torch import nn
 
 from ..abilities import Diagnoses, carries_state
 from ..errors import HubmodelsError
-from ..figures import loss_figure, save_figure
+from ..figures import save_figure
 from ..recipe import TrainingArguments
-from ..report import Figure
 from . import checkpoints
 from .contracts import Batch, Evaluate, TrainingBatches, Transform
 from .control import Interrupted, Interruption, folder_lock, on_main, plain_errors
@@ -31,32 +29,11 @@ from .devices import describe_hardware, float32_precision, largest_batch_size, m
 from .losses import make_loss
 from .optimization import Player, WeightAverage, all_tensors, copy_tensors, make_players
 from .records import Records, StepValues
+from .run import Run
 from .state import Position, TrainingState, best_tensors, make_agreement
 
 READ_EVERY = 1000  # steps after which losses are looked at, however rarely they are logged
 NOTHING = contextlib.nullcontext()
-
-
-@dataclass
-class Run:
-    """What a training gave, beside the model's weights."""
-
-    steps: int  # optimizer steps
-    epochs: float  # passes over the rows
-    seconds: float  # wall-clock time, evaluations and earlier parts of a resumed run included
-    train_loss: float | None  # mean over the last logged steps
-    samples_per_second: float  # rows through training steps a second, without evaluations and checkpoints
-    best_metric: float | None
-    best_step: int | None
-    metric: str | None  # name of the metric that decided
-    stopped_early: bool
-    hardware: str
-    history: list[dict[str, Any]] = field(repr=False)  # the lines of metrics.jsonl; empty but on the main process
-
-    def figures(self) -> list[Figure]:
-        """Draw the loss over the steps, with the validation metric."""
-        caption = f"Training and validation over {self.steps:,} optimizer steps ({self.epochs:g} epochs)."
-        return [Figure("loss", caption, loss_figure(self.history, self.metric))]
 
 
 def train(
@@ -104,7 +81,7 @@ def train(
         stack.enter_context(float32_precision(loop.device, arguments.tf32))
         loop.prepare()
         stack.callback(loop.records.close)
-        loop.interruption = stack.enter_context(Interruption(loop.accelerator))
+        stack.enter_context(loop.interruption)
         return loop.run()
 
 
@@ -125,7 +102,7 @@ class Loop:
     ) -> None:
         self.model, self.batches, self.arguments, self.folder = model, batches, arguments, folder
         self.transform, self.evaluate, self.recipe = transform, evaluate, recipe
-        self.metric, self.sign = metric, 1 if greater_is_better else -1
+        self.metric, self.greater_is_better = metric, greater_is_better
         if arguments.carry_state and not carries_state(model):
             raise HubmodelsError(
                 f"carry_state needs a model whose forward takes and gives a state; {type(model).__name__} does not: "
@@ -138,7 +115,10 @@ class Loop:
         self.accelerator = make_accelerator(model, arguments, folder)
         self.device, self.num_processes = self.accelerator.device, self.accelerator.num_processes
         self.autocast = make_autocast(self.device, arguments)
+        self.interruption = Interruption(self.accelerator)
         self.troubled = False  # whether the last logged values had a diagnosis
+        self.saved_step: int | None = None  # of the newest checkpoint
+        self.window_start, self.window_rows = 0.0, 0  # when the losses were last read, and the rows until then
 
     def run(self) -> Run:
         position, arguments = self.state.position, self.arguments
@@ -197,7 +177,7 @@ class Loop:
 
     def optimize(self, step: list[tuple[float, Batch]]) -> None:
         """One optimizer step of each player, on the same rows."""
-        prepared = map(self.prepare_batch, step)
+        prepared: Iterable[tuple[float, Batch]] = map(self.prepare_batch, step)
         if len(self.state.players) > 1:
             prepared = list(prepared)
         for player in self.state.players:
@@ -339,26 +319,13 @@ class Loop:
         position.evaluation_due = False
         for figure in figures:
             save_figure(figure.figure, self.folder / "figures" / f"{figure.name}-{position.step:08d}.png")
-        if self.metric is not None:
-            if self.metric not in metrics:
-                raise HubmodelsError(f"metric_for_best_model {self.metric!r} is none of {', '.join(metrics)}")
-            self.judge(on_main(self.accelerator, lambda: metrics[self.metric]))
-        names = {name: f"eval_{name.removeprefix('eval_')}" for name in metrics}
-        self.records.write({"step": position.step, "epoch": self.epochs(), **{names[k]: v for k, v in metrics.items()}})
-
-    def judge(self, value: float) -> None:
-        """Is it the best so far, and has patience run out?"""
-        position, arguments = self.state.position, self.arguments
-        if math.isfinite(value) and (position.best_metric is None or self.sign * (value - position.best_metric) > 0):
-            position.best_metric, position.best_step = value, position.step
-        needed = arguments.early_stopping_threshold
-        better = position.reference is None or self.sign * (value - position.reference) > needed
-        if math.isfinite(value) and better:
-            position.reference, position.without_better = value, 0
-        else:
-            position.without_better += 1
-        if arguments.early_stopping_patience and position.without_better >= arguments.early_stopping_patience:
-            position.stopped = True
+        if (metric := self.metric) is not None:
+            if metric not in metrics:
+                raise HubmodelsError(f"metric_for_best_model {metric!r} is none of {', '.join(metrics)}")
+            value = on_main(self.accelerator, lambda: float(metrics[metric]))
+            position.judge(value, self.greater_is_better, self.arguments)
+        entry = {f"eval_{name.removeprefix('eval_')}": float(value) for name, value in metrics.items()}
+        self.records.write({"step": position.step, "epoch": self.epochs(), **entry})
 
     def save(self) -> Path:
         """Write a checkpoint of this step, unless it is there, and remove old ones."""

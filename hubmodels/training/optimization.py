@@ -5,7 +5,6 @@ Every player of a model has its own optimizer and schedule; a model without `pla
 
 import copy
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -40,7 +39,7 @@ def make_players(model: nn.Module, arguments: TrainingArguments, total_steps: in
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not trainable:
         raise HubmodelsError(f"{type(model).__name__} has no weights to train: every parameter has requires_grad=False")
-    declared: Mapping[str | None, str] = {**abilities.players(model)} or {None: ""}
+    declared: dict[str | None, str] = dict(abilities.players(model).items()) or {None: ""}
     players = []
     for name, path in declared.items():
         own = {id(parameter) for parameter in model.get_submodule(path).parameters()}

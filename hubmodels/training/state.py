@@ -1,6 +1,7 @@
 """Everything that training changes, as one object that a checkpoint can hold and put back, bit for bit."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,20 @@ class Position:
     rows: int = 0  # rows trained on, counted for the speed
     training_seconds: float = 0.0  # without evaluations and checkpoints
     seconds: float = 0.0  # wall-clock time of all parts of the run
+
+    def judge(self, value: float, greater_is_better: bool, arguments: TrainingArguments) -> None:
+        """Take an evaluation's metric into account: is it the best so far, and has patience run out?"""
+        sign = 1 if greater_is_better else -1
+        if math.isfinite(value) and (self.best_metric is None or sign * (value - self.best_metric) > 0):
+            self.best_metric, self.best_step = value, self.step
+        threshold = arguments.early_stopping_threshold
+        better = self.reference is None or sign * (value - self.reference) > threshold
+        if math.isfinite(value) and better:
+            self.reference, self.without_better = value, 0
+        else:
+            self.without_better += 1
+        if arguments.early_stopping_patience and self.without_better >= arguments.early_stopping_patience:
+            self.stopped = True
 
 
 @dataclass

@@ -209,7 +209,7 @@ def do_job(job: dict) -> None:
             run_toy(folder, job.pop("kind", "classifier"), wrap=crash_after(crash), **job)
         return
     if seconds := job.pop("slow_evaluation", 0):
-        job["evaluate"] = lambda model: time.sleep(seconds) or {"accuracy": 0.5}
+        job["evaluate"] = lambda model: time.sleep(seconds) or ({"accuracy": 0.5}, [])
     model, run = run_toy(folder, job.pop("kind", "classifier"), **job)
     if int(os.environ.get("RANK", 0)) == 0:
         save_file(
