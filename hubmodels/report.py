@@ -1,7 +1,9 @@
-"""What stages hand to each other and to a reader: estimates, figures, sounds, baselines. No arithmetic of its own."""
+"""What stages hand to each other and to a reader: estimates, figures, sounds, baselines. Nothing is computed here."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from .formatting import format_number
 
 if TYPE_CHECKING:  # described without paying for these imports
     import matplotlib.figure
@@ -39,14 +41,26 @@ class Sound:
     sampling_rate: int  # in Hz
 
 
-@dataclass
+@dataclass(frozen=True)
 class Estimate:
-    """A value and the ends of its 95 % interval, None where there is no interval."""
+    """Hold a value and the ends of its 95 % interval; None where it is undefined, or has no interval."""
 
-    value: float
+    value: float | None
     low: float | None = None
     high: float | None = None
-    draws: "np.ndarray | None" = None  # the bootstrap's, where those of two models are pairs: of their difference
+    # The bootstrap's, where those of two models are pairs: of their difference. No part of what is written.
+    draws: "np.ndarray | None" = field(default=None, compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Give the numbers as metrics.json has them."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "undefined"
+        if self.low is None or self.high is None:
+            return format_number(self.value)
+        return f"{format_number(self.value)} ({format_number(self.low)} to {format_number(self.high)})"
 
 
 @dataclass
