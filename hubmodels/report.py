@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # described without paying for these imports
 
 @dataclass
 class Baseline:
-    """A classical method on the same split: its name for a sentence, and the same rows that a network would give."""
+    """Holds what a classical method says of the same split: its name, and rows as a network gives them."""
 
     name: str  # "logistic regression"
     rows: "Rows"  # as Task.predict gives them, for the test split
@@ -24,7 +24,7 @@ class Baseline:
 
 @dataclass
 class Figure:
-    """A figure of the results, with the sentence that stands under it."""
+    """Holds a figure of the results, with the sentence that stands under it."""
 
     name: str  # file name without ending: "confusion_matrix"
     caption: str
@@ -33,7 +33,7 @@ class Figure:
 
 @dataclass
 class Sound:
-    """Something to listen to in a card, as a figure is something to look at, with what it is."""
+    """Holds something to listen to in a card, as a figure is something to look at, with what it is."""
 
     name: str  # file name without ending
     caption: str
@@ -43,7 +43,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Hold a value and the ends of its 95 % interval; None where it is undefined, or has no interval."""
+    """Holds a value and the ends of its 95 % interval; None where it is undefined, or has no interval."""
 
     value: float | None
     low: float | None = None
@@ -65,7 +65,7 @@ class Estimate:
 
 @dataclass
 class Examination:
-    """What was measured of a model as a whole, beside what the rows say: metrics, the classical method's, figures."""
+    """Holds what was measured of a model as a whole, beside what the rows say: metrics, the baseline's, figures."""
 
     metrics: dict[str, Estimate] = field(default_factory=dict)
     baseline_metrics: dict[str, Estimate] = field(default_factory=dict)

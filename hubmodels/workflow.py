@@ -17,6 +17,7 @@ from accelerate.utils import tqdm
 from datasets import Dataset
 
 from . import auto, publishing
+from .cpu import computes_bf16
 from .data import (
     Batches,
     Columns,
@@ -36,7 +37,7 @@ from .fields import check_names, own_fields, parse_section
 from .recipe import DataArguments, Recipe, TrainingArguments
 from .report import Examination, Figure
 from .tasks import Task, get_task
-from .training import Run, computes_bf16, train
+from .training import Run, train
 
 logger = logging.getLogger("hubmodels")
 

@@ -71,7 +71,7 @@ def split_step(
 
 
 class StepSource(ABC):
-    """The training rows, step by step, from any step of any epoch.
+    """Gives the training rows, step by step, from any step of any epoch.
 
     Attributes:
         num_rows: rows of an epoch; None where that is not known.
@@ -120,7 +120,7 @@ class StepSource(ABC):
 
 
 class Batches(StepSource):
-    """The training rows of a `Columns`.
+    """Gives the training rows of a `Columns`.
 
     Args:
         columns: the encoded rows.
@@ -143,7 +143,7 @@ class Batches(StepSource):
         self.num_rows = len(columns)
 
     def steps_per_epoch(self, rows_per_step: int) -> int:
-        """Raises HubmodelsError when lanes are asked for and there are fewer rows than lanes."""
+        """Count the steps of an epoch. Raises HubmodelsError where there are fewer rows than lanes."""
         num_rows = len(self.columns)
         if not self.in_lanes:
             return math.ceil(num_rows / rows_per_step)
@@ -184,7 +184,7 @@ class Batches(StepSource):
 
 
 class StreamedBatches(StepSource):
-    """The training rows of a stream of `datasets`, shuffled in a buffer and encoded as they come.
+    """Gives the training rows of a stream of `datasets`, shuffled in a buffer and encoded as they come.
 
     Every process reads the same stream and encodes only its own rows of each step, so that the global batch does not
     depend on the number of processes; resuming reads past what was seen, without encoding it.
@@ -218,7 +218,7 @@ class StreamedBatches(StepSource):
         self.num_rows = num_rows
 
     def steps_per_epoch(self, rows_per_step: int) -> int:
-        """Raises HubmodelsError for a stream of unknown length."""
+        """Count the steps of an epoch. Raises HubmodelsError for a stream of unknown length."""
         if self.num_rows is None:
             raise HubmodelsError("the stream does not tell how many rows it has: give --max_steps")
         return math.ceil(self.num_rows / rows_per_step)
@@ -246,7 +246,7 @@ class StreamedBatches(StepSource):
         return list(range(step * rows_per_step, (step + 1) * rows_per_step))
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Raises HubmodelsError: a stream has no whole column."""
+        """Refuse: a stream has no whole column. Raises HubmodelsError."""
         raise HubmodelsError(f"a streamed data set has no whole column {name!r}; leave out --streaming")
 
 

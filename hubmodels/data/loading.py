@@ -27,7 +27,7 @@ SplitRows: TypeAlias = datasets.Dataset | datasets.IterableDataset
 
 @dataclass
 class LoadedData:
-    """The splits train, validation and test, and what a release says of where they came from."""
+    """Holds the splits train, validation and test, and what a release says of where they came from."""
 
     splits: dict[str, SplitRows]  # train is a stream where that was asked for
     dataset: str  # as it was asked for
@@ -92,7 +92,9 @@ def load_data(arguments: DataArguments) -> LoadedData:
 
 
 def _stream_splits(splits: dict[str, datasets.IterableDataset], arguments: DataArguments) -> LoadedData:
-    """The training rows as a stream, the others in memory. A missing split is the head of the shuffled stream."""
+    """Give the training rows as a stream, the others in memory.
+
+    A missing split is the head of the shuffled stream."""
     limit = arguments.max_eval_samples
     carved = []
     for role in ("test", "validation"):
@@ -122,7 +124,7 @@ def _stream_splits(splits: dict[str, datasets.IterableDataset], arguments: DataA
 
 
 def stream_head(stream: datasets.IterableDataset, count: int | None = STREAM_SAMPLE) -> datasets.Dataset:
-    """The first `count` rows of a stream (all when None), in memory."""
+    """Read the first `count` rows of a stream (all when None) into memory."""
     rows = list(stream.take(count) if count is not None else stream)
     if not rows:
         raise HubmodelsError(
@@ -133,26 +135,30 @@ def stream_head(stream: datasets.IterableDataset, count: int | None = STREAM_SAM
 
 
 def _cut(raw: dict[str, datasets.Dataset], spec: str, arguments: DataArguments) -> datasets.Dataset:
-    """The rows of a split that a slice names."""
+    """Select the rows of a split that a slice names."""
     if arguments.streaming:
         raise HubmodelsError(f"the rows {spec!r} of a stream cannot be counted off: leave out --streaming")
     try:
-        parts = datasets.ReadInstruction.from_spec(spec).to_absolute({name: len(split) for name, split in raw.items()})
+        slices = datasets.ReadInstruction.from_spec(spec).to_absolute({name: len(split) for name, split in raw.items()})
     except (ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise HubmodelsError(
             f"cannot cut {spec!r} from data set {arguments.dataset}: {reason}; give a split such as train[:80%]"
         ) from None
     # `select` refuses an empty range behind the last row, which is one more split without rows.
-    ranges = [range(part.from_ or 0, part.to) or range(0) for part in parts]
-    rows = [raw[part.splitname].select(numbers) for part, numbers in zip(parts, ranges, strict=True)]
+    ranges = [range(item.from_ or 0, item.to) or range(0) for item in slices]
+    rows = [raw[item.splitname].select(numbers) for item, numbers in zip(slices, ranges, strict=True)]
     return rows[0] if len(rows) == 1 else datasets.concatenate_datasets(rows)
 
 
 def _carve(
     rows: datasets.Dataset, fraction: float, seed: int | None, role: str
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """The rows that remain and the rows carved, both in their old order: drawn by the seed, or without one the last."""
+    """Carve rows for another split: drawn by the seed, or without one the last.
+
+    Returns:
+        The rows that remain and the rows carved, both in their old order.
+    """
     count = round(len(rows) * fraction)
     if not 0 < count < len(rows):
         raise HubmodelsError(
@@ -220,7 +226,7 @@ def _load_dataset(path: str, streaming: bool, **options: Any) -> dict[str, Split
 
 
 class _SoundFile(datasets.Audio):
-    """A column of sounds whose values are files already: `Audio` asks for an encoder before it looks at them."""
+    """Stores sounds that are files already as they are: `Audio` asks for an encoder before it looks at them."""
 
     def encode_example(self, value: Any) -> dict[str, Any]:
         """Give a path, or the bytes of a file, as Arrow stores them."""
@@ -260,8 +266,9 @@ def _replace_audio(feature: Any, audio: type[datasets.Audio]) -> Any:
 
 
 def _is_plain_text(options: dict[str, Any], arguments: DataArguments) -> bool:
-    """Whether a data set consists of text files, which alone have rows of one's own choice. A Hub data set is asked
-    only where a choice was made: it costs requests."""
+    """Tell whether a data set consists of text files, which alone have rows of one's own choice.
+
+    A Hub data set is asked only where a choice was made: it costs requests."""
     if options["path"] == "text":
         return True
     folder = Path(options["path"])
@@ -271,7 +278,7 @@ def _is_plain_text(options: dict[str, Any], arguments: DataArguments) -> bool:
 
 
 def _load_sklearn(name: str) -> datasets.Dataset:
-    """A bundled scikit-learn set: images with a class, or a table whose last column is the target."""
+    """Load a bundled scikit-learn set: images with a class, or a table whose last column is the target."""
     from sklearn import datasets as bundled
 
     names = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
@@ -297,7 +304,8 @@ def _load_sklearn(name: str) -> datasets.Dataset:
 
 
 def _commit(info: datasets.DatasetInfo) -> str | None:
-    """The Hub commit that the downloaded files name, if they came from the Hub: hf://datasets/<id>@<commit>/<file>."""
+    """Find the Hub commit that the downloaded files name, if they came from there:
+    hf://datasets/<id>@<commit>/<file>."""
     for url in info.download_checksums or {}:
         if "@" in url:
             return url.split("@", 1)[1].split("/", 1)[0]

@@ -23,7 +23,7 @@ QUANTILE = 1.959964  # of the normal distribution at (1 + LEVEL) / 2
 
 @dataclass
 class Measured:
-    """What the bootstrap says of some rows."""
+    """Holds what the bootstrap says of some rows."""
 
     metrics: dict[str, Estimate]
     per_class: dict[str, dict[str, Estimate]]  # class -> metric -> estimate
@@ -88,7 +88,7 @@ class Bootstrap:
 
 
 class Resample(Mapping[str, np.ndarray]):
-    """Some of the rows, each column gathered only when it is asked for: metrics need few of those that figures do."""
+    """Gathers some of the rows, each column only when it is asked for: metrics need few of those that figures do."""
 
     def __init__(self, rows: Rows, numbers: np.ndarray) -> None:
         self.rows, self.numbers = rows, numbers

@@ -14,7 +14,7 @@ from .bootstrap import Bootstrap, Measured, Rows, estimate_difference, estimate_
 
 @dataclass
 class Results:
-    """Hold what an evaluation says: `to_dict` is what a release stores, `table` what a person reads."""
+    """Holds what an evaluation says: `to_dict` is what a release stores, `table` what a person reads."""
 
     num_rows: int
     metrics: dict[str, Estimate]

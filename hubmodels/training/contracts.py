@@ -17,7 +17,7 @@ Evaluate = Callable[[nn.Module], tuple[dict[str, float], list[Figure]]]
 
 
 class TrainingBatches(Protocol):
-    """The training rows, step by step, from any step of any epoch.
+    """Give the training rows, step by step, from any step of any epoch.
 
     Attributes:
         num_rows: rows of an epoch; None of a stream of unknown length.

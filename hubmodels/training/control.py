@@ -48,7 +48,7 @@ Result = TypeVar("Result")
 
 
 class Interrupted(Exception):
-    """A signal came while nothing was at hand that the run would miss."""
+    """Says that a signal came while nothing was at hand that the run would miss."""
 
 
 class Interruption:
@@ -82,7 +82,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def breakable(self) -> Iterator[None]:
-        """Within this block a signal raises Interrupted at once; not with several processes, which would part."""
+        """Let a signal raise Interrupted at once within this block; not with several processes, which would part."""
         self._breakable = not self._distributed
         try:
             yield
@@ -90,7 +90,7 @@ class Interruption:
             self._breakable = False
 
     def agreed(self) -> int:
-        """The signal that any process has received, or 0: all processes get the same answer in the same step.
+        """Give the signal that any process has received, or 0: the same to all processes in the same step.
 
         A host-side reduction (gloo), so a GPU's queue is not waited for; with one process it costs nothing.
         """

@@ -86,7 +86,7 @@ def train(
 
 
 class Loop:
-    """One run: `run` is the loop, below it stand its steps in the order in which it takes them, last `prepare`."""
+    """Trains one model: `run` is the loop; below it stand its steps in the order in which it takes them."""
 
     def __init__(
         self,
@@ -121,6 +121,7 @@ class Loop:
         self.window_start, self.window_rows = 0.0, 0  # when the losses were last read, and the rows until then
 
     def run(self) -> Run:
+        """Take all steps, with evaluations and checkpoints between them."""
         position, arguments = self.state.position, self.arguments
         self.model.train()
         if position.evaluation_due:
@@ -154,7 +155,7 @@ class Loop:
         return self.arguments.load_best_model_at_end and self.state.position.best_step == self.state.position.step
 
     def steps(self) -> Iterator[tuple[list[tuple[float, Batch]], bool]]:
-        """The steps from where the run is, epoch after epoch, each with whether it is its epoch's last."""
+        """Give the steps from where the run is, epoch after epoch, each with whether it is its epoch's last."""
         while True:
             position = self.state.position
             steps = self.batches.steps(
@@ -176,7 +177,7 @@ class Loop:
                     current = following
 
     def optimize(self, step: list[tuple[float, Batch]]) -> None:
-        """One optimizer step of each player, on the same rows."""
+        """Take one optimizer step of each player, on the same rows."""
         prepared: Iterable[tuple[float, Batch]] = map(self.prepare_batch, step)
         if len(self.state.players) > 1:
             prepared = list(prepared)
@@ -203,6 +204,7 @@ class Loop:
             self.state.average.update()
 
     def step_player(self, player: Player) -> None:
+        """Clip the gradients, step the player's optimizer and schedule, and clear all gradients."""
         scaler = self.state.scaler
         if self.arguments.max_grad_norm > 0:
             if scaler:
@@ -230,6 +232,7 @@ class Loop:
         return weight, batch
 
     def advance(self, step: list[tuple[float, Batch]], last_of_epoch: bool) -> None:
+        """Count the step that was taken."""
         position = self.state.position
         position.step += 1
         self.values.positions.append((position.step, position.epoch, position.step_in_epoch))
@@ -292,7 +295,7 @@ class Loop:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Time that does not count as training; the losses before it are read first."""
+        """Stop the clock of the training inside the block; the losses before it are read first."""
         self.log()
         try:
             yield
@@ -347,7 +350,7 @@ class Loop:
         return path
 
     def check_weights(self) -> None:
-        """A finite loss may still have had a gradient that was not."""
+        """Refuse weights that are not finite: a finite loss may still have had a gradient that was not."""
         if not torch.stack([parameter.detach().isfinite().all() for parameter in self.parameters]).all():
             raise HubmodelsError(
                 f"weights are not finite at step {self.state.position.step}, though the losses were; the last good "
@@ -363,7 +366,7 @@ class Loop:
         raise SystemExit(128 + signal_number)
 
     def finish(self) -> Run:
-        """The weights that the run ends with, and its summary."""
+        """Set the weights that the run ends with, and sum it up."""
         position = self.state.position
         if on_main(self.accelerator, lambda: bool(checkpoints.list_checkpoints(self.checkpoints))):
             self.save()  # so that the newest checkpoint says that the run is finished
@@ -390,7 +393,7 @@ class Loop:
         )
 
     def epochs(self) -> float:
-        """Passes over the rows so far; of a stream of unknown length the whole ones."""
+        """Count the passes over the rows so far; of a stream of unknown length the whole ones."""
         position = self.state.position
         if self.batches.num_rows is None:
             return float(position.epoch)
@@ -492,5 +495,5 @@ def lock_folder(folder: Path, stack: contextlib.ExitStack) -> None:
 
 
 def mix(use: str, seed: int, process_index: int) -> int:
-    """A seed of its own for each use and process."""
+    """Make a seed of its own for each use and process."""
     return random.Random(f"{use} {seed} {process_index}").getrandbits(63)

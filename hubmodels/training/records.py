@@ -18,7 +18,7 @@ Entry = dict[str, Any]  # one line of metrics.jsonl
 
 
 class StepValues:
-    """Losses and gradient norms of the steps since they were last read, kept on the device.
+    """Keeps losses and gradient norms of the steps since they were last read, on the device.
 
     Reading a loss in every step would make the host wait for the device every time."""
 
@@ -39,7 +39,7 @@ class StepValues:
                 self.measures.setdefault(name, []).append(value)
 
     def read_measures(self) -> dict[str, float]:
-        """The mean of each measure over the steps that had it, and over the processes; forgets them."""
+        """Give the mean of each measure over the steps that had it, and over the processes; forget them."""
         if not self.measures:
             return {}
         means = torch.stack([torch.stack(values).double().mean() for values in self.measures.values()])
@@ -50,7 +50,11 @@ class StepValues:
         return dict(zip(names, means.tolist(), strict=True))
 
     def read(self) -> tuple[list[tuple[int, int, int]], torch.Tensor, torch.Tensor]:
-        """Positions (S steps), losses (S, players), mean over processes, and norms (S, players or 0); forgets them."""
+        """Give what S steps left since the last time, and forget it.
+
+        Returns:
+            Positions; losses (S, players), their mean over processes; norms (S, players), without clipping (S, 0).
+        """
         positions, steps = self.positions, len(self.positions)
         if not steps:
             return [], torch.zeros(0, 1), torch.zeros(0, 0)
@@ -65,7 +69,7 @@ class StepValues:
 
 
 class Records:
-    """metrics.jsonl, one JSON object a line, and what shows the same on the way. Only the main process writes.
+    """Writes metrics.jsonl, one JSON object a line, and shows the same on the way. Only the main process writes.
 
     Args:
         folder: the run's folder.
@@ -95,7 +99,7 @@ class Records:
             self.say(note)
 
     def write(self, entry: Entry) -> None:
-        """One line, with the numbers that JSON has not (a metric that is NaN) as null."""
+        """Write one line, with the numbers that JSON has not (a metric that is NaN) as null."""
         if self.main:
             entry = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
             self.history.append(entry)
@@ -112,7 +116,7 @@ class Records:
             self.bar.update(step - self.bar.n)
 
     def say(self, message: str) -> None:
-        """A line above the bar."""
+        """Show a line above the bar."""
         if self.main:
             self.bar.write(message, file=sys.stderr)
 
@@ -131,7 +135,7 @@ class Records:
 
 
 def read_lines(path: Path) -> list[Entry]:
-    """The entries of metrics.jsonl; a line cut short by a crash, and those after it, are left out."""
+    """Read the entries of metrics.jsonl; a line cut short by a crash, and those after it, are left out."""
     entries: list[Entry] = []
     if not path.is_file():
         return entries

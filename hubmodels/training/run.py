@@ -9,7 +9,7 @@ from ..report import Figure
 
 @dataclass
 class Run:
-    """Hold what a training gave beside the model's weights."""
+    """Holds what a training gave beside the model's weights."""
 
     steps: int  # optimizer steps
     epochs: float  # passes over the rows

@@ -11,8 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from hubmodels.cpu import OneDnnLinear
 from hubmodels.evaluation import predict
-from hubmodels.evaluation.prediction import OneDnnLinear
 
 
 class Rows:
