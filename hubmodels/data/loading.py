@@ -298,7 +298,7 @@ def _load_sklearn(name: str) -> datasets.Dataset:
         rows = {"image": [Image.fromarray(image) for image in pixels], "label": loaded.target.tolist()}
         return datasets.Dataset.from_dict(rows, features=features)
     table = datasets.Dataset.from_pandas(loaded.frame, preserve_index=False)
-    if hasattr(loaded, "target_names") and "target" in table.column_names:
+    if "target_names" in loaded and "target" in table.column_names:
         table = table.cast_column("target", datasets.ClassLabel(names=[str(item) for item in loaded.target_names]))
     return table
 

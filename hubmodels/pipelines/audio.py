@@ -44,7 +44,8 @@ class ClassToAudioPipeline(TextToAudioPipeline):
         return isinstance(self.model, Samples) and isinstance(self.feature_extractor, RestoresSounds)
 
     def __call__(self, text_inputs: str | int | list[str | int], **kwargs: Any) -> Any:
-        """
+        """Draw sounds.
+
         Raises:
             ValueError: a class that there is not, or several names for a model that knows no classes.
         """

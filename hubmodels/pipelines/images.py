@@ -40,15 +40,16 @@ class ImageToImagePipeline(Pipeline):
 class ImageGenerationPipeline(Pipeline):
     """Draw new images of a model that has `sample`, as PIL images, grey ("L") or RGB.
 
-    Call it with a number of images (`draw(4)`), or, where the model knows classes, with a class by name or number
-    (`draw("Sneaker")`) or a list of them (`draw(["Coat", "Bag"])`), which gives one image each. `seed` makes the images
+    Call it with a number of images: `draw(4)`. Where the model knows classes, call it with a class by name or number,
+    `draw("Sneaker")`, or with a list of them, `draw(["Coat", "Bag"])`, for one image each. `seed` makes the images
     repeatable; every other keyword goes to the model's `sample` (`num_inference_steps`, `guidance_scale`, ...).
     """
 
     _load_processor = _load_image_processor = _load_tokenizer = _load_feature_extractor = False
 
     def __call__(self, inputs: int | str | list[int | str] = 1, **kwargs: Any) -> list[Image.Image]:
-        """
+        """Draw images.
+
         Raises:
             ValueError: a number below 1, a class that there is not, or classes for a model that knows none.
         """

@@ -28,12 +28,12 @@ class SeriesPipeline(Pipeline):
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         return {}, {}, {}
 
-    def run_batches(self, features: Mapping[str, torch.Tensor], batch_size: int | None) -> list[Any]:
+    def run_batches(self, inputs: Mapping[str, torch.Tensor], batch_size: int | None) -> list[Any]:
         """Run the model batch by batch, and give its outputs."""
         size = batch_size or self._batch_size or DEFAULT_BATCH_SIZE
-        count = len(next(iter(features.values())))
+        count = len(next(iter(inputs.values())))
         return [
-            self.forward({name: values[start : start + size] for name, values in features.items()})
+            self.forward({name: values[start : start + size] for name, values in inputs.items()})
             for start in range(0, count, size)
         ]
 

@@ -42,10 +42,10 @@ class TabularPipeline(Pipeline):
             table = table.to_dict()  # a row of pandas
         one = isinstance(table, Mapping) and not any(map(is_column, table.values()))
         answers = []
-        features = self.preprocess(table)
+        encoded = self.preprocess(table)
         size = batch_size or self._batch_size or DEFAULT_BATCH_SIZE
-        for start in range(0, len(next(iter(features.values()))), size):
-            batch = {name: values[start : start + size] for name, values in features.items()}
+        for start in range(0, len(next(iter(encoded.values()))), size):
+            batch = {name: values[start : start + size] for name, values in encoded.items()}
             answers += self.postprocess(self.forward(batch))
         return answers[0] if one else answers
 

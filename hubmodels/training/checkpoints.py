@@ -58,7 +58,7 @@ def write_checkpoint(path: Path, model: Tensors, training: Tensors, state: dict[
             hashes = {file.name: hash_file(file) for file in sorted(temporary.iterdir())}
             (temporary / MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
         newest = next(iter(list_checkpoints(path.parent)), None)
         remaining = f"the last whole checkpoint is {newest}" if newest else "there is no earlier checkpoint"
         raise HubmodelsError(

@@ -105,7 +105,7 @@ def on_main(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
     """Do `work` on the main process and give every process its result, or its HubmodelsError."""
     if accelerator.num_processes == 1:
         return work()
-    outcome: list[Any] = [None, None]
+    outcome: list[Any] = [None, None]  # what the work gave, or the words of its error
     if accelerator.is_main_process:
         try:
             outcome[0] = work()

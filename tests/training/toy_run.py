@@ -247,7 +247,8 @@ class Worker:
         self.log = log
         self.folder = Path(job["output_dir"])
         # The server looks for what it imports in PYTHONPATH only.
-        os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+        paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
         self.process = self.context.Process(target=work, args=(job, environment or {}, str(log)))
         self.process.start()
 
