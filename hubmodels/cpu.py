@@ -27,9 +27,9 @@ def cpu_name() -> str:
 def computes_bf16(device: torch.device) -> bool:
     """Tell whether bfloat16 is any faster than float32 there, and say so in the log where it is not.
 
-    An x86 CPU needs AVX-512's or AMX's instructions for it. Without them a matrix product in bfloat16 has 31 GFLOPS
-    against 103 in float32 where there is AVX-512 at least (one core of an Intel Xeon, torch 2.13, 2026-11-27), 0.94
-    against 80 where there is not (one core of an AMD EPYC of 2021)."""
+    An x86 CPU needs AVX-512's or AMX's instructions for it. Without them a matrix product in bfloat16 is slow: 31
+    GFLOPS against 103 in float32 with plain AVX-512 (one core of an Intel Xeon, torch 2.13, 2026-11-27). Without
+    AVX-512 it has 0.94 against 80 (one core of an AMD EPYC of 2021)."""
     if device.type != "cpu":
         return True
     # Neither has a name that torch promises.
@@ -44,7 +44,7 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 class OneDnnLinear(TorchFunctionMode):
-    """Take linear maps of many float32 rows on a CPU through oneDNN inside the block, equal to rounding.
+    """Takes linear maps of many float32 rows on a CPU through oneDNN inside the block, equal to rounding.
 
     torch takes MKL for them, which uses half of the width of an AMD core: 2,048 rows through 384 x 384 weights gave 101
     GFLOP/s by MKL and 229 by oneDNN (one core of an AMD EPYC 9005, 2026-11-26). Other maps are left alone, and so is

@@ -10,7 +10,6 @@ from datasets import Dataset
 from torch import nn
 from toy_run import ToyClassifier, ToyColumns, make_model, plain, run_toy
 
-from hubmodels.cpu import computes_bf16
 from hubmodels.data import StreamedBatches
 from hubmodels.errors import HubmodelsError
 from hubmodels.figures import new_figure
@@ -235,19 +234,6 @@ def test_where_bf16_is_only_slower_training_is_in_float32_and_the_log_says_so(tm
     _, half = run_toy(tmp_path / "b", num_train_epochs=1, bf16=True)
     assert half.train_loss == full.train_loss
     assert "this CPU computes bfloat16 in software" in caplog.text
-
-
-@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])
-def test_bf16_stays_where_the_cpu_has_instructions_for_it(monkeypatch, name) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", name: True})
-    assert computes_bf16(torch.device("cpu"))
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_of_other_cpus_onednn_says_whether_bf16_is_native(monkeypatch, native) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "aarch64"})
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
-    assert computes_bf16(torch.device("cpu")) is native
 
 
 class Linear(nn.Module):

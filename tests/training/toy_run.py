@@ -247,8 +247,8 @@ class Worker:
         self.log = log
         self.folder = Path(job["output_dir"])
         # The server looks for what it imports in PYTHONPATH only.
-        paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+        paths = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, paths)))
         self.process = self.context.Process(target=work, args=(job, environment or {}, str(log)))
         self.process.start()
 
