@@ -58,14 +58,9 @@ def predict(
     Raises:
         ValueError: there are no rows, or the batch size is below 1.
     """
-    if len(columns) == 0:
-        raise ValueError("there are no rows to predict; give a split with at least one")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     state = PartialState()
     model = extract_model_from_parallel(model)
-    weight = next(model.parameters(), None)
-    device = weight.device if weight is not None else state.device
+    device = next((weight.device for weight in model.parameters()), state.device)
     num_processes, process_index = (state.num_processes, state.process_index) if distributed else (1, 0)
     share = take_share(len(columns), num_processes, process_index, batch_size, carry_state)
     channels_last = _is_channels_last(model)
@@ -83,12 +78,11 @@ def predict(
             for name, value in task_predict(outputs, batch).items():
                 predictions.setdefault(name, []).append(value.detach() if num_processes > 1 else value.detach().cpu())
             bar.update(len(numbers))
-    result = {}
-    for name, values in predictions.items():
-        whole = share.in_row_order(torch.cat(values))
-        whole = gather(whole.contiguous())[: len(columns)].cpu() if num_processes > 1 else whole
-        result[name] = (whole.float() if whole.dtype in (torch.bfloat16, torch.float16) else whole).numpy()
-    return result
+    wholes = {name: share.in_row_order(torch.cat(values)) for name, values in predictions.items()}
+    if num_processes > 1:
+        wholes = {name: gather(whole.contiguous())[: len(columns)].cpu() for name, whole in wholes.items()}
+    halves = (torch.bfloat16, torch.float16)  # bfloat16 is none of NumPy's types
+    return {name: (whole.float() if whole.dtype in halves else whole).numpy() for name, whole in wholes.items()}
 
 
 @dataclass
@@ -111,7 +105,13 @@ def take_share(num_rows: int, num_processes: int, process_index: int, batch_size
     """Give one process its stretch of the rows.
 
     All stretches have one length, so that gathering needs no sizes: the last process repeats the last row. In lanes a
-    stretch is cut into `batch_size` lanes, and a batch has the next row of each."""
+    stretch is cut into `batch_size` lanes, and a batch has the next row of each.
+
+    Raises ValueError where there are no rows, or the batch size is below 1."""
+    if num_rows == 0:
+        raise ValueError("there are no rows to predict; give a split with at least one")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     length = -(-num_rows // num_processes)
     rows = torch.arange(process_index * length, (process_index + 1) * length).clamp_(max=num_rows - 1)
     if not in_lanes:
