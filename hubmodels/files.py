@@ -21,7 +21,7 @@ def sync_path(path: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary path beside `path`: synced and renamed to `path` when the block ends well, else removed."""
+    """Give a temporary path beside `path`: synced and renamed to `path` when the block ends well, else removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
@@ -39,8 +39,9 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives an empty temporary folder beside `path`; when the block ends well its files are synced and it takes the
-    place of `path` (a folder already there is replaced only then), else it is removed and `path` stays as it was."""
+    """Give an empty temporary folder beside `path`, which replaces `path` when the block ends well.
+
+    Its files are synced first. When the block fails it is removed, and `path` stays as it was."""
     path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -72,6 +73,6 @@ def write_json(path: str | os.PathLike, value: object) -> None:
 
 
 def hash_file(path: str | os.PathLike) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Compute the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,7 +22,18 @@ from datasets import Dataset
 from datasets.fingerprint import Hasher
 
 from . import auto, publishing
-from .data import Batches, Columns, LoadedData, StreamedBatches, WindowedColumns, encode_dataset, load_data, stream_head
+from .abilities import FitsAfterTraining
+from .data import (
+    Batches,
+    Columns,
+    LoadedData,
+    StepSource,
+    StreamedBatches,
+    WindowedColumns,
+    encode_dataset,
+    load_data,
+    stream_head,
+)
 from .errors import HubmodelsError
 from .evaluation import Results, evaluate, evaluation_mode, predict, transformed_batches
 from .fields import check_names, own_fields, parse_section
@@ -76,7 +87,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
             recipe=recipe,
             results=results.to_dict(),
             golden_inputs=problem.golden_inputs(),
-            plots=[*run.plots(), *figures],
+            plots=[*run.figures(), *figures],
             data=describe_data(loaded),
             model_id=model_id,
             provenance=describe_run(run, arguments, time.perf_counter() - started),
@@ -192,7 +203,7 @@ def encode_splits(problem: AnyProblem, rows: Mapping[str, Dataset]) -> dict[str,
     return columns
 
 
-def make_batches(columns: Columns | None, rows: Any, problem: AnyProblem, arguments: TrainingArguments) -> Batches:
+def make_batches(columns: Columns | None, rows: Any, problem: AnyProblem, arguments: TrainingArguments) -> StepSource:
     """Make the training batches: from encoded columns, or, streaming, encoded as the rows come."""
     seed, num_workers = arguments.seed, arguments.dataloader_num_workers
     if columns is not None:
@@ -239,16 +250,14 @@ def train_model(
 ) -> Run:
     """Train on the encoded training rows (or on the stream of them), choosing by the validation rows."""
     transform = problem.transform(training=False)
-    if hasattr(model, "check_training_rows") and "train" in columns:
+    if isinstance(model, FitsAfterTraining) and "train" in columns:
         model.check_training_rows(len(columns["train"]))
 
-    def validate(model: torch.nn.Module) -> dict[str, Any]:
+    def validate(model: torch.nn.Module) -> tuple[dict[str, float], list[Figure]]:
         batch_size, carry = arguments.per_device_eval_batch_size, arguments.carry_state
         rows = predict(model, columns["validation"], problem.predict, transform, batch_size, carry_state=carry)
-        found: dict[str, Any] = dict(problem.validate(model, columns["validation"]))
-        if PartialState().is_main_process:
-            found |= {figure.name: figure for figure in problem.preview(model)}
-        return problem.metrics(problem.relate(rows)) | found
+        metrics = problem.metrics(problem.relate(rows)) | problem.validate(model, columns["validation"])
+        return metrics, list(problem.preview(model)) if PartialState().is_main_process else []
 
     run = train(
         model,
@@ -262,7 +271,7 @@ def train_model(
         recipe={name: value for name, value in recipe.to_dict().items() if name != "training"}
         | {"fingerprint": fingerprint},
     )
-    if hasattr(model, "fit_after_training") and "train" in columns:
+    if isinstance(model, FitsAfterTraining) and "train" in columns:
         batch_size = arguments.per_device_eval_batch_size
         model.fit_after_training(transformed_batches(model, columns["train"], transform, batch_size))
     return run

@@ -33,12 +33,12 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from hubmodels import auto, workflow
+from hubmodels.cpu import cpu_name
 from hubmodels.data import Batches, load_data
 from hubmodels.data import columns as columns_module
 from hubmodels.recipe import DataArguments, TrainingArguments
 from hubmodels.tasks import get_task
 from hubmodels.training import train
-from hubmodels.training.devices import cpu_name
 
 ROOT = Path(__file__).parents[1]
 # bf16 tensor-core peaks without sparsity, in TFLOP/s, from NVIDIA's data sheets.

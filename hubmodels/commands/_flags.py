@@ -5,6 +5,7 @@ import inspect
 import typing
 from typing import Any
 
+from ..abilities import Samples
 from ..errors import HubmodelsError, nearest
 from ..fields import convert, describe, own_fields, type_hints
 from ..recipe import DataArguments, Recipe, TrainingArguments
@@ -55,11 +56,11 @@ def sample_fields(recipe: Recipe) -> dict[str, tuple[str, Any, str]]:
     from .. import auto
     from ..tasks import get_task
 
-    sample = getattr(auto.family_head(recipe.family, get_task(recipe.task).head), "sample", None)
-    if sample is None:
+    head = auto.family_head(recipe.family, get_task(recipe.task).head)
+    if not issubclass(head, Samples):
         return {}
-    hints = typing.get_type_hints(sample)
-    names = [name for name in inspect.signature(sample).parameters if name not in NOT_OPTIONS]
+    hints = typing.get_type_hints(head.sample)
+    names = [name for name in inspect.signature(head.sample).parameters if name not in NOT_OPTIONS]
     return {name: ("sample", hints.get(name, Any), "") for name in names}
 
 

@@ -12,9 +12,12 @@ from PIL import Image
 from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 
+from ..abilities import is_class_conditional
+from ._classes import class_number
+
 
 class ImageToImagePipeline(Pipeline):
-    """Of each image the model's `reconstruction` as a PIL image, grey ("L") or RGB."""
+    """Reconstruct each image by the model, as a PIL image, grey ("L") or RGB."""
 
     _load_image_processor = True
     _load_processor = _load_tokenizer = _load_feature_extractor = False
@@ -35,17 +38,18 @@ class ImageToImagePipeline(Pipeline):
 
 
 class ImageGenerationPipeline(Pipeline):
-    """New images of a model that has `sample`, as PIL images, grey ("L") or RGB.
+    """Draw new images of a model that has `sample`, as PIL images, grey ("L") or RGB.
 
-    Call it with a number of images (`draw(4)`), or, where the model knows classes, with a class by name or number
-    (`draw("Sneaker")`) or a list of them (`draw(["Coat", "Bag"])`), which gives one image each. `seed` makes the images
+    Call it with a number of images: `draw(4)`. Where the model knows classes, call it with a class by name or number,
+    `draw("Sneaker")`, or with a list of them, `draw(["Coat", "Bag"])`, for one image each. `seed` makes the images
     repeatable; every other keyword goes to the model's `sample` (`num_inference_steps`, `guidance_scale`, ...).
     """
 
     _load_processor = _load_image_processor = _load_tokenizer = _load_feature_extractor = False
 
     def __call__(self, inputs: int | str | list[int | str] = 1, **kwargs: Any) -> list[Image.Image]:
-        """
+        """Draw images.
+
         Raises:
             ValueError: a number below 1, a class that there is not, or classes for a model that knows none.
         """
@@ -55,25 +59,18 @@ class ImageGenerationPipeline(Pipeline):
         return {}, {"seed": seed, "options": options}, {}
 
     def preprocess(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        wanted = inputs["wanted"]
-        if isinstance(wanted, int) and not isinstance(wanted, bool):
-            if wanted < 1:
-                raise ValueError(f"give a number of images of at least 1, got {wanted}")
-            return {"num_samples": wanted}
-        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
-        if not getattr(self.model.config, "class_conditional", False):
-            raise ValueError(f"this model knows no classes: give a number of images in place of {wanted}")
-        labels = [self._class_number(name) for name in wanted]
+        request = inputs["wanted"]
+        if isinstance(request, int) and not isinstance(request, bool):
+            if request < 1:
+                raise ValueError(f"give a number of images of at least 1, got {request}")
+            return {"num_samples": request}
+        names = [request] if isinstance(request, str) else list(request)
+        if not is_class_conditional(self.model.config):
+            raise ValueError(f"this model knows no classes: give a number of images in place of {names}")
+        labels = [class_number(self.model.config, name) for name in names]
         if not labels:
             raise ValueError("give at least one class")
         return {"num_samples": len(labels), "labels": torch.tensor(labels)}
-
-    def _class_number(self, name: int | str) -> int:
-        known = {int(number): str(label) for number, label in self.model.config.id2label.items()}
-        for number, label in known.items():
-            if name == label or (isinstance(name, int) and name == number):
-                return number
-        raise ValueError(f"unknown class {name!r}; the classes are {', '.join(known.values())}")
 
     def _forward(self, inputs: dict[str, Any], seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         generator = None if seed is None else torch.Generator(device=self.device).manual_seed(seed)
@@ -84,7 +81,7 @@ class ImageGenerationPipeline(Pipeline):
 
 
 def to_images(values: torch.Tensor) -> list[Image.Image]:
-    """PIL images of values (B, C, H, W) in 0..1."""
+    """Make PIL images of values (B, C, H, W) in 0..1."""
     pixels = (values.float().clamp(0, 1) * 255).round().to(torch.uint8)
     return [
         Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)

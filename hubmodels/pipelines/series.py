@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from transformers.pipelines.base import Pipeline
 
+from .. import abilities
 from ._files import read_file
 
 DEFAULT_BATCH_SIZE = 256
 
 
 class SeriesPipeline(Pipeline):
-    """What both pipelines share: all series go through the processor at once and through the model in batches."""
+    """Share what both pipelines do: all series go through the processor at once and through the model in batches."""
 
     _load_processor = True
     _load_tokenizer = _load_feature_extractor = _load_image_processor = False
@@ -27,12 +28,12 @@ class SeriesPipeline(Pipeline):
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         return {}, {}, {}
 
-    def run_batches(self, features: Mapping[str, torch.Tensor], batch_size: int | None) -> list[Any]:
-        """The model's outputs, batch by batch."""
+    def run_batches(self, inputs: Mapping[str, torch.Tensor], batch_size: int | None) -> list[Any]:
+        """Run the model batch by batch, and give its outputs."""
         size = batch_size or self._batch_size or DEFAULT_BATCH_SIZE
-        count = len(next(iter(features.values())))
+        count = len(next(iter(inputs.values())))
         return [
-            self.forward({name: values[start : start + size] for name, values in features.items()})
+            self.forward({name: values[start : start + size] for name, values in inputs.items()})
             for start in range(0, count, size)
         ]
 
@@ -47,8 +48,10 @@ class SeriesPipeline(Pipeline):
 
 
 class TimeSeriesClassificationPipeline(SeriesPipeline):
-    """Of each series `label`, its `score` (probability) and all `probabilities`. One array gives one answer, and so
-    does a frame without ids; everything else a list of them, in the order of the series."""
+    """Give each series' `label`, its `score` (probability) and all `probabilities`.
+
+    One array gives one answer, and so does a frame without ids; everything else a list of them, in the order of the
+    series."""
 
     def __call__(
         self, inputs: Any, batch_size: int | None = None, id_column: str | None = None, **kwargs: Any
@@ -75,7 +78,7 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
         return answers[0] if one else answers
 
     def frame_series(self, table: Any, id_column: str | None) -> list[np.ndarray] | None:
-        """A frame's series as arrays, or None where the inputs are arrays."""
+        """Give a frame's series as arrays, or None where the inputs are arrays."""
         from ..processors.processing_series import group_rows, table_columns
         from ..processors.processing_series_times import to_numbers
 
@@ -98,23 +101,24 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
         return [values[rows] for _, rows in group_rows(columns[id_column] if id_column else None, len(values))]
 
     def describe(self, outputs: Any) -> list[dict[str, Any]]:
-        """The answers of a batch."""
+        """Say in words and numbers what the model gave for a batch."""
         names = list(self.model.config.id2label.values())
         multi = self.model.config.problem_type == "multi_label_classification"
         logits = outputs["logits"].float()
         probabilities = logits.sigmoid() if multi else logits.softmax(dim=-1)
         scores, classes = probabilities.max(dim=-1)
         return [
-            {"label": names[place], "score": score, "probabilities": dict(zip(names, row, strict=True))}
-            for place, score, row in zip(classes.tolist(), scores.tolist(), probabilities.tolist(), strict=True)
+            {"label": names[number], "score": score, "probabilities": dict(zip(names, row, strict=True))}
+            for number, score, row in zip(classes.tolist(), scores.tolist(), probabilities.tolist(), strict=True)
         ]
 
 
 class TimeSeriesForecastingPipeline(SeriesPipeline):
-    """The steps ahead as a list of mappings, which `pandas.DataFrame` takes. Of each series in turn and each step: its
-    id and time where there are any (under the columns' own names), else `series` and `step`; of each channel the point
-    forecast under its name and, of a model with quantiles, each under `<name>_<level>`. All in the channels' own units.
-    """
+    """Forecast the steps ahead, as a list of mappings, which `pandas.DataFrame` takes.
+
+    There is one mapping for each step of each series: its id and time under the columns' own names, or `series` and
+    `step` where there are none; the point forecast of each channel under its name; and of a model with quantiles each
+    one under `<name>_<level>`. All are in the channels' own units."""
 
     def __call__(
         self, inputs: Any, batch_size: int | None = None, future: Any = None, **kwargs: Any
@@ -133,43 +137,50 @@ class TimeSeriesForecastingPipeline(SeriesPipeline):
         processor = self.processor
         table = read_file(inputs) if isinstance(inputs, str | os.PathLike) else inputs
         future = read_file(future) if isinstance(future, str | os.PathLike) else future
-        found = processor.read(table)
-        if not found:
+        all_series = processor.read(table)
+        if not all_series:
             raise ValueError("there are no series to forecast")
-        encoded = processor.encode_forecast(found, future)
+        encoded = processor.encode_forecast(all_series, future)
         outputs = self.run_batches({name: torch.from_numpy(values) for name, values in encoded.items()}, batch_size)
-        places = processor.target_indices
+        channels = processor.target_indices
         values = torch.cat([batch["prediction_outputs"] for batch in outputs])  # (B, H, Y)
-        points = processor.restore(values.float().numpy(), places)
+        points = processor.restore(values.float().numpy(), channels)
         quantiles = None
-        if outputs[0].get("quantile_values") is not None:
-            values = torch.cat([batch["quantile_values"] for batch in outputs]).float().numpy()  # (B, H, Y, Q)
-            quantiles = np.moveaxis(processor.restore(np.moveaxis(values, 3, 2), places), 2, 3)
-        names, levels = [processor.channels[place] for place in places], self.model.config.quantiles
+        batches = [batch for batch in map(abilities.quantile_values, outputs) if batch is not None]
+        if batches:
+            values = torch.cat(batches).float().numpy()  # (B, H, Y, Q)
+            quantiles = np.moveaxis(processor.restore(np.moveaxis(values, 3, 2), channels), 2, 3)
         rows = []
-        for number, one in enumerate(found):
-            times = processor.future_times(one)
+        for number, series in enumerate(all_series):
+            times = processor.future_times(series)
             for step in range(points.shape[1]):
                 row: dict[str, Any] = {}
-                if one.name is not None:
-                    row[processor.id_column] = one.name
-                elif len(found) > 1:
+                if series.name is not None:
+                    row[processor.id_column] = series.name
+                elif len(all_series) > 1:
                     row["series"] = number
                 if times is not None:
                     row[processor.time_column] = times[step].item()
                 else:
                     row["step"] = step + 1
-                for place, name in enumerate(names):
-                    row[name] = float(points[number, step, place])
-                    if quantiles is not None:
-                        ends = quantiles[number, step, place].tolist()
-                        row |= {f"{name}_{level:g}": value for level, value in zip(levels, ends, strict=True)}
-                rows.append(row)
+                ends = None if quantiles is None else quantiles[number, step]
+                rows.append(row | self.name_values(points[number, step], ends))
         return rows
+
+    def name_values(self, points: np.ndarray, quantiles: np.ndarray | None) -> dict[str, float]:
+        """Name the values of one step: point forecasts (Y,) by channel, quantiles (Y, Q) by channel and level."""
+        names = [self.processor.channels[index] for index in self.processor.target_indices]
+        values: dict[str, float] = {}
+        for index, name in enumerate(names):
+            values[name] = float(points[index])
+            if quantiles is not None:
+                levels = zip(self.model.config.quantiles, quantiles[index].tolist(), strict=True)
+                values |= {f"{name}_{level:g}": value for level, value in levels}
+        return values
 
 
 def is_one_series(series: Any) -> bool:
-    """Whether arrays are one series (steps, channels) and not a list of them."""
+    """Tell whether arrays are one series (steps, channels) and not a list of them."""
     from ..processors.processing_series import is_list_of_arrays, nesting
 
     depth = getattr(series, "ndim", None) or nesting(series)

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from transformers.pipelines.base import Pipeline
 
+from .. import abilities
 from ._files import read_file
 
 DEFAULT_BATCH_SIZE = 2_048  # larger ones leave the processor's caches: 8,192 rows are half as fast
 
 
 class TabularPipeline(Pipeline):
-    """What both pipelines share. A single row gives one answer, everything else a list of them, in order."""
+    """Share what both pipelines do. A single row gives one answer, everything else a list of them, in order."""
 
     _load_processor = True
     _load_tokenizer = _load_feature_extractor = _load_image_processor = False
@@ -41,14 +42,15 @@ class TabularPipeline(Pipeline):
             table = table.to_dict()  # a row of pandas
         one = isinstance(table, Mapping) and not any(map(is_column, table.values()))
         answers = []
-        features = self.preprocess(table)
+        encoded = self.preprocess(table)
         size = batch_size or self._batch_size or DEFAULT_BATCH_SIZE
-        for start in range(0, len(next(iter(features.values()))), size):
-            batch = {name: values[start : start + size] for name, values in features.items()}
+        for start in range(0, len(next(iter(encoded.values()))), size):
+            batch = {name: values[start : start + size] for name, values in encoded.items()}
             answers += self.postprocess(self.forward(batch))
         return answers[0] if one else answers
 
     def preprocess(self, table: Any) -> dict[str, torch.Tensor]:
+        """Encode all rows of a table by the processor."""
         return dict(self.processor(table, return_tensors="pt"))
 
     def _forward(self, batch: dict[str, torch.Tensor]) -> Any:
@@ -56,9 +58,10 @@ class TabularPipeline(Pipeline):
 
 
 class TabularClassificationPipeline(TabularPipeline):
-    """Of each row `label`, its `score` (probability), all `probabilities` and, of an ensemble, the `uncertainty`: the
-    standard deviation of the score over the members. A multi-label model's rows also have `labels`, all of a
-    probability of at least 1/2; `label` is the likeliest one."""
+    """Give each row's `label`, its `score` (probability) and all `probabilities`.
+
+    Of an ensemble there is the `uncertainty` too: the standard deviation of the score over the members. A multi-label
+    model's rows also have `labels`, all of a probability of at least 1/2; `label` is the likeliest one."""
 
     def postprocess(self, outputs: Any) -> list[dict[str, Any]]:
         names = list(self.model.config.id2label.values())
@@ -67,41 +70,44 @@ class TabularClassificationPipeline(TabularPipeline):
         probabilities = logits.sigmoid() if multi else logits.softmax(dim=-1)
         scores, classes = probabilities.max(dim=-1)
         answers = [
-            {"label": names[place], "score": score, "probabilities": dict(zip(names, row, strict=True))}
-            for place, score, row in zip(classes.tolist(), scores.tolist(), probabilities.tolist(), strict=True)
+            {"label": names[number], "score": score, "probabilities": dict(zip(names, row, strict=True))}
+            for number, score, row in zip(classes.tolist(), scores.tolist(), probabilities.tolist(), strict=True)
         ]
         if multi:
             for answer in answers:
                 answer["labels"] = [name for name, value in answer["probabilities"].items() if value >= 0.5]
-        if outputs.get("spread") is not None:
-            spread = outputs["spread"].float().gather(1, classes[:, None])[:, 0]
-            for answer, value in zip(answers, spread.tolist(), strict=True):
+        if (spread := abilities.spread(outputs)) is not None:
+            uncertainties = spread.float().gather(1, classes[:, None])[:, 0]
+            for answer, value in zip(answers, uncertainties.tolist(), strict=True):
                 answer["uncertainty"] = value
         return answers
 
 
 class TabularRegressionPipeline(TabularPipeline):
-    """Of each row the `prediction` (a mapping where there are several targets), `low` and `high` of a model with
-    quantiles, and of an ensemble the `uncertainty`: the standard deviation over the members."""
+    """Give each row's `prediction`, a mapping where there are several targets.
+
+    A model with quantiles gives `low` and `high` too, an ensemble the `uncertainty`: the standard deviation over the
+    members."""
 
     def postprocess(self, outputs: Any) -> list[dict[str, Any]]:
-        parts = {"prediction": outputs["logits"]}
-        if (quantiles := outputs.get("quantile_values")) is not None:
-            parts |= {"low": quantiles.amin(dim=-1), "high": quantiles.amax(dim=-1)}
-        if outputs.get("spread") is not None:
-            parts["uncertainty"] = outputs["spread"]
+        columns = {"prediction": outputs["logits"]}
+        if (quantiles := abilities.quantile_values(outputs)) is not None:
+            columns |= {"low": quantiles.amin(dim=-1), "high": quantiles.amax(dim=-1)}
+        if (spread := abilities.spread(outputs)) is not None:
+            columns["uncertainty"] = spread
         names = list(self.model.config.id2label.values())
-        lists = {part: values.float().tolist() for part, values in parts.items()}
+        lists = {column: values.float().tolist() for column, values in columns.items()}
         return [
             {
-                part: row[0] if len(names) == 1 else dict(zip(names, row, strict=True))
-                for part, row in zip(lists, rows, strict=True)
+                column: row[0] if len(names) == 1 else dict(zip(names, row, strict=True))
+                for column, row in zip(lists, rows, strict=True)
             }
             for rows in zip(*lists.values(), strict=True)
         ]
 
 
 def is_column(values: Any) -> bool:
+    """Tell whether a mapping's value is a column of many values, not the value of one row."""
     return hasattr(values, "__len__") and not isinstance(values, str | bytes) and getattr(values, "ndim", 1) > 0
 
 

@@ -28,6 +28,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from ..errors import HubmodelsError
 from ..files import atomic_file, atomic_folder, hash_file, write_json
 from ..recipe import Recipe
+from ..report import Sound
 from .card import dataset_name, eval_results_yaml, render_card
 from .code import foreign_code, installed_code, write_code
 from .golden import GOLDEN_FILE, reference_model, write_golden
@@ -255,10 +256,10 @@ def _write_figures(folder: Path, plots: Sequence[Any]) -> list[tuple[str, str]]:
     from ..figures import save_figure
 
     written = []
-    for plot in sorted(plots, key=lambda plot: hasattr(plot, "waveform")):  # a stable order
-        path = f"audio/{plot.name}.wav" if hasattr(plot, "waveform") else f"figures/{plot.name}.png"
+    for plot in sorted(plots, key=lambda plot: isinstance(plot, Sound)):  # a stable order
+        path = f"audio/{plot.name}.wav" if isinstance(plot, Sound) else f"figures/{plot.name}.png"
         (folder / path).parent.mkdir(exist_ok=True)
-        if hasattr(plot, "waveform"):
+        if isinstance(plot, Sound):
             _write_sound(folder / path, plot.waveform, plot.sampling_rate)
         else:
             save_figure(plot.figure, folder / path)
