@@ -27,6 +27,7 @@ FILE_PURPOSES = {
     "golden.safetensors": "a fixed input and this model's output for it, for verification",
     "metrics.json": "results, provenance and checksums",
     "recipe.yaml": "the recipe that gave these weights",
+    "problem.json": "what measuring needs beside the model",
     "notes.md": "the section Notes of this card",
     "preprocessor_config.json": "how raw inputs become tensors",
     "processor_config.json": "how raw inputs become tensors",

@@ -1,10 +1,11 @@
-"""The release folder: a trained model as the files of a Hub repository. No network.
+"""Write the release folder: a trained model as the files of a Hub repository. No network.
 
 README.md                  the card
 config.json                architecture, class names and `auto_map`
 model.safetensors          weights
 preprocessor_config.json   or whatever files the processor writes
 recipe.yaml                the recipe that gave the weights
+problem.json               what only measuring needs of the fitted problem; optional
 notes.md                   what else was found out about the model, a section of the card; optional, written by a person
 metrics.json               results, provenance, checksums of the other files
 golden.safetensors         a fixed input and the output for it
@@ -17,32 +18,29 @@ audio/*.wav                sounds, which the card plays
 import os
 import shutil
 import wave
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.dynamic_module_utils import get_relative_import_files
 
+from ..checkpoint import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, quiet_transformers, read_metrics
 from ..errors import HubmodelsError
-from ..files import atomic_file, atomic_folder, hash_file, write_json
+from ..files import atomic_file, atomic_folder, hash_file, read_json, write_json
 from ..recipe import Recipe
 from .card import dataset_name, eval_results_yaml, render_card
-from .code import foreign_code, installed_code, write_code
+from .code import code_files, lacks_code, write_auto_map, write_code
 from .golden import GOLDEN_FILE, reference_model, write_golden
 from .layout import (
     CARD_FILE,
-    METRICS_FILE,
     NOTES_FILE,
-    WEIGHTS_FILE,
+    RECIPE_FILE,
     has_checksum,
     metrics_checksum,
-    read_json,
     release_files,
 )
 from .verification import verify_folder
-from .weights import quiet_transformers
 
 
 def release(
@@ -61,6 +59,7 @@ def release(
     license: str = "apache-2.0",
     limits: Sequence[str] = (),
     with_code: bool = True,
+    save_problem: Callable[[Path], None] | None = None,
 ) -> Path:
     """Write a release folder. It appears whole or not at all; one that was there before is replaced at the end.
 
@@ -79,6 +78,7 @@ def release(
         license: of the weights, as the Hub names licences.
         limits: sentences for the card, added to the general ones.
         with_code: copy the model's and the processor's Python files, so that plain transformers can load the release.
+        save_problem: writes problem.json into the folder that it is given.
 
     Returns:
         The folder's path.
@@ -92,21 +92,16 @@ def release(
     name = model_id.split("/")[-1] if model_id else folder.parent.name if folder.name == "release" else folder.name
     saved = reference_model(model)
     with atomic_folder(folder) as temporary:
-        with quiet_transformers():
-            saved.save_pretrained(temporary)
-        if not (temporary / WEIGHTS_FILE).is_file():
-            raise HubmodelsError("the weights exceed one file; a release holds them in a single model.safetensors")
-        if processor is not None:
-            processor.save_pretrained(temporary)
+        _save_model(temporary, saved, processor)
+        if save_problem is not None:
+            save_problem(temporary)
         if with_code:
-            write_code(temporary, model, processor, task.head)
-        recipe.save(temporary / "recipe.yaml")
+            write_auto_map(temporary, model, processor, task.head)
+            write_code(temporary)
+        recipe.save(temporary / RECIPE_FILE)
         write_golden(temporary / GOLDEN_FILE, saved, golden_inputs)
         figures = _write_figures(temporary, plots)
-        if entry := eval_results_yaml(task, results, data, provenance["date"]):
-            file_name, text = entry
-            (temporary / file_name).parent.mkdir()
-            (temporary / file_name).write_text(text, encoding="utf-8")
+        _write_eval_results(temporary, task, results, data, provenance["date"])
         if data.get("dataset"):
             data["dataset"] = dataset_name(str(data["dataset"]))
         metrics = {
@@ -128,21 +123,49 @@ def release(
         metrics["checksums"] = {
             "algorithm": "sha256",
             "metrics": metrics_checksum(metrics),
-            "files": {name: hash_file(temporary / name) for name in release_files(temporary) if has_checksum(name)},
+            "files": _hash_files(temporary),
         }
         write_json(temporary / METRICS_FILE, metrics)
-        verify_folder(temporary, f"the release {name}")
+        verify_folder(temporary, f"the release {name}", with_code=True)
     return folder
 
 
+def _save_model(folder: Path, model: Any, processor: Any) -> None:
+    """Save a model and its processor, the weights in one file. Raises HubmodelsError when they do not fit one."""
+    with quiet_transformers():
+        model.save_pretrained(folder)
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise HubmodelsError("the weights exceed one file; a release holds them in a single model.safetensors")
+    if processor is not None:
+        processor.save_pretrained(folder)
+
+
+def _hash_files(folder: Path) -> dict[str, str]:
+    """Compute the SHA-256 of each file that metrics.json lists."""
+    return {name: hash_file(folder / name) for name in release_files(folder) if has_checksum(name)}
+
+
+def _write_eval_results(
+    folder: Path, task: Any, results: Mapping[str, Any], data: Mapping[str, Any], date: str
+) -> None:
+    """Write the main metric as the Hub's leaderboards read it, where it has an entry there."""
+    if entry := eval_results_yaml(task, results, data, date):
+        file_name, text = entry
+        (folder / file_name).parent.mkdir(exist_ok=True)
+        (folder / file_name).write_text(text, encoding="utf-8")
+
+
 def _write_card(folder: Path, metrics: Mapping[str, Any], recipe: Recipe, task: Any) -> None:
-    """README.md from what metrics.json holds, the recipe and the notes."""
+    """Write README.md from what metrics.json holds, the recipe and the notes.
+
+    Where a checkout's folder lacks its code, the card speaks of the code that it is published with."""
     notes = folder / NOTES_FILE
+    code = code_files(folder) if lacks_code(folder) else {}
     card = render_card(
         metrics,
         recipe=recipe,
         task=task,
-        files=sorted({*release_files(folder), CARD_FILE, METRICS_FILE}),
+        files=sorted({*release_files(folder), *code, CARD_FILE, METRICS_FILE}),
         notes=notes.read_text(encoding="utf-8") if notes.is_file() else None,
     )
     with atomic_file(folder / CARD_FILE) as temporary:
@@ -162,8 +185,8 @@ def refresh_card(folder: str | os.PathLike, task: Any, notes: str | None = None)
         HubmodelsError: metrics.json is missing or lacks what a card says, as those of hubmodels before 0.1.0 did.
     """
     folder = Path(folder)
-    metrics = read_json(folder / METRICS_FILE)
-    recipe = Recipe.load(folder / "recipe.yaml")
+    metrics = read_metrics(folder)
+    recipe = Recipe.load(folder / RECIPE_FILE)
     if notes is not None and notes.strip():
         with atomic_file(folder / NOTES_FILE) as temporary:
             temporary.write_text(notes.strip() + "\n", encoding="utf-8")
@@ -206,52 +229,31 @@ def replace_results(
     folder, values = Path(folder).absolute(), dict(config_values or {})
     with atomic_folder(folder) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
-        metrics = read_json(temporary / METRICS_FILE)
-        config = read_json(temporary / "config.json") | values  # in transformers' order
+        metrics = read_metrics(temporary)
+        config = read_json(temporary / CONFIG_FILE) | values  # in transformers' order
         write_json(
-            temporary / "config.json", dict(sorted(config.items(), key=lambda item: (item[0] == "auto_map", item)))
+            temporary / CONFIG_FILE, dict(sorted(config.items(), key=lambda item: (item[0] == "auto_map", item)))
         )
-        recipe = Recipe.load(temporary / "recipe.yaml")
+        recipe = Recipe.load(temporary / RECIPE_FILE)
         recipe.model |= values
-        recipe.save(temporary / "recipe.yaml")
+        recipe.save(temporary / RECIPE_FILE)
         metrics["results"] = dict(results)
         captions = {figure["path"]: figure["caption"] for figure in metrics["figures"]}
         captions |= dict(_write_figures(temporary, plots))
         metrics["figures"] = [{"path": path, "caption": caption} for path, caption in captions.items()]
-        today = datetime.now(UTC).date().isoformat()
-        if entry := eval_results_yaml(task, results, metrics["data"], today):
-            (temporary / entry[0]).write_text(entry[1], encoding="utf-8")
-        listed = metrics["checksums"]["files"]
-        listed.update({name: hash_file(temporary / name) for name in release_files(temporary) if has_checksum(name)})
+        _write_eval_results(temporary, task, results, metrics["data"], datetime.now(UTC).date().isoformat())
+        metrics["checksums"]["files"] |= _hash_files(temporary)
         write_json(temporary / METRICS_FILE, metrics)
         refresh_card(temporary, task)
         verify_folder(temporary, f"the release {folder.name}")
 
 
-def refresh_code(folder: str | os.PathLike) -> list[str]:
-    """Put the installed code in the place of a release's own, which another version made, and its checksums in
-    metrics.json. Gives the names of the files that changed."""
-    folder = Path(folder)
-    metrics = read_json(folder / METRICS_FILE)
-    changed = []
-    names = foreign_code(folder)
-    for name in names:  # grows by what the installed code imports and the release's own did not
-        if (installed := installed_code(name)) is None:
-            raise HubmodelsError(f"{name} is of no family or processor that is installed here; remove it")
-        siblings = [Path(path).name for path in get_relative_import_files(str(installed))]
-        names += [path for path in siblings if path not in names and not (folder / path).exists()]
-        with atomic_file(folder / name) as temporary:
-            temporary.write_bytes(installed.read_bytes())
-        changed.append(name)
-    if changed:
-        metrics["checksums"]["files"].update({name: hash_file(folder / name) for name in changed})
-        write_json(folder / METRICS_FILE, metrics)
-    return changed
-
-
 def _write_figures(folder: Path, plots: Sequence[Any]) -> list[tuple[str, str]]:
-    """Save each plot as figures/<name>.png and each sound as audio/<name>.wav; gives (path within the folder, caption),
-    the figures first."""
+    """Save each plot as figures/<name>.png and each sound as audio/<name>.wav.
+
+    Returns:
+        Path within the folder and caption of each, the figures first.
+    """
     from ..figures import save_figure
 
     written = []
@@ -267,7 +269,7 @@ def _write_figures(folder: Path, plots: Sequence[Any]) -> list[tuple[str, str]]:
 
 
 def _write_sound(path: Path, waveform: Any, sampling_rate: int) -> None:
-    """A wav file of one channel and 16 bits."""
+    """Write a wav file of one channel and 16 bits."""
     samples = (torch.as_tensor(waveform).double().clamp(-1, 1) * 32767).round().to(torch.int16)
     with wave.open(os.fspath(path), "wb") as file:
         file.setparams((1, 2, sampling_rate, len(samples), "NONE", "not compressed"))

@@ -1,14 +1,12 @@
-"""To the Hub, in one act: check, upload in one commit, download again, verify, tag.
+"""Publish to the Hub, in one act: check, upload in one commit, download again, verify, tag.
 
 Either the branch holds the whole release afterwards or nothing visible on it has changed: everything goes into one
 commit, whose parent is the head that was seen before. Doing it again completes what was cut off, and makes no commit
 when there is nothing new.
 """
 
-import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,19 +17,21 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
+from ..checkpoint import METRICS_FILE, listed_checksums, read_metrics
 from ..errors import HubmodelsError
 from ..formatting import format_interval
 from .checks import check_release
+from .code import compose_release, lacks_code
+from .code import refresh_code as refresh_code_files
 from .connection import RETRY_WAITS, attempt, explain, hub_errors, is_transient, pause, status_of
 from .fetch import check_repo_id, fetch_files, git_hash, remote_files, same_content
-from .folder import refresh_code as refresh_code_files
-from .layout import CARD_FILE, HARMLESS_SUFFIXES, METRICS_FILE, UNHASHED_FILES, check_names, read_json, release_files
-from .verification import verify_folder
+from .layout import CARD_FILE, HARMLESS_SUFFIXES, UNHASHED_FILES, check_names, release_files
+from .verification import check_files, verify_folder
 
 
 @dataclass
 class Publication:
-    """What publishing did, or with `dry_run` would do."""
+    """Say what publishing did, or with `dry_run` would do."""
 
     repo_id: str
     sent: dict[str, int]  # new or changed files, name -> bytes
@@ -58,12 +58,28 @@ class Publication:
 
 @dataclass
 class _Plan:
-    """The difference between a folder and a repository's head."""
+    """Hold the difference between a release and a repository's head."""
 
     head: str | None  # commit, None when there is no repository yet
     files: dict[str, Path]  # every file of the release
     send: list[str]
     delete: list[str]
+
+    @property
+    def changes(self) -> bool:
+        """Tell whether there is anything to commit."""
+        return bool(self.send or self.delete)
+
+    def describe(self, repo_id: str, message: str, tag: str | None) -> Publication:
+        """Say what would be done."""
+        return Publication(
+            repo_id=repo_id,
+            sent={name: self.files[name].stat().st_size for name in self.send},
+            deleted=self.delete,
+            unchanged=[name for name in self.files if name not in self.send],
+            message=message,
+            tag=tag,
+        )
 
 
 def publish(
@@ -84,7 +100,7 @@ def publish(
     """Publish a release folder.
 
     Args:
-        folder: the release.
+        folder: the release. Where it has no code, as in a checkout, a copy with the installed code is published.
         repo_id: namespace/name; the repository is created when it is not there.
         private: whether a new repository is private; the account's default when None.
         tag: put on the commit at the end; refused when it is there on another commit.
@@ -102,51 +118,34 @@ def publish(
             again is not what was sent.
     """
     folder, api = Path(folder), api or HfApi()
-    check_repo_id(repo_id)
-    if tag is not None and not re.fullmatch(r"[\w][\w.+-]*", tag):
-        raise HubmodelsError(f"{tag!r} is no tag; it must be of letters, digits, `.`, `-`, `_` and `+`, such as v1.0")
-    if tag is not None and create_pr:
-        raise HubmodelsError(
-            "a tag and a pull request were both asked for: tag the commit after the request was merged"
-        )
-    with tempfile.TemporaryDirectory(prefix="hubmodels-publish-") as temporary:
-        if refresh_code and dry_run:  # what would be sent is said of a refreshed copy
-            folder = Path(shutil.copytree(folder, Path(temporary, "refreshed", folder.resolve().name)))
-        if refresh_code:
-            refresh_code_files(folder)
+    check_request(repo_id, tag, create_pr)
+    with tempfile.TemporaryDirectory(prefix="hubmodels-publish-") as name:
+        temporary = Path(name)
+        folder = whole_folder(folder, temporary, refresh_code, dry_run)
         check_release(folder, max_bytes)
         message, description = describe_commit(folder)
         message = commit_message or message
         files = {name: folder / name for name in release_files(folder)}
-        files[CARD_FILE] = addressed_card(folder, repo_id, Path(temporary))
+        files[CARD_FILE] = addressed_card(folder, repo_id, temporary)
         if not dry_run:
             with hub_errors(f"publish to {repo_id}", repo_id, api.endpoint):
                 prepare_repository(api, repo_id, private, waits)
         with hub_errors(f"publish to {repo_id}", repo_id, api.endpoint):
             plan = make_plan(api, repo_id, files, waits, dry_run)
-            publication = Publication(
-                repo_id=repo_id,
-                sent={name: files[name].stat().st_size for name in plan.send},
-                deleted=plan.delete,
-                unchanged=[name for name in files if name not in plan.send],
-                message=message,
-                tag=tag,
-            )
+            publication = plan.describe(repo_id, message, tag)
             if dry_run:
                 return publication
-            if parent_commit is not None and not plan.head.startswith(parent_commit):
-                raise HubmodelsError(
-                    f"{repo_id} has changed: its head is {plan.head}, not {parent_commit}; look at what changed there"
-                )
+            check_parent(repo_id, plan, parent_commit)
             if tag is not None:
-                check_tag(api, repo_id, tag, None if plan.send or plan.delete else plan.head, waits)
+                check_tag(api, repo_id, tag, None if plan.changes else plan.head, waits)
+            assert plan.head is not None  # the repository is there now
             commit = plan.head
-            if plan.send or plan.delete:
+            if plan.changes:
                 commit, publication.pull_request = send(api, repo_id, plan, message, description, create_pr, waits)
         publication.commit = commit
         publication.url = f"{api.endpoint}/{repo_id}"
         with hub_errors(f"read back {repo_id}, which was published at commit {commit}", repo_id, api.endpoint):
-            publication.deviation = read_back(api, repo_id, commit, files, Path(temporary), waits)
+            publication.deviation = read_back(api, repo_id, commit, files, temporary, waits)
         if tag is not None:
             with hub_errors(
                 f"tag {repo_id}, which was published and verified at commit {commit},", repo_id, api.endpoint
@@ -156,9 +155,38 @@ def publish(
     return publication
 
 
+def check_request(repo_id: str, tag: str | None, create_pr: bool) -> None:
+    """Refuse what cannot be asked for, before anything is read."""
+    check_repo_id(repo_id)
+    if tag is not None and not re.fullmatch(r"[\w][\w.+-]*", tag):
+        raise HubmodelsError(f"{tag!r} is no tag; it must be of letters, digits, `.`, `-`, `_` and `+`, such as v1.0")
+    if tag is not None and create_pr:
+        raise HubmodelsError(
+            "a tag and a pull request were both asked for: tag the commit after the request was merged"
+        )
+
+
+def whole_folder(folder: Path, temporary: Path, refresh_code: bool, dry_run: bool) -> Path:
+    """Give the folder that is published, code included.
+
+    It is the release itself where that has its code; `refresh_code` changes the code there, but not in a dry run. For a
+    folder of a checkout, which has none, it is a whole copy."""
+    if lacks_code(folder):
+        check_files(folder, with_code=False)  # before anything is copied
+    elif not (refresh_code and dry_run):
+        if refresh_code:
+            refresh_code_files(folder)
+        return folder
+    return compose_release(folder, temporary / "composed" / folder.resolve().name)
+
+
 def describe_commit(folder: Path) -> tuple[str, str]:
-    """A commit's message, which names model and main metric, and its description, with every metric."""
-    metrics = read_json(folder / METRICS_FILE)
+    """Describe a release in the words of a commit.
+
+    Returns:
+        The message, which names model and main metric, and the description, with every metric.
+    """
+    metrics = read_metrics(folder)
     name, main = metrics.get("name") or folder.name, metrics.get("main_metric")
     measured = metrics["results"]["metrics"]
     message = f"{name}: {main} {format_interval(measured[main])}" if main in measured else str(name)
@@ -166,10 +194,10 @@ def describe_commit(folder: Path) -> tuple[str, str]:
 
 
 def addressed_card(folder: Path, repo_id: str, temporary: Path) -> Path:
-    """The card with this repository's id in its code blocks, where it had the name that the release was made under.
+    """Write the card with this repository's id in its code blocks, where it had the name of the release.
 
     The card has no checksum, and its reader copies from those blocks what must find the model on the Hub."""
-    model_id = read_json(folder / METRICS_FILE).get("model_id")
+    model_id = read_metrics(folder).get("model_id")
     text = (folder / CARD_FILE).read_text(encoding="utf-8")
     if not isinstance(model_id, str) or not model_id or model_id == repo_id:
         return folder / CARD_FILE
@@ -200,7 +228,8 @@ def make_plan(api: HfApi, repo_id: str, files: dict[str, Path], waits: Sequence[
     """Compare the release with the repository's main branch.
 
     Raises:
-        HubmodelsError: the repository holds files that do not belong to any release of ours."""
+        HubmodelsError: the repository holds files that do not belong to any release of ours.
+    """
     try:
         head = attempt(lambda: api.repo_info(repo_id, revision="main").sha, waits)
         remote = attempt(lambda: remote_files(api, repo_id, head), waits)
@@ -225,13 +254,21 @@ def make_plan(api: HfApi, repo_id: str, files: dict[str, Path], waits: Sequence[
     return _Plan(head, files, send, delete)
 
 
+def check_parent(repo_id: str, plan: _Plan, parent_commit: str | None) -> None:
+    """Refuse a repository whose head is not the commit that was asked for."""
+    if parent_commit is not None and not str(plan.head).startswith(parent_commit):
+        raise HubmodelsError(
+            f"{repo_id} has changed: its head is {plan.head}, not {parent_commit}; look at what changed there"
+        )
+
+
 def earlier_release(api: HfApi, repo_id: str, head: str, waits: Sequence[float]) -> list[str]:
-    """The files that the release now in the repository lists as its own."""
+    """List the files that the release now in the repository calls its own."""
     with tempfile.TemporaryDirectory(prefix="hubmodels-publish-") as temporary:
         path = attempt(lambda: api.hf_hub_download(repo_id, METRICS_FILE, revision=head, cache_dir=temporary), waits)
         try:
-            return list(json.loads(Path(path).read_text(encoding="utf-8"))["checksums"]["files"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+            return list(listed_checksums(read_metrics(Path(path).parent)))
+        except HubmodelsError:  # it is no release's
             return []
 
 
@@ -244,8 +281,8 @@ def send(
         The commit and, with `create_pr`, the pull request's URL.
     """
     through_lfs = False
-    if create_pr and (found := find_pull_request(api, repo_id, plan, message)):
-        return found
+    if create_pr and (opened := find_pull_request(api, repo_id, plan, message)):
+        return opened
     remaining = list(waits)
     while True:
         try:
@@ -256,8 +293,8 @@ def send(
             no_xet = not through_lfs and status_of(error) is None and isinstance(error, ConnectionError | RuntimeError)
             if not is_transient(error) and not no_xet:
                 raise
-            if found := find_commit(api, repo_id, plan, message, create_pr, waits):
-                return found
+            if committed := find_commit(api, repo_id, plan, message, create_pr, waits):
+                return committed
             if no_xet:  # hf_xet does not fall back by itself where the server has no xet storage
                 through_lfs = True
                 continue
@@ -269,6 +306,7 @@ def send(
 def _commit(
     api: HfApi, repo_id: str, plan: _Plan, message: str, description: str, create_pr: bool, through_lfs: bool
 ) -> tuple[str, str | None]:
+    """Make the commit, once; with `through_lfs` its files are uploaded through LFS and not through xet."""
     opened = []
     try:
         operations: list[Any] = []
@@ -296,7 +334,7 @@ def _commit(
 def find_commit(
     api: HfApi, repo_id: str, plan: _Plan, message: str, create_pr: bool, waits: Sequence[float]
 ) -> tuple[str, str | None] | None:
-    """The commit whose reply was lost, if it was made after all."""
+    """Find the commit whose reply was lost, if it was made after all."""
     if create_pr:
         return find_pull_request(api, repo_id, plan, message)
     head = attempt(lambda: api.repo_info(repo_id, revision="main").sha, waits)
@@ -307,8 +345,8 @@ def find_commit(
     raise HubmodelsError(f"{repo_id} has changed meanwhile; look at what changed there, then publish again")
 
 
-def find_pull_request(api: HfApi, repo_id: str, plan: _Plan, message: str) -> tuple[str, str] | None:
-    """An open pull request with this message that holds just this release: it is not opened a second time."""
+def find_pull_request(api: HfApi, repo_id: str, plan: _Plan, message: str) -> tuple[str, str | None] | None:
+    """Find an open pull request with this message that holds just this release: it is not opened a second time."""
     try:
         for request in api.get_repo_discussions(repo_id, discussion_type="pull_request", discussion_status="open"):
             if request.title == message:
@@ -322,6 +360,7 @@ def find_pull_request(api: HfApi, repo_id: str, plan: _Plan, message: str) -> tu
 
 
 def holds_release(plan: _Plan, remote: dict[str, RepoFile]) -> bool:
+    """Tell whether a revision's files are the release's, and none of those to delete."""
     return all(name in remote and same_content(path, remote[name]) for name, path in plan.files.items()) and not any(
         name in remote for name in plan.delete
     )
@@ -347,4 +386,4 @@ def read_back(
     for name, path in files.items():
         if git_hash((folder / name).read_bytes()) != git_hash(path.read_bytes()):
             raise HubmodelsError(f"{name} is not what was sent")
-    return verify_folder(folder, f"{repo_id} at {commit}").deviation
+    return verify_folder(folder, f"{repo_id} at {commit}", with_code=True).deviation

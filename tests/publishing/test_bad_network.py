@@ -13,7 +13,7 @@ from huggingface_hub import HfApi, constants
 from hubmodels import auto
 from hubmodels.errors import HubmodelsError
 from hubmodels.publishing import download, publish
-from hubmodels.publishing.folder import release_files
+from hubmodels.publishing.layout import release_files
 
 SOON = (0.01, 0.01)  # seconds between our own attempts; huggingface_hub's own first one is after 1 s
 
