@@ -32,6 +32,7 @@ def auto_class(suffix: str) -> Any:
 
 @functools.cache
 def _make_auto_class(suffix: str) -> Any:
+    """Find transformers' Auto class of a suffix, or make ours, once."""
     from transformers.models.auto import modeling_auto
     from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
@@ -168,8 +169,8 @@ def __getattr__(name: str) -> Any:
 
             return auto_class(suffix)
     # What workflow, cli, flags and tests still look for here: it is in families and checkpoint.
-    for module_name in ("families", "checkpoint"):
+    for module_name in () if name.startswith("_") else ("families", "checkpoint"):
         module = importlib.import_module(f".{module_name}", __package__)
-        if not name.startswith("_") and hasattr(module, name):
+        if hasattr(module, name):
             return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,7 +25,7 @@ from .layout import release_files
 AUTO_MAP_FILES = (CONFIG_FILE, "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
 
 
-def write_auto_map(folder: Path, model: Any, processor: Any, head: str) -> None:
+def write_auto_map(folder: Path, model: transformers.PreTrainedModel, processor: Any, head: str) -> None:
     """Name the classes of `model` and `processor` in the `auto_map` of the files that they were saved to.
 
     Args:
@@ -163,7 +163,7 @@ def foreign_code(folder: Path) -> list[str]:
     ]
 
 
-def model_auto_map(model: Any, head: str) -> dict[str, str]:
+def model_auto_map(model: transformers.PreTrainedModel, head: str) -> dict[str, str]:
     """Map Auto class to `file.Class` for a model: its config, its body (where the family has one) and its head.
 
     A head for which transformers has no Auto class is what AutoModel gives, since nothing else could give it."""

@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ..checkpoint import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, quiet_transformers, read_metrics
 from ..errors import HubmodelsError
 from ..files import atomic_file, atomic_folder, hash_file, read_json, write_json
 from ..recipe import Recipe
-from .card import dataset_name, eval_results_yaml, render_card
+from ..report import Figure, Sound
+from .card import DescribedTask, dataset_name, eval_results_yaml, render_card
 from .code import code_files, lacks_code, write_auto_map, write_code
 from .golden import GOLDEN_FILE, reference_model, write_golden
 from .layout import (
@@ -46,13 +48,13 @@ from .verification import verify_folder
 def release(
     folder: str | os.PathLike,
     *,
-    model: Any,
+    model: PreTrainedModel,
     processor: Any,
-    task: Any,
+    task: DescribedTask,
     recipe: Recipe,
     results: Mapping[str, Any],
     golden_inputs: Mapping[str, torch.Tensor],
-    plots: Sequence[Any] = (),
+    plots: Sequence[Figure | Sound] = (),
     data: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     model_id: str | None = None,
@@ -108,11 +110,7 @@ def release(
             "name": name,
             "model_id": model_id or name,
             "license": license,
-            "family": recipe.family,
-            "task": recipe.task,
-            "model_class": type(model).__name__,
-            "main_metric": task.main_metric,
-            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+            **_describe_model(model, task, recipe),
             "results": dict(results),
             "data": data,
             "provenance": provenance,
@@ -130,7 +128,7 @@ def release(
     return folder
 
 
-def _save_model(folder: Path, model: Any, processor: Any) -> None:
+def _save_model(folder: Path, model: PreTrainedModel, processor: Any) -> None:
     """Save a model and its processor, the weights in one file. Raises HubmodelsError when they do not fit one."""
     with quiet_transformers():
         model.save_pretrained(folder)
@@ -140,13 +138,24 @@ def _save_model(folder: Path, model: Any, processor: Any) -> None:
         processor.save_pretrained(folder)
 
 
+def _describe_model(model: PreTrainedModel, task: DescribedTask, recipe: Recipe) -> dict[str, Any]:
+    """Give the entries of metrics.json that say what the model is."""
+    return {
+        "family": recipe.family,
+        "task": recipe.task,
+        "model_class": type(model).__name__,
+        "main_metric": task.main_metric,
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
 def _hash_files(folder: Path) -> dict[str, str]:
     """Compute the SHA-256 of each file that metrics.json lists."""
     return {name: hash_file(folder / name) for name in release_files(folder) if has_checksum(name)}
 
 
 def _write_eval_results(
-    folder: Path, task: Any, results: Mapping[str, Any], data: Mapping[str, Any], date: str
+    folder: Path, task: DescribedTask, results: Mapping[str, Any], data: Mapping[str, Any], date: str
 ) -> None:
     """Write the main metric as the Hub's leaderboards read it, where it has an entry there."""
     if entry := eval_results_yaml(task, results, data, date):
@@ -155,7 +164,7 @@ def _write_eval_results(
         (folder / file_name).write_text(text, encoding="utf-8")
 
 
-def _write_card(folder: Path, metrics: Mapping[str, Any], recipe: Recipe, task: Any) -> None:
+def _write_card(folder: Path, metrics: Mapping[str, Any], recipe: Recipe, task: DescribedTask) -> None:
     """Write README.md from what metrics.json holds, the recipe and the notes.
 
     Where a checkout's folder lacks its code, the card speaks of the code that it is published with."""
@@ -172,7 +181,7 @@ def _write_card(folder: Path, metrics: Mapping[str, Any], recipe: Recipe, task: 
         temporary.write_text(card, encoding="utf-8")
 
 
-def refresh_card(folder: str | os.PathLike, task: Any, notes: str | None = None) -> None:
+def refresh_card(folder: str | os.PathLike, task: DescribedTask, notes: str | None = None) -> None:
     """Write a release's card anew from its metrics.json, with the present template.
 
     Args:
@@ -207,9 +216,9 @@ def refresh_card(folder: str | os.PathLike, task: Any, notes: str | None = None)
 def replace_results(
     folder: str | os.PathLike,
     *,
-    task: Any,
+    task: DescribedTask,
     results: Mapping[str, Any],
-    plots: Sequence[Any] = (),
+    plots: Sequence[Figure | Sound] = (),
     config_values: Mapping[str, Any] | None = None,
 ) -> None:
     """Put what was measured of a release anew in the place of its results. It is replaced whole or not at all.
@@ -248,7 +257,7 @@ def replace_results(
         verify_folder(temporary, f"the release {folder.name}")
 
 
-def _write_figures(folder: Path, plots: Sequence[Any]) -> list[tuple[str, str]]:
+def _write_figures(folder: Path, plots: Sequence[Figure | Sound]) -> list[tuple[str, str]]:
     """Save each plot as figures/<name>.png and each sound as audio/<name>.wav.
 
     Returns:
@@ -257,10 +266,10 @@ def _write_figures(folder: Path, plots: Sequence[Any]) -> list[tuple[str, str]]:
     from ..figures import save_figure
 
     written = []
-    for plot in sorted(plots, key=lambda plot: hasattr(plot, "waveform")):  # a stable order
-        path = f"audio/{plot.name}.wav" if hasattr(plot, "waveform") else f"figures/{plot.name}.png"
+    for plot in sorted(plots, key=lambda plot: isinstance(plot, Sound)):  # a stable order
+        path = f"audio/{plot.name}.wav" if isinstance(plot, Sound) else f"figures/{plot.name}.png"
         (folder / path).parent.mkdir(exist_ok=True)
-        if hasattr(plot, "waveform"):
+        if isinstance(plot, Sound):
             _write_sound(folder / path, plot.waveform, plot.sampling_rate)
         else:
             save_figure(plot.figure, folder / path)

@@ -127,10 +127,9 @@ def publish(
         message = commit_message or message
         files = {name: folder / name for name in release_files(folder)}
         files[CARD_FILE] = addressed_card(folder, repo_id, temporary)
-        if not dry_run:
-            with hub_errors(f"publish to {repo_id}", repo_id, api.endpoint):
-                prepare_repository(api, repo_id, private, waits)
         with hub_errors(f"publish to {repo_id}", repo_id, api.endpoint):
+            if not dry_run:
+                prepare_repository(api, repo_id, private, waits)
             plan = make_plan(api, repo_id, files, waits, dry_run)
             publication = plan.describe(repo_id, message, tag)
             if dry_run:
@@ -147,11 +146,7 @@ def publish(
         with hub_errors(f"read back {repo_id}, which was published at commit {commit}", repo_id, api.endpoint):
             publication.deviation = read_back(api, repo_id, commit, files, temporary, waits)
         if tag is not None:
-            with hub_errors(
-                f"tag {repo_id}, which was published and verified at commit {commit},", repo_id, api.endpoint
-            ):
-                attempt(lambda: api.create_tag(repo_id, tag=tag, revision=commit, exist_ok=True), waits)
-                check_tag(api, repo_id, tag, commit, waits)
+            put_tag(api, repo_id, tag, commit, waits)
     return publication
 
 
@@ -371,6 +366,13 @@ def check_tag(api: HfApi, repo_id: str, tag: str, commit: str | None, waits: Seq
     tags = {item.name: item.target_commit for item in attempt(lambda: api.list_repo_refs(repo_id), waits).tags}
     if tag in tags and tags[tag] != commit:
         raise HubmodelsError(f"{repo_id} has a tag {tag} already, on commit {tags[tag]}; choose another")
+
+
+def put_tag(api: HfApi, repo_id: str, tag: str, commit: str, waits: Sequence[float]) -> None:
+    """Put a tag on what was published and verified; one that is there already is left as it is."""
+    with hub_errors(f"tag {repo_id}, which was published and verified at commit {commit},", repo_id, api.endpoint):
+        attempt(lambda: api.create_tag(repo_id, tag=tag, revision=commit, exist_ok=True), waits)
+        check_tag(api, repo_id, tag, commit, waits)
 
 
 def read_back(
