@@ -10,7 +10,7 @@ import copy
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,7 @@ def read_config(source: str, revision: str | None) -> dict[str, Any]:
     return stored
 
 
-def read_head(source: str, family: str, architectures: Any) -> str:
+def read_head(source: str, family: str, architectures: object) -> str:
     """Give the suffix of the class that `architectures` of config.json names, "" where it names none.
 
     Raises HubmodelsError unless it is a class of the family."""
@@ -184,9 +184,9 @@ def load_model(
     """Load a model from a folder or the Hub, to evaluate it or to train it further.
 
     The weights must fit completely, with two exceptions, both logged. Where `values` has other labels than the
-    checkpoint, what depends on them starts anew. Where the checkpoint has no head or another one of the family, what
-    the head needs and the checkpoint does not have starts anew, and what it has beyond that is left out. The body must
-    be whole in any case.
+    checkpoint, what depends on them starts anew. Where the checkpoint has no head, or another one of the family, the
+    head's weights that it lacks start anew, and those that it has beyond that are left out. The body must be whole in
+    any case.
 
     Args:
         path_or_id: a folder that `save_pretrained` wrote, or a Hub id.
@@ -321,7 +321,7 @@ def is_other_head(cls: type[PreTrainedModel], checkpoint: Checkpoint) -> bool:
     return cls is not family_classes(checkpoint.family).get(checkpoint.head)
 
 
-def name_in_network(name: str, prefix: str, expected: Mapping[str, Any]) -> str:
+def name_in_network(name: str, prefix: str, expected: Container[str]) -> str:
     """Rename a stored tensor as transformers does: it drops or adds the body's prefix where the network has it so."""
     without = name.removeprefix(f"{prefix}.")
     if without != name and without in expected:

@@ -31,7 +31,7 @@ def sync_path(path: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary path beside `path`: synced and renamed to `path` when the block ends well, else removed."""
+    """Give a temporary path beside `path`: synced and renamed to `path` when the block ends well, else removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
@@ -49,8 +49,9 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives an empty temporary folder beside `path`; when the block ends well its files are synced and it takes the
-    place of `path` (a folder already there is replaced only then), else it is removed and `path` stays as it was."""
+    """Give an empty temporary folder beside `path`, which takes its place when the block ends well, its files synced.
+
+    A folder already there is replaced only then. Otherwise the new one is removed, and `path` stays as it was."""
     path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -96,6 +97,6 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def hash_file(path: str | os.PathLike) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Compute the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

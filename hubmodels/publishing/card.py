@@ -43,19 +43,19 @@ class DescribedTask(Protocol):
 
     @property
     def tag(self) -> str:
-        """The Hub's pipeline tag."""
+        """Give the Hub's pipeline tag."""
 
     @property
     def head(self) -> str:
-        """The suffix of the model's class: `ForImageClassification`."""
+        """Give the suffix of the model's class: `ForImageClassification`."""
 
     @property
     def main_metric(self) -> str:
-        """The metric that decides."""
+        """Name the metric that decides."""
 
     @property
     def metric_names(self) -> Mapping[str, str]:
-        """Each metric's name in a table."""
+        """Map each metric to its name in a table."""
 
     def example(self) -> str:
         """Write the lines of Python that use a release, with {model_id} where its id stands."""

@@ -12,7 +12,6 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import torch
 import yaml
@@ -245,7 +244,7 @@ def check_config(folder: Path) -> Recipe:
     return recipe
 
 
-def _check_numbers(value: Any, largest: int, num_tensors: int, where: str) -> None:
+def _check_numbers(value: object, largest: int, num_tensors: int, where: str) -> None:
     """Refuse sizes that no network with these weights can have, before anything is built from them.
 
     A network of 10**9 layers would be built for hours, a width of 10**12 would take all memory."""
@@ -265,7 +264,7 @@ def _check_numbers(value: Any, largest: int, num_tensors: int, where: str) -> No
         raise HubmodelsError(f"{where} is {value}, more than all weights together have numbers")
 
 
-def _total(value: Any) -> int:
+def _total(value: object) -> int:
     """Sum the integers of a value and of the lists in it."""
     if isinstance(value, list):
         return sum(_total(item) for item in value)
