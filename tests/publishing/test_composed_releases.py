@@ -12,7 +12,7 @@ from hub_server import HubServer
 from huggingface_hub import HfApi
 from test_other_processes import WITHOUT_HUBMODELS, lines, run
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.cli import main
 from hubmodels.errors import HubmodelsError
 from hubmodels.families import build_model, find_code
@@ -183,12 +183,12 @@ def test_a_release_that_was_made_without_code_lacks_none(tmp_path: Path) -> None
     assert verify(folder).absent_code == []
 
 
-@pytest.mark.parametrize("family", auto.list_families())
+@pytest.mark.parametrize("family", families.list_families())
 def test_the_code_of_every_family_is_found_from_the_auto_map(family: str, tmp_path: Path) -> None:
     from test_other_processes import AnyTask, load_cases
 
     cases = load_cases(family)
-    for head in auto.family_classes(family):
+    for head in families.family_classes(family):
         torch.manual_seed(0)
         tiny = next(name for name in cases.TINY if head in getattr(cases, "HEADS", {}).get(name, [head]))
         model = build_model(family, head, cases.TINY[tiny])

@@ -14,7 +14,7 @@ import torch
 from conftest import make_release
 from safetensors.torch import load_file, save_file
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.errors import HubmodelsError
 from hubmodels.files import hash_file
 from hubmodels.publishing import check_release, verify_folder
@@ -304,7 +304,7 @@ def test_a_config_of_a_billion_layers_is_refused_before_it_is_built(tmp_path: Pa
     values = {"num_channels": 1, "image_size": 8, "hidden_sizes": [4], "depths": [1]}
     folder = make_release(
         tmp_path / "deep",
-        model=auto.build_model("cnn", "ForImageClassification", values),
+        model=families.build_model("cnn", "ForImageClassification", values),
         recipe=Recipe(family="cnn", task="image-classification"),
     )
     change_config(folder, depths=[1_000_000])
