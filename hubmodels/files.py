@@ -8,6 +8,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from .errors import HubmodelsError, one_line
+
+# First bytes of what must not hide under another ending, with the words for the message.
+FORBIDDEN_STARTS = {
+    b"\x80\x02": "pickle", b"\x80\x03": "pickle", b"\x80\x04": "pickle", b"\x80\x05": "pickle",
+    b"PK\x03\x04": "ZIP archive (or a torch.save file)", b"\x1f\x8b": "gzip archive",
+    b"\x7fELF": "program", b"MZ": "program", b"\xcf\xfa\xed\xfe": "program", b"#!": "script",
+}  # fmt: skip
 
 
 def sync_path(path: str | os.PathLike) -> None:
@@ -70,6 +80,20 @@ def write_json(path: str | os.PathLike, value: object) -> None:
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """Read the mapping in a JSON file. Raises HubmodelsError when it is missing or holds none."""
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HubmodelsError(f"{path.name} is missing") from None
+    except (ValueError, RecursionError) as error:
+        raise HubmodelsError(f"{path.name} is not JSON: {one_line(error)}") from None
+    if not isinstance(values, dict):
+        raise HubmodelsError(f"{path.name} must be a JSON mapping, it is a {type(values).__name__}")
+    return values
 
 
 def hash_file(path: str | os.PathLike) -> str:

@@ -14,7 +14,7 @@ from accelerate import PartialState
 from accelerate.utils import tqdm
 from datasets import Features, concatenate_datasets
 
-from . import auto, publishing
+from . import checkpoint, publishing
 from .abilities import HasMembers, Samples, is_class_conditional
 from .binding import bind_checkpoint
 from .cpu import computes_bf16
@@ -73,7 +73,7 @@ def open_release(
         recipe.data = {}
     recipe.data |= overrides or {}
     data_arguments, task, arguments = parse_recipe(recipe)
-    model = auto.load_model(model_name_or_path, recipe.family, task.head, config_values)
+    model = checkpoint.load_model(model_name_or_path, recipe.family, task.head, config_values)
     problem = bind_checkpoint(model_name_or_path, task, model.config.to_dict(), seed=arguments.seed)
     problem.know_model(model.config)
     return OpenedRelease(data_arguments, arguments, model, problem)

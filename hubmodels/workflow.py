@@ -21,7 +21,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 
-from . import auto, publishing
+from . import checkpoint, families, publishing
 from .abilities import FitsAfterTraining
 from .data import (
     Batches,
@@ -87,6 +87,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
             recipe=recipe,
             results=results.to_dict(),
             golden_inputs=problem.golden_inputs(),
+            save_problem=problem.save_state,
             plots=[*run.figures(), *figures],
             data=describe_data(loaded),
             model_id=model_id,
@@ -102,8 +103,8 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
 def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments]:
     """The checked arguments of a recipe's sections, and its task. Model fields are checked where the model is built."""
     task_class = get_task(recipe.task)
-    auto.check_family(recipe.family)
-    check_names(recipe.model, auto.config_fields(recipe.family), "model")  # before the data are read
+    families.check_family(recipe.family)
+    check_names(recipe.model, families.config_fields(recipe.family), "model")  # before the data are read
     data_arguments, task = parse_section(recipe.data, "data", DataArguments, task_class)
     data_arguments.carve = data_arguments.carve or task.carve
     (arguments,) = parse_section(recipe.training, "training", TrainingArguments)
@@ -120,15 +121,15 @@ def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments
 
 def read_recipe(model_name_or_path: str) -> Recipe:
     """The recipe of a release, from its folder or the Hub. Raises HubmodelsError where there is none."""
-    return Recipe.load(auto.find_file(model_name_or_path, "recipe.yaml"))
+    return Recipe.load(checkpoint.find_file(model_name_or_path, "recipe.yaml"))
 
 
 def default_recipe(family: str, task: str) -> Recipe:
     """The family's defaults for a task, for data that has no recipe yet."""
-    auto.check_family(family)
+    families.check_family(family)
     get_task(task)
     return Recipe.from_dict(
-        {"family": family, "task": task, **auto.family_recipe(family, task)}, f"{family}/recipe.yaml"
+        {"family": family, "task": task, **families.family_recipe(family, task)}, f"{family}/recipe.yaml"
     )
 
 
@@ -225,16 +226,13 @@ def build_model(recipe: Recipe, problem: AnyProblem, seed: int) -> Any:
     """Build a fresh model, or load the checkpoint to fine-tune, with the config fields that the data decide.
 
     A family is given the fields that it declares; what the recipe says wins. The problem learns the model's values."""
-    declared = auto.config_fields(recipe.family)
-    for name in problem.task.requires:
-        if name not in declared:
-            raise HubmodelsError(f"family {recipe.family} cannot do {recipe.task}: its config has no {name!r}")
-    values = {name: value for name, value in problem.config_fields().items() if name in declared} | recipe.model
+    families.check_requires(recipe.family, recipe.task, problem.task.requires)
+    values = families.declared(recipe.family, problem.config_fields()) | recipe.model
     torch.manual_seed(seed)
     if recipe.model_name_or_path:
-        model = auto.load_model(recipe.model_name_or_path, recipe.family, problem.task.head, values)
+        model = checkpoint.load_model(recipe.model_name_or_path, recipe.family, problem.task.head, values)
     else:
-        model = auto.build_model(recipe.family, problem.task.head, values)
+        model = families.build_model(recipe.family, problem.task.head, values)
     problem.know_model(model.config)
     return model
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers.utils import ModelOutput
 
-from hubmodels import abilities, auto
+from hubmodels import abilities, auto, families
 from hubmodels.abilities import ABILITIES
 
 ROOT = Path(__file__).parent
@@ -51,11 +51,11 @@ def defined_classes(package: str) -> list[type]:
     ]  # fmt: skip
 
 
-MODELS = [cls for family in auto.list_families() for cls in auto.family_classes(family).values()]
+MODELS = [cls for family in families.list_families() for cls in families.family_classes(family).values()]
 CLASSES = {
     "model in training": MODELS,
     "model in use": MODELS,
-    "config": [auto.config_class(family) for family in auto.list_families()],
+    "config": [families.config_class(family) for family in families.list_families()],
     "output": [cls for cls in defined_classes("models") if issubclass(cls, ModelOutput)],
     "processor": auto.list_processors(),
     "feature extractor": [cls for cls in defined_classes("tasks") if hasattr(cls, "classify")],

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.commands import import_command, list_commands
 from hubmodels.commands._flags import pair_fields
 from hubmodels.commands._used_fields import used_config_fields
 from hubmodels.tasks import get_task
 
-PAIRS = [(family, task) for family in auto.list_families() for task in auto.family_tasks(family)]
+PAIRS = [(family, task) for family in families.list_families() for task in families.family_tasks(family)]
 
 
 @pytest.mark.parametrize("name", list_commands())
@@ -31,7 +31,7 @@ def test_a_pair_offers_the_fields_that_its_head_reads_and_none_that_the_data_dec
     assert not offered & {"id2label", "label2id", "problem_type", "vocab_size", "num_channels", "num_numeric_features"}
     # Independently of the reading of the source: what a config is asked for while the head is built stands in it.
     asked: set[str] = set()
-    config_class = auto.config_class(family)
+    config_class = families.config_class(family)
 
     class Watched(config_class):
         def __getattribute__(self, name: str):
@@ -46,10 +46,10 @@ def test_a_pair_offers_the_fields_that_its_head_reads_and_none_that_the_data_dec
         import torch
 
         with torch.device("meta"):
-            auto.family_head(family, head)(config)
+            families.family_head(family, head)(config)
     except (ValueError, TypeError, AttributeError):  # the defaults are another head's: what was asked until then counts
         pass
-    fields = set(auto.config_help(family))
+    fields = set(families.config_help(family))
     assert asked & fields <= used_config_fields(family, head) | {"tie_word_embeddings", "pad_token_id", "bos_token_id",
                                                                  "eos_token_id"}  # fmt: skip
 

@@ -25,7 +25,7 @@ from huggingface_hub import HfApi
 from PIL import Image
 from transformers import AutoModel
 
-from hubmodels import auto, publishing
+from hubmodels import auto, families, publishing
 from hubmodels.cli import main
 from hubmodels.processors.processing_audio_wav import write_wav
 from hubmodels.recipe import Recipe, load_yaml
@@ -202,7 +202,7 @@ def call(*words: str | Path) -> str:
 
 def test_its_auto_class_gives_the_head_and_auto_model_the_body(case: SimpleNamespace) -> None:
     task, family = case.opened.task, Recipe.load(case.release / "recipe.yaml").family
-    classes = auto.family_classes(family)
+    classes = families.family_classes(family)
     assert type(auto.auto_class(task.head).from_pretrained(case.release)) is classes[task.head]
     assert type(AutoModel.from_pretrained(case.release)) is classes["Model"]
 

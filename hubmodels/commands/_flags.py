@@ -20,14 +20,12 @@ Field = tuple[str, Any, str]  # section, type, help
 
 def recipe_fields(recipe: Recipe, section: str | None = None) -> dict[str, Field]:
     """Return every field that a flag can set, or those of one section: name -> (section, type, help)."""
-    from .. import auto
+    from .. import families
     from ..tasks import get_task
 
-    auto.check_family(recipe.family)
-    texts = auto.config_help(recipe.family)
-    fields: dict[str, Field] = {
-        name: ("model", expected, texts.get(name, "")) for name, expected in auto.config_fields(recipe.family).items()
-    }
+    families.check_family(recipe.family)
+    texts, kinds = families.config_help(recipe.family), families.config_fields(recipe.family)
+    fields: dict[str, Field] = {name: ("model", kind, texts.get(name, "")) for name, kind in kinds.items()}
     for kind, cls in (("data", DataArguments), ("data", get_task(recipe.task)), ("training", TrainingArguments)):
         hints = type_hints(cls)
         for name, item in own_fields(cls).items():
@@ -39,24 +37,24 @@ def pair_fields(family: str, tag: str) -> dict[str, str]:
     """Return the config fields that a person can choose for a family and a task: name -> help. Imports no torch.
 
     They are those that the task's head reads, without those that the data decide (its own or another input's)."""
-    from .. import auto
+    from .. import families
     from ..tasks import get_task, list_tasks
 
-    auto.check_family(family)
-    auto.family_recipe(family, tag)  # refuses a task that the family does not do
+    families.check_family(family)
+    families.family_recipe(family, tag)  # refuses a task that the family does not do
     task = get_task(tag)()
     used = used_config_fields(family, task.head)
     others = [get_task(other)().input.decided_fields for other in list_tasks()]
     decided = {*task.decided_fields, *(name for names in others for name in names)}
-    return {name: text for name, text in auto.config_help(family).items() if name in used and name not in decided}
+    return {name: text for name, text in families.config_help(family).items() if name in used and name not in decided}
 
 
 def sample_fields(recipe: Recipe) -> dict[str, tuple[str, Any, str]]:
     """Return the options of the model's `sample`, as `recipe_fields` gives fields; none where it has no `sample`."""
-    from .. import auto
+    from .. import families
     from ..tasks import get_task
 
-    head = auto.family_head(recipe.family, get_task(recipe.task).head)
+    head = families.family_head(recipe.family, get_task(recipe.task).head)
     if not issubclass(head, Samples):
         return {}
     hints = typing.get_type_hints(head.sample)

@@ -10,7 +10,7 @@ import types
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin
 
-from ..auto import config_help, list_families
+from ..families import config_help, list_families
 from ..fields import own_fields, type_hints
 from ..recipe import DataArguments, TrainingArguments
 from ..tasks import get_task, list_tasks

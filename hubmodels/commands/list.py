@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     if arguments.hub:
         list_hub(arguments)
         return
-    from ..auto import list_families, read_family
+    from ..families import list_families, read_family
     from ..tasks import list_tasks
 
     families = {}

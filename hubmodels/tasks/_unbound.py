@@ -116,8 +116,8 @@ class Unbound(Problem):
     def golden_inputs(self):
         return self.task.golden_inputs(self.fitted, self.every)
 
-    def save(self, folder):
-        self.fitted.save_pretrained(folder)
+    def save_state(self, folder):
+        pass
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from transformers import pipeline
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
 from hubmodels.tasks._text import UNDERSTANDING_TOKENS, train_tokenizer
 
@@ -23,7 +23,7 @@ def save(tmp_path: Path):
     def build(head: str, **fields: object) -> str:
         torch.manual_seed(0)
         values = {**SMALL, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **fields}
-        auto.build_model("transformer", head, values).save_pretrained(tmp_path)
+        families.build_model("transformer", head, values).save_pretrained(tmp_path)
         tokenizer.save_pretrained(tmp_path)
         if "patch_size" in fields:
             HubmodelsImageProcessor(size={"height": 8, "width": 8}).save_pretrained(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from datasets import Audio, ClassLabel, Dataset, Features, Value
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.data import encode_dataset
 from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
@@ -92,7 +92,7 @@ def classifier(tmp_path_factory):
         "label2id": case.values["label2id"],
     }  # fmt: skip
     torch.manual_seed(0)
-    model = auto.build_model("cnn", "ForAudioClassification", values)
+    model = families.build_model("cnn", "ForAudioClassification", values)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     batch = case.task.transform(case.processor, KNOWS, training=False)(
         case.columns["train"].batch(torch.arange(80)), None

@@ -314,6 +314,10 @@ class Problem(Generic[TaskT, FittedInputT, FittedTargetT]):
     def save(self, folder: str | os.PathLike) -> None:
         """Write the processor's files and problem.json into a folder."""
         self.processor.save_pretrained(folder)
+        self.save_state(folder)
+
+    def save_state(self, folder: str | os.PathLike) -> None:
+        """Write problem.json alone into a folder, beside a processor that is there."""
         write_json(Path(folder) / PROBLEM_FILE, {"task": self.task.tag, "target": self.target.state()})
 
 
