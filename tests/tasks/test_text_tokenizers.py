@@ -5,13 +5,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from hubmodels.errors import HubmodelsError
-from hubmodels.tasks._text import (
+from hubmodels.tasks.inputs.text_columns import check_texts, text_column
+from hubmodels.tasks.inputs.tokenizers import (
     GENERATION_TOKENS,
     UNDERSTANDING_TOKENS,
     byte_alphabet,
-    check_texts,
     load_tokenizer,
-    text_column,
     token_characters,
     tokenizer_key,
     train_tokenizer,
