@@ -33,7 +33,6 @@ __all__ = [
     "TextTask",
     "check_texts",
     "load_tokenizer",
-    "printable",
     "text_column",
     "token_characters",
     "tokenize",
@@ -108,8 +107,3 @@ class TextTask(Task):
         mask = torch.ones_like(tokens)
         mask[1, -(length // 2) :] = 0
         return {"input_ids": tokens.masked_fill(mask == 0, processor.pad_token_id), "attention_mask": mask}
-
-
-def printable(text: str) -> str:
-    """A text on one line of a figure: control characters and line breaks are blanks."""
-    return "".join(character if character.isprintable() else " " for character in text)
