@@ -127,7 +127,7 @@ def test_a_tokenizer_without_padding_pads_with_its_end(tmp_path) -> None:
 @pytest.mark.parametrize(("kind", "size"), [("bpe", 200), ("characters", 2)])
 def test_a_vocabulary_too_small_for_its_kind_is_refused(kind: str, size: int) -> None:
     with pytest.raises(ValueError, match="vocab_size must be at least"):
-        TextGeneration(tokenizer=kind, vocab_size=size)
+        TextGeneration.from_options(tokenizer=kind, vocab_size=size)
 
 
 def test_the_text_column_is_found_by_type_then_by_name_or_refused() -> None:
