@@ -1,8 +1,8 @@
 """Text generation: predicting the next token of a text. Bits per character, the n-gram baseline and samples.
 
-The texts of all rows become one stream of tokens, cut into windows of `context_length` + 1 tokens: the first
-`context_length` are the input, the last `context_length` what is to be predicted, so that windows that follow each
-other share one token and each token of the stream but the first is predicted once.
+The texts of all rows become one stream of tokens, cut into windows of `context_length` + 1 tokens. Their first
+`context_length` tokens are the input, their last `context_length` what is to be predicted. So windows that follow each
+other share one token, and each token of the stream but the first is predicted once.
 """
 
 import math

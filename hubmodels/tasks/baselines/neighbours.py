@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from scipy.sparse import csr_matrix, diags
 
 from ...report import Baseline
 from ..contract.types import EncodedColumns
+
+if TYPE_CHECKING:
+    from ..contract.types import Transform
 
 MAX_TOKENS = 5_000_000  # of training text that are counted
 MAX_HIDDEN = 20_000  # hidden tokens on which the weights are chosen
@@ -20,7 +23,7 @@ IGNORED = -100  # the label of what is not hidden
 
 
 def neighbours_baseline(
-    train: EncodedColumns, test: EncodedColumns, train_starts: np.ndarray, hide: Any, vocab_size: int
+    train: EncodedColumns, test: EncodedColumns, train_starts: np.ndarray, hide: "Transform", vocab_size: int
 ) -> Baseline:
     """Fit a mixture of a token's frequency and its frequencies after its left and before its right neighbour.
 
@@ -56,7 +59,7 @@ def neighbours_baseline(
 
 
 def hidden_neighbours(
-    columns: EncodedColumns, hide: Any, windows: np.ndarray
+    columns: EncodedColumns, hide: "Transform", windows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find what stands beside the hidden tokens of windows.
 

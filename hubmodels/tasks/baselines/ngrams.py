@@ -1,8 +1,8 @@
 """An n-gram model of tokens: interpolated, modified Kneser-Ney smoothing (Chen and Goodman 1999, eq. 26 and 17).
 
-Every n-gram is a number: an n-gram's context is the (n-1)-gram that ends one token before it, so with V tokens and the
-context's number c the pair c * V + token is the n-gram's key. Counting is then sorting, and a whole text is scored at
-once: 1 M characters at 8 orders take about 3 s to count.
+Every n-gram is a number. Its context is the (n-1)-gram that ends one token before it: with V tokens and the context's
+number c the n-gram's key is c * V + token. Counting is then sorting, and a whole text is scored at once: 1 M characters
+at 8 orders take about 3 s to count.
 """
 
 from dataclasses import dataclass

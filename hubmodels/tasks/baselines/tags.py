@@ -13,7 +13,6 @@ from ...report import Baseline
 from .choice import choose, negative_log_loss
 
 if TYPE_CHECKING:
-
     from ..contract.types import Rows
 
 MAX_WORDS = 300_000  # training words that the linear method sees, which takes minutes
