@@ -9,7 +9,7 @@ from transformers import pipeline
 
 from hubmodels import families
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
-from hubmodels.tasks._text import UNDERSTANDING_TOKENS, train_tokenizer
+from hubmodels.tasks.inputs.tokenizers import UNDERSTANDING_TOKENS, train_tokenizer
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "id2label": {0: "no", 1: "yes"}}
 TEXT = "the quick brown fox jumps over the lazy dog"

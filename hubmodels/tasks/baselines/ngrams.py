@@ -1,13 +1,36 @@
 """An n-gram model of tokens: interpolated, modified Kneser-Ney smoothing (Chen and Goodman 1999, eq. 26 and 17).
 
-Every n-gram is a number: an n-gram's context is the (n-1)-gram that ends one token before it, so with V tokens and the
-context's number c the pair c * V + token is the n-gram's key. Counting is then sorting, and a whole text is scored at
-once: 1 M characters at 8 orders take about 3 s to count.
+Every n-gram is a number. Its context is the (n-1)-gram that ends one token before it: with V tokens and the context's
+number c the n-gram's key is c * V + token. Counting is then sorting, and a whole text is scored at once: 1 M characters
+at 8 orders take about 3 s to count.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+
+MAX_ORDER = 8  # the longest n-grams that are tried
+MAX_TOKENS = 5_000_000  # of training text that are counted
+
+
+def fit_ngrams(tokens: np.ndarray, vocab_size: int) -> "tuple[NgramModel, str]":
+    """Fit an n-gram model whose order is chosen on the last tenth of the tokens.
+
+    Returns:
+        The model, and what its name says where not all tokens were counted.
+    """
+    note = ""
+    if len(tokens) > MAX_TOKENS:
+        note = f" ({MAX_TOKENS:,} of {len(tokens):,} training tokens)"
+        tokens = tokens[:MAX_TOKENS]
+    count = len(tokens) - max(1, len(tokens) // 10)
+    scores: list[float] = []
+    # One model of the longest order would not do: the counts of its shorter n-grams are of another kind.
+    for order in range(1, MAX_ORDER + 1):
+        scores.append(float(NgramModel(tokens[:count], vocab_size, order).losses(tokens)[count:].mean()))
+        if len(scores) > 1 and scores[-1] > scores[-2]:
+            break
+    return NgramModel(tokens, vocab_size, int(np.argmin(scores)) + 1), note
 
 
 @dataclass
@@ -31,6 +54,7 @@ class NgramModel:
     def __init__(self, tokens: np.ndarray, vocab_size: int, order: int) -> None:
         tokens = np.asarray(tokens, dtype=np.int64)
         self.vocab_size = vocab_size
+        self.order = order
         self.levels: list[_Level] = []
         contexts = np.zeros(len(tokens), dtype=np.int64)  # of the empty context there is one
         counted = self._count(contexts, tokens)
@@ -49,24 +73,29 @@ class NgramModel:
                 break
 
     def _count(self, contexts: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Keys of the different n-grams, a place where each stands, the number of the one at each place, counts."""
+        """Count n-grams.
+
+        Returns:
+            The keys of the different ones, a position of each, the number of the one at each position, and counts.
+        """
         return np.unique(
             contexts * self.vocab_size + tokens, return_index=True, return_inverse=True, return_counts=True
         )
 
     def _level(self, keys: np.ndarray, counts: np.ndarray) -> _Level:
+        """Discount the counts of n-grams of one length."""
         contexts = keys // self.vocab_size
         num_contexts = int(contexts[-1]) + 1
         discounts = _discounts(counts)[np.minimum(counts, 3)]
         totals = np.bincount(contexts, weights=counts, minlength=num_contexts)
-        kept = counts - discounts
+        discounted = counts - discounts
         freed = np.bincount(contexts, weights=discounts, minlength=num_contexts)
         # A context that occurs only as the last token of the text has no n-gram: it passes everything down.
         passed = np.divide(freed, totals, out=np.ones(num_contexts), where=totals > 0)
-        return _Level(keys, kept / totals[contexts], passed)
+        return _Level(keys, discounted / totals[contexts], passed)
 
     def losses(self, tokens: np.ndarray) -> np.ndarray:
-        """Minus the logarithm of the probability of each token given those before it, in nats, (N,) float64."""
+        """Return minus the log probability of each token given those before it, in nats, (N,) float64."""
         tokens = np.asarray(tokens, dtype=np.int64)
         probabilities = np.full(len(tokens), 1 / self.vocab_size)
         contexts = np.zeros(len(tokens), dtype=np.int64)  # -1 for a context that was never seen
@@ -75,22 +104,23 @@ class NgramModel:
                 break
             keys = contexts * self.vocab_size + tokens[length:]
             ids = np.searchsorted(level.keys, keys).clip(max=len(level.keys) - 1)
-            found = (level.keys[ids] == keys) & (contexts >= 0)
+            seen = (level.keys[ids] == keys) & (contexts >= 0)
             passed = level.passed[contexts.clip(min=0, max=len(level.passed) - 1)]
             known = (contexts >= 0) & (contexts < len(level.passed))
             here = probabilities[length:]
-            mixed = np.where(found, level.discounted[ids], 0) + passed * here
+            mixed = np.where(seen, level.discounted[ids], 0) + passed * here
             probabilities[length:] = np.where(known, mixed, here)
-            contexts = np.where(found, ids, -1)[:-1]
+            contexts = np.where(seen, ids, -1)[:-1]
         return -np.log(probabilities)
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
-    """What is taken from counts of 1, 2 and 3 or more, at these places of an array of four (eq. 26). Half of a count
-    where a text is too small to estimate them."""
+    """Return what is taken from counts of 1, 2 and 3 or more, at these indices of an array of four (eq. 26).
+
+    Half of a count is taken where a text is too small to estimate them."""
     n1, n2, n3, n4 = (float((counts == number).sum()) for number in (1, 2, 3, 4))
     if min(n1, n2, n3) == 0:
         return np.array([0, 0.5, 0.5, 0.5])
     share = n1 / (n1 + 2 * n2)
-    found = [1 - 2 * share * n2 / n1, 2 - 3 * share * n3 / n2, 3 - 4 * share * n4 / n3]
-    return np.array([0, *(min(max(value, 0.05), number) for number, value in enumerate(found, start=1))])
+    discounts = [1 - 2 * share * n2 / n1, 2 - 3 * share * n3 / n2, 3 - 4 * share * n4 / n3]
+    return np.array([0, *(min(max(value, 0.05), number) for number, value in enumerate(discounts, start=1))])
