@@ -120,8 +120,8 @@ def table(folder: Path, opened: Any) -> str:
 
 def whole_series(folder: Path, opened: Any) -> str:
     """Short series of all channels, of two classes."""
-    generator, processor = np.random.default_rng(0), opened.processor
-    names = list(opened.values["id2label"].values())[:2]
+    generator, processor = np.random.default_rng(0), opened.problem.processor
+    names = opened.problem.target.names[:2]
     rows = [
         {
             processor.series_column: generator.normal(
@@ -137,10 +137,11 @@ def whole_series(folder: Path, opened: Any) -> str:
 
 def long_series(folder: Path, opened: Any) -> str:
     """One long table of all channels, long enough for windows in each split."""
-    generator, length = np.random.default_rng(0), opened.task.context_length + opened.task.prediction_length
+    generator, options, processor = np.random.default_rng(0), opened.problem.task.input, opened.problem.processor
+    length = options.context_length + options.prediction_length
     steps = 6 * length
-    frame = pd.DataFrame({opened.processor.time_column: pd.date_range("2026-01-01", periods=steps, freq="h")})
-    for channel in opened.processor.channels:
+    frame = pd.DataFrame({processor.time_column: pd.date_range("2026-01-01", periods=steps, freq="h")})
+    for channel in processor.channels:
         frame[channel] = np.sin(np.arange(steps) / 4) + generator.normal(0, 0.1, steps)
     frame.to_csv(folder / "series.csv", index=False)
     return str(folder / "series.csv")
@@ -184,7 +185,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A release and a data set of the form of its own."""
     opened = open_release(str(request.param))
     folder = tmp_path_factory.mktemp(request.param.name)
-    data = DATA[opened.task.tag](folder, opened)
+    data = DATA[opened.problem.task.tag](folder, opened)
     return SimpleNamespace(release=request.param, opened=opened, data=data, folder=tmp_path_factory.mktemp("run"))
 
 
@@ -201,7 +202,7 @@ def call(*words: str | Path) -> str:
 
 
 def test_its_auto_class_gives_the_head_and_auto_model_the_body(case: SimpleNamespace) -> None:
-    task, family = case.opened.task, Recipe.load(case.release / "recipe.yaml").family
+    task, family = case.opened.problem.task, Recipe.load(case.release / "recipe.yaml").family
     classes = auto.family_classes(family)
     assert type(auto.auto_class(task.head).from_pretrained(case.release)) is classes[task.head]
     assert type(AutoModel.from_pretrained(case.release)) is classes["Model"]
@@ -218,12 +219,12 @@ def test_the_lines_of_its_card_run(case: SimpleNamespace, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(case.opened.task.example().replace("{model_id}", str(case.release)), {})
+        exec(case.opened.problem.task.example().replace("{model_id}", str(case.release)), {})
     assert printed.getvalue().strip() or (tmp_path / "clean.png").exists()
 
 
 def test_it_is_fine_tuned_for_twenty_steps_and_measured_again(case: SimpleNamespace) -> None:
-    task = case.opened.task
+    task = case.opened.problem.task
     words = ["train", "--model_name_or_path", case.release, "--task", task.tag, "--dataset", case.data]
     words += ["--max_steps", "20", "--per_device_train_batch_size", "8", "--seed", "0", "--no_baseline"]
     names = Recipe.load(case.release / "recipe.yaml").data
