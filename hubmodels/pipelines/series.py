@@ -1,8 +1,8 @@
 """Pipelines on time series: `pipeline("time-series-classification", model=...)` and
 `pipeline("time-series-forecasting", model=...)`.
 
-They take a pandas DataFrame, a mapping of columns, a data set of `datasets`, a pyarrow Table, the path of a CSV,
-JSON-lines or Parquet file, an array (steps, channels), or a list of such arrays.
+They take an array (steps, channels), a list of such arrays, or a table. That is a pandas DataFrame, a mapping of columns,
+a data set of `datasets`, a pyarrow Table, or the path of a CSV, JSON-lines or Parquet file.
 """
 
 import functools
@@ -136,9 +136,9 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
 class TimeSeriesForecastingPipeline(SeriesPipeline):
     """Give the steps ahead as a list of mappings, which `pandas.DataFrame` takes.
 
-    Of each series in turn and each step: its id and time where there are any (under the columns' own names), else
-    `series` and `step`; of each channel the point forecast under its name and, of a model with quantiles, each under
-    `<name>_<level>`. All are in the channels' own units.
+    There is one for each series in turn and each step. It has the id and the time where there are any, under the
+    columns' own names, else `series` and `step`. Of each channel it has the point forecast under its name and, of a
+    model with quantiles, each under `<name>_<level>`. All are in the channels' own units.
     """
 
     tag = "time-series-forecasting"

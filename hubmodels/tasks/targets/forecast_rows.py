@@ -60,8 +60,8 @@ def forecast_rows(
 def forecast_metrics(rows: Rows, season_errors: list[float]) -> dict[str, float]:
     """Compute means over the windows, steps and channels that were observed.
 
-    MASE (Hyndman and Koehler 2006) is the mean over the channels of the absolute error divided by `season_errors`,
-    those of repeating the last season on the training rows."""
+    MASE (Hyndman and Koehler 2006) divides each channel's absolute error by its entry of `season_errors`, and is the
+    mean over the channels. These are the errors of repeating the last season on the training rows."""
     mase = channel_metrics(rows, season_errors)["mase"]
     total = max(rows["counts"].sum(dtype=np.float64), 1)
     metrics = {
