@@ -1,8 +1,8 @@
 """Pipelines on time series: `pipeline("time-series-classification", model=...)` and
 `pipeline("time-series-forecasting", model=...)`.
 
-They take an array (steps, channels), a list of such arrays, or a table. That is a pandas DataFrame, a mapping of columns,
-a data set of `datasets`, a pyarrow Table, or the path of a CSV, JSON-lines or Parquet file.
+They take an array (steps, channels), a list of such arrays, or a table: a pandas DataFrame, a mapping of columns, a
+data set of `datasets`, or a pyarrow Table. A path is of a CSV, JSON-lines or Parquet file.
 """
 
 import functools
@@ -37,6 +37,7 @@ class SeriesPipeline(Pipeline):
         return bind_pipeline(self.tag, self.model, self.processor)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
+        """Take no parameters beside those of `__call__`."""
         return {}, {}, {}
 
     def answer(self, inputs: Mapping[str, torch.Tensor], batch_size: int | None) -> Answers:
@@ -50,6 +51,7 @@ class SeriesPipeline(Pipeline):
         return {name: np.concatenate([answers[name] for answers in batches]) for name in batches[0]}
 
     def _forward(self, batch: dict[str, torch.Tensor]) -> Answers:
+        """Run the model on a batch, and answer as the problem does."""
         return self.problem.answers(self.model(**batch))
 
     def preprocess(self, series: Any) -> dict[str, torch.Tensor]:
@@ -115,6 +117,7 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
         return [values[rows] for _, rows in group_rows(columns[id_column] if id_column else None, len(values))]
 
     def _forward(self, batch: dict[str, torch.Tensor]) -> Answers:
+        """Run the model on a batch; of several labels each has a probability of its own."""
         if self.model.config.problem_type != "multi_label_classification":
             return super()._forward(batch)
         # No task trains one, but whoever made one by hand has the probability of each label.

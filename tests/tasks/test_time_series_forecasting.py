@@ -14,11 +14,13 @@ from hubmodels.binding import bind_checkpoint
 from hubmodels.data import WindowedColumns
 from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
+from hubmodels.recipe import Recipe
 from hubmodels.tasks.baselines.forecasts import fill_forward, repeat_season
 from hubmodels.tasks.targets.forecast import FittedForecast, Forecast
 from hubmodels.tasks.targets.forecast_rows import forecast_rows
 from hubmodels.tasks.targets.seasons import find_season, seasonal_errors, usual_seasons
 from hubmodels.tasks.time_series_forecasting import TimeSeriesForecasting
+from hubmodels.workflow import build_model
 
 
 def make_frame(rows: int = 120, seed: int = 0, season: int = 6) -> pd.DataFrame:
@@ -344,6 +346,13 @@ def test_a_release_of_0_1_0_has_them_in_its_config(encode) -> None:
     nothing = problem.task.bind(problem.input, {}, {})
     assert math.isnan(nothing.metrics(rows)["mase"])
     assert nothing.metrics(rows)["mse"] == old.metrics(rows)["mse"]
+
+
+def test_a_family_without_the_sizes_of_a_forecast_is_refused_by_its_name(encode) -> None:
+    problem, _ = encode(make_frame(60))
+    recipe = Recipe.from_dict({"family": "mlp", "task": "time-series-forecasting", "data": {}, "model": {}})
+    with pytest.raises(HubmodelsError, match="family mlp cannot do time-series-forecasting: its config has no 'num_in"):
+        build_model(recipe, problem, 0)
 
 
 def test_the_season_is_the_one_that_is_given(encode) -> None:

@@ -1,7 +1,7 @@
 """Whole series: one a row, of one or many channels and of any length.
 
 A row holds a series as a nested list (steps x channels). In a long table it holds one step of the series that its id
-column names; what such a table tells of a series beside its channels is the same in all its rows.
+column names. What such a table tells of a series beside its channels is the same in all its rows.
 """
 
 from dataclasses import dataclass
