@@ -120,8 +120,8 @@ def table(folder: Path, opened: Any) -> str:
 
 def whole_series(folder: Path, opened: Any) -> str:
     """Short series of all channels, of two classes."""
-    generator, processor = np.random.default_rng(0), opened.processor
-    names = list(opened.values["id2label"].values())[:2]
+    generator, processor = np.random.default_rng(0), opened.problem.processor
+    names = opened.problem.target.names[:2]
     rows = [
         {
             processor.series_column: generator.normal(
@@ -137,10 +137,11 @@ def whole_series(folder: Path, opened: Any) -> str:
 
 def long_series(folder: Path, opened: Any) -> str:
     """One long table of all channels, long enough for windows in each split."""
-    generator, length = np.random.default_rng(0), opened.task.context_length + opened.task.prediction_length
+    generator, options, processor = np.random.default_rng(0), opened.problem.task.input, opened.problem.processor
+    length = options.context_length + options.prediction_length
     steps = 6 * length
-    frame = pd.DataFrame({opened.processor.time_column: pd.date_range("2026-01-01", periods=steps, freq="h")})
-    for channel in opened.processor.channels:
+    frame = pd.DataFrame({processor.time_column: pd.date_range("2026-01-01", periods=steps, freq="h")})
+    for channel in processor.channels:
         frame[channel] = np.sin(np.arange(steps) / 4) + generator.normal(0, 0.1, steps)
     frame.to_csv(folder / "series.csv", index=False)
     return str(folder / "series.csv")

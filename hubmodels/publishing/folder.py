@@ -4,6 +4,7 @@ README.md                  the card
 config.json                architecture, class names and `auto_map`
 model.safetensors          weights
 preprocessor_config.json   or whatever files the processor writes
+problem.json               what only measuring needs of the fitted problem; optional
 recipe.yaml                the recipe that gave the weights
 problem.json               what only measuring needs of the fitted problem; optional
 notes.md                   what else was found out about the model, a section of the card; optional, written by a person
