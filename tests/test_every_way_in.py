@@ -148,7 +148,7 @@ def long_series(folder: Path, opened: Any) -> str:
 
 def sounds(folder: Path, opened: Any) -> str:
     """Wav files in folders by class: tones of two pitches."""
-    names, rate = list(opened.values["id2label"].values())[:2], opened.processor.sampling_rate
+    names, rate = list(opened.model.config.id2label.values())[:2], opened.problem.processor.sampling_rate
     for number in range(60):
         (folder / "train" / names[number % 2]).mkdir(parents=True, exist_ok=True)
         times = np.arange(round(0.5 * rate)) / rate
@@ -184,7 +184,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A release and a data set of the form of its own."""
     opened = open_release(str(request.param))
     folder = tmp_path_factory.mktemp(request.param.name)
-    data = DATA[opened.task.tag](folder, opened)
+    data = DATA[opened.problem.task.tag](folder, opened)
     return SimpleNamespace(release=request.param, opened=opened, data=data, folder=tmp_path_factory.mktemp("run"))
 
 
@@ -201,7 +201,7 @@ def call(*words: str | Path) -> str:
 
 
 def test_its_auto_class_gives_the_head_and_auto_model_the_body(case: SimpleNamespace) -> None:
-    task, family = case.opened.task, Recipe.load(case.release / "recipe.yaml").family
+    task, family = case.opened.problem.task, Recipe.load(case.release / "recipe.yaml").family
     classes = auto.family_classes(family)
     assert type(auto.auto_class(task.head).from_pretrained(case.release)) is classes[task.head]
     assert type(AutoModel.from_pretrained(case.release)) is classes["Model"]
@@ -218,12 +218,12 @@ def test_the_lines_of_its_card_run(case: SimpleNamespace, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(case.opened.task.example().replace("{model_id}", str(case.release)), {})
+        exec(case.opened.problem.task.example().replace("{model_id}", str(case.release)), {})
     assert printed.getvalue().strip() or (tmp_path / "clean.png").exists()
 
 
 def test_it_is_fine_tuned_for_twenty_steps_and_measured_again(case: SimpleNamespace) -> None:
-    task = case.opened.task
+    task = case.opened.problem.task
     words = ["train", "--model_name_or_path", case.release, "--task", task.tag, "--dataset", case.data]
     words += ["--max_steps", "20", "--per_device_train_batch_size", "8", "--seed", "0", "--no_baseline"]
     names = Recipe.load(case.release / "recipe.yaml").data
