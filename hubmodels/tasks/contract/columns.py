@@ -1,6 +1,7 @@
 """Finding a data set's columns, and its classes, by type and name."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HubmodelsError, nearest
@@ -115,6 +116,12 @@ def class_names(train: "datasets.Dataset", column: str) -> list[str]:
 def label_maps(names: list[str]) -> dict[str, dict]:
     """The config's `id2label` and `label2id` for names in their order."""
     return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+
+
+def ordered_labels(config: Mapping[str, Any]) -> list[str]:
+    """Return the labels of a config in the order of their numbers, which JSON keeps as text."""
+    labels = {int(number): str(label) for number, label in (config.get("id2label") or {}).items()}
+    return [labels[number] for number in sorted(labels)]
 
 
 def class_numbers(

@@ -181,7 +181,7 @@ class Problem(Generic[TaskT, FittedInputT, FittedTargetT]):
 
     def cache_key(self) -> list[Any]:
         """Return plain values that decide what `encode` gives; with the rows' fingerprint they name its cache."""
-        return [self.input.cache_key(), repr(self.task), self.config_fields()]
+        return [self.input.cache_key(), repr(self.task), self.config_fields(), self.target.state()]
 
     def encoded_features(self) -> "datasets.Features":
         """Return the Arrow types of what `encode` gives, all of fixed size."""

@@ -154,9 +154,10 @@ class FittedSounds(FittedInput[Sounds]):
     """Sounds with their feature extractor. Encoded they are `samples` (B, T) int16."""
 
     def config_fields(self) -> dict[str, Any]:
-        """Return `num_mel_bins`, 0 for waveforms, and `num_frames`, of waveforms the number of samples."""
+        """Return the kind of `data`, `num_mel_bins`, 0 for waveforms, and `num_frames`, of waveforms the samples."""
         spectrograms = self.processor.features == "log_mel"
         return {
+            "data": "audio",
             "num_mel_bins": self.processor.num_mel_bins if spectrograms else 0,
             "num_frames": self.processor.input_shape[-1],
         }
@@ -200,6 +201,11 @@ class FittedSounds(FittedInput[Sounds]):
     def augment_values(self, values: "torch.Tensor", generator: "torch.Generator | None") -> "torch.Tensor":
         """Change what the model sees, (B, T) or (B, M, N); not at all by default."""
         return values
+
+    def statistics(self, train: "datasets.Dataset", columns: list[str]) -> tuple[float, float]:
+        """Compute the mean and standard deviation of what the model sees of the first training sounds."""
+        values = compute_of_first(train, columns[0], self.processor, self.processor.to_values, "Sound statistics")
+        return float(values.mean()), float(values.std())
 
     def to_sounds(self, values: "torch.Tensor") -> "torch.Tensor":
         """Turn what a model gives, spectrograms or waveforms, into stored sounds, (N, T) int16 on the CPU."""

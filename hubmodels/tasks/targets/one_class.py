@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...fields import option
 from ...report import Figure
-from ..contract.columns import class_names, class_numbers, label_column, label_maps
+from ..contract.columns import class_names, class_numbers, label_column, label_maps, ordered_labels
 from ..contract.parts import FittedTarget, Target
 
 if TYPE_CHECKING:
@@ -43,12 +43,6 @@ class OneClass(Target):
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Any]) -> "FittedOneClass":
         """Take the names of the classes from the config's `id2label`."""
         return FittedOneClass(options=self, names=ordered_labels(config))
-
-
-def ordered_labels(config: Mapping[str, Any]) -> list[str]:
-    """Return the labels of a config in the order of their numbers, which JSON keeps as text."""
-    labels = {int(number): str(label) for number, label in (config.get("id2label") or {}).items()}
-    return [labels[number] for number in sorted(labels)]
 
 
 @dataclass(kw_only=True)
