@@ -34,13 +34,14 @@ class TextToAudioProblem(ClassSamplesProblem["TextToAudio", FittedSounds]):
     validation_samples: ClassVar[int] = 200
 
     def transform(self, *, training: bool) -> "Transform":
-        """Return what the input does, without labels for a model that is told none."""
+        """Return what the input does. Labels stay behind where the model takes none."""
         prepare = self.input.transform(training=training)
+        names = ("samples", "labels") if self.class_conditional else ("samples",)
 
-        def transform(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
-            return self.with_classes(prepare({"samples": batch["samples"]}, generator), batch)
+        def select(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
+            return prepare({name: batch[name] for name in names}, generator)
 
-        return transform
+        return select
 
     def take_real(self, columns: "EncodedColumns", count: int, seed: int) -> "tuple[torch.Tensor, torch.Tensor]":
         """Draw at most `count` sounds of a split, and their classes (N,)."""

@@ -15,6 +15,7 @@ from .estimates import mean_with_interval
 
 NUM_RESAMPLES = 100
 NEIGHBOURS = 5  # as Naeem et al.
+COVERED_SHARE = 0.2  # a class with less than this share of its samples' due number counts as lost
 DISTANCE_ROWS = 1_000  # of a block of the matrix of all distances
 
 
@@ -158,6 +159,22 @@ def novelty(fake: np.ndarray, real: np.ndarray, seed: int = 0) -> Estimate:
 def feature_novelty(fake: np.ndarray, real: np.ndarray, near: np.ndarray, seed: int = 0) -> Estimate:
     """Compute the `novelty` of samples from the features of samples, test rows and training rows, each (N, D)."""
     return novelty(nearest_rows(fake, near)[0], nearest_rows(real, near)[0], seed)
+
+
+def class_shares(seen: np.ndarray, real: np.ndarray, num_classes: int) -> tuple[dict[str, Estimate], list[np.ndarray]]:
+    """Compare which classes a classifier sees in samples with those that it sees in test rows, each (N,).
+
+    Returns:
+        The distance of the shares from the real ones and the share of the classes that occur, and both shares of each
+        class, of samples and of test rows, (num_classes,).
+    """
+    shares, due = (np.bincount(classes, minlength=num_classes) / len(classes) for classes in (seen, real))
+    covered = (shares >= COVERED_SHARE * due)[due > 0]
+    measures = {
+        "class_distance": Estimate(float(np.abs(shares - due).sum() / 2)),
+        "classes_covered": Estimate(float(covered.mean())),
+    }
+    return measures, [shares, due]
 
 
 def _radii(features: np.ndarray, neighbours: int) -> np.ndarray:

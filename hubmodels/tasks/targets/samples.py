@@ -205,10 +205,6 @@ class SamplesProblem(Problem[TaskT, FittedInputT, FittedSamples], Generic[TaskT,
             raise HubmodelsError(f"{missing} test rows have no class of the training rows: drop them")
         return labels
 
-    def with_classes(self, inputs: "Batch", batch: "Batch") -> "Batch":
-        """Return the model's inputs, with the batch's labels where the model is told classes."""
-        return {**inputs, "labels": batch["labels"]} if self.class_conditional else inputs
-
     # ---------------------------------------------------------------- results
 
     def baseline(self, train: "EncodedColumns", test: "EncodedColumns") -> None:
