@@ -194,7 +194,7 @@ def test_a_shift_moves_each_sound_and_brings_silence() -> None:
     shifted = augmentation.random_shift(waveforms, 3, torch.Generator().manual_seed(0))
     shifts = set()
     for row in shifted:
-        (shift,) = {int(place + 1 - value) for place, value in enumerate(row.tolist()) if value}
+        (shift,) = {int(index + 1 - value) for index, value in enumerate(row.tolist()) if value}
         assert (row == 0).sum() == abs(shift)
         shifts.add(shift)
     assert shifts == {-3, -2, -1, 0, 1, 2, 3}
@@ -204,7 +204,7 @@ def test_a_change_of_speed_changes_the_pitch_within_its_limit() -> None:
     times = torch.arange(4_000) / RATE
     waveforms = torch.sin(2 * torch.pi * 400 * times).repeat(30, 1)
     changed = augmentation.random_speed(waveforms, 0.25, torch.Generator().manual_seed(0))
-    pitches = torch.fft.rfft(changed).abs()[:, 1:].argmax(dim=1) + 1.0  # 1 Hz a place
+    pitches = torch.fft.rfft(changed).abs()[:, 1:].argmax(dim=1) + 1.0  # 1 Hz a index
     assert pitches.min() >= 400 / 1.26
     assert pitches.max() <= 400 * 1.26
     assert pitches.std() > 20

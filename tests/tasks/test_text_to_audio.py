@@ -165,47 +165,51 @@ def test_a_loss_of_each_row_is_a_metric_where_the_model_gives_one(prepared) -> N
 
 def test_samples_like_the_data_are_near_the_floor_and_recognised(classifier: str, prepared) -> None:
     case = prepared(audio_classifier=classifier)
-    found = examined(case, Sampler(case.processor))
-    metrics = {name: item.value for name, item in found.metrics.items()}
+    examination = examined(case, Sampler(case.processor))
+    metrics = {name: item.value for name, item in examination.metrics.items()}
     assert metrics["class_accuracy"] > 0.95
     assert metrics["real_accuracy"] > 0.95
     assert metrics["inverted_accuracy"] > 0.9
     assert 0.5 < metrics["diversity"] < 1.6
     assert metrics["fid"] < 30 * metrics["fid_floor"] + metrics["fid_inverted"]
-    assert set(found.metrics) <= set(case.task.metric_names)
-    for item in (found.metrics["class_accuracy"], found.metrics["diversity"], found.metrics["novelty"]):
+    assert set(examination.metrics) <= set(case.task.metric_names)
+    for item in (
+        examination.metrics["class_accuracy"],
+        examination.metrics["diversity"],
+        examination.metrics["novelty"],
+    ):
         assert item.low <= item.value <= item.high
-    assert found.baseline_name == "Griffin-Lim of class means with noise"
-    assert found.baseline_metrics["class_accuracy"].value > 0.8
-    results = evaluate({"rows": np.ones(COUNT)}, case.problem, None, found)
+    assert examination.baseline_name == "Griffin-Lim of class means with noise"
+    assert examination.baseline_metrics["class_accuracy"].value > 0.8
+    results = evaluate({"rows": np.ones(COUNT)}, case.problem, None, examination)
     assert results.difference.low < results.difference.value < results.difference.high
     assert results.verdict
 
 
 def test_one_sound_a_class_is_recognised_and_neither_diverse_nor_near(classifier: str, prepared) -> None:
     case = prepared(audio_classifier=classifier)
-    found = examined(case, Sampler(case.processor, collapsed=True), {"test": case.columns["test"]})
+    examination = examined(case, Sampler(case.processor, collapsed=True), {"test": case.columns["test"]})
     fair = examined(case, Sampler(case.processor), {"test": case.columns["test"]})
-    assert found.metrics["class_accuracy"].value == 1
-    assert found.metrics["diversity"].value < 0.3 < fair.metrics["diversity"].value  # their phases differ
-    assert found.metrics["fid"].value > 1.3 * fair.metrics["fid"].value
-    assert found.baseline_name is None  # no training sounds at hand
-    assert "novelty" not in found.metrics
+    assert examination.metrics["class_accuracy"].value == 1
+    assert examination.metrics["diversity"].value < 0.3 < fair.metrics["diversity"].value  # their phases differ
+    assert examination.metrics["fid"].value > 1.3 * fair.metrics["fid"].value
+    assert examination.baseline_name is None  # no training sounds at hand
+    assert "novelty" not in examination.metrics
 
 
 def test_a_model_without_classes_is_measured_without_them(classifier: str, prepared) -> None:
     case = prepared(known={}, audio_classifier=classifier)
-    found = examined(case, Sampler(case.processor))
-    assert "class_accuracy" not in found.metrics
-    assert found.metrics["real_accuracy"].value > 0.95
-    assert [plot.name for plot in found.figures if isinstance(plot, Sound)] == ["samples"]
+    examination = examined(case, Sampler(case.processor))
+    assert "class_accuracy" not in examination.metrics
+    assert examination.metrics["real_accuracy"].value > 0.95
+    assert [plot.name for plot in examination.figures if isinstance(plot, Sound)] == ["samples"]
 
 
 def test_without_a_classifier_spectrograms_are_compared(prepared) -> None:
     case = prepared()
-    found = examined(case, Sampler(case.processor))
-    assert "class_accuracy" not in found.metrics
-    assert found.metrics["fid"].value < found.baseline_metrics["fid"].value * 3
+    examination = examined(case, Sampler(case.processor))
+    assert "class_accuracy" not in examination.metrics
+    assert examination.metrics["fid"].value < examination.baseline_metrics["fid"].value * 3
     model = Sampler(case.processor)
     first, again = (case.problem.validate(model, case.columns["test"]) for _ in range(2))
     assert first["fid"] > 0

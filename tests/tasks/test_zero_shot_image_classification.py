@@ -127,9 +127,9 @@ def test_training_changes_images_and_hides_tokens_by_the_generator_alone(prepare
         assert torch.equal(first[name], again[name])
         assert name == "input_ids" or not torch.equal(first[name], other[name])
     lengths = prepared.columns.batch(numbers)["lengths"]
-    places = torch.arange(first["input_ids"].shape[1])
-    inside = (places > 0) & (places < lengths[:, None] - 1)
-    hidden = (first["attention_mask"] == 0) & (places < lengths[:, None])
+    positions = torch.arange(first["input_ids"].shape[1])
+    inside = (positions > 0) & (positions < lengths[:, None] - 1)
+    hidden = (first["attention_mask"] == 0) & (positions < lengths[:, None])
     assert not hidden[~inside].any()  # special tokens stay
     # Of about 310 tokens a half, with a standard error of 0.03.
     assert hidden[inside].float().mean().item() == pytest.approx(0.5, abs=0.12)

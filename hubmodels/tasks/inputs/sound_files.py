@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,14 +65,18 @@ def open_sound(value: Any) -> Any:
     return {"array": array.clip(-1, 1), "sampling_rate": rate}
 
 
-def read_sounds(sounds: list, row_numbers: Sequence[int], column: str, processor: Any) -> "np.ndarray":
-    """Read a batch of undecoded sounds as (B, num_samples) int16. Raises HubmodelsError naming the row of a bad one."""
+def read_sounds(
+    sounds: list[Any], row_numbers: Sequence[int], column: str, to_samples: "Callable[[list[Any]], np.ndarray]"
+) -> "np.ndarray":
+    """Read a batch of undecoded sounds as (B, num_samples) int16, each by the processor's `to_samples`.
+
+    Raises HubmodelsError naming the row of a bad one."""
     import numpy as np
 
     rows = []
     for number, value in zip(row_numbers, sounds, strict=True):
         try:
-            rows.append(processor.to_samples([open_sound(value)]))
+            rows.append(to_samples([open_sound(value)]))
         except Exception as error:  # decoders raise a dozen types
             raise _unreadable(error, number, column) from error
     return np.concatenate(rows)
@@ -80,7 +84,7 @@ def read_sounds(sounds: list, row_numbers: Sequence[int], column: str, processor
 
 def sound_batches(
     dataset: "datasets.Dataset", description: str, batch_size: int = 250
-) -> Iterator[tuple[dict[str, list], range]]:
+) -> Iterator[tuple[dict[str, list[Any]], range]]:
     """Give batches of rows with their row numbers, with a progress bar on the main process."""
     from accelerate.utils import tqdm
 

@@ -92,15 +92,11 @@ class Sounds(Input):
             hop_length=self.hop_length or max(1, round(HOP * rate)),
         )
         if self.audio_features == "log_mel":
-            processor.fit_reference(
-                compute_of_first(
-                    train,
-                    column,
-                    processor,
-                    lambda samples: processor.mel_levels(samples.float() / FULL_SCALE),
-                    "Sound levels",
-                )
-            )
+
+            def levels(samples: "torch.Tensor") -> "torch.Tensor":
+                return processor.mel_levels(samples.float() / FULL_SCALE)
+
+            processor.fit_reference(compute_of_first(train, column, processor.to_samples, levels, "Sound levels"))
         return processor
 
     def bind(self, processor: Any) -> "FittedSounds":
@@ -170,7 +166,7 @@ class FittedSounds(FittedInput[Sounds]):
 
     def encode(self, rows: "RawRows", row_numbers: list[int], columns: list[str]) -> "Rows":
         """Read sounds as `samples` (B, T) int16."""
-        return {"samples": read_sounds(rows[columns[0]], row_numbers, columns[0], self.processor)}
+        return {"samples": read_sounds(rows[columns[0]], row_numbers, columns[0], self.processor.to_samples)}
 
     def transform(self, *, training: bool) -> "Transform":
         """Return what makes `input_values` of `samples`: in training shift and speed, then the spectrogram, if any.
@@ -204,7 +200,9 @@ class FittedSounds(FittedInput[Sounds]):
 
     def statistics(self, train: "datasets.Dataset", columns: list[str]) -> tuple[float, float]:
         """Compute the mean and standard deviation of what the model sees of the first training sounds."""
-        values = compute_of_first(train, columns[0], self.processor, self.processor.to_values, "Sound statistics")
+        values = compute_of_first(
+            train, columns[0], self.processor.to_samples, self.processor.to_values, "Sound statistics"
+        )
         return float(values.mean()), float(values.std())
 
     def to_sounds(self, values: "torch.Tensor") -> "torch.Tensor":
@@ -238,7 +236,7 @@ class FittedSounds(FittedInput[Sounds]):
             {"bytes": None, "path": value} if isinstance(value, str) else value
             for value in table.column(column).to_pylist()
         ]
-        return {"samples": read_sounds(values, row_numbers, column, self.processor)}
+        return {"samples": read_sounds(values, row_numbers, column, self.processor.to_samples)}
 
     def golden_inputs(self) -> "Batch":
         """Return two fixed chirps, which grow louder."""
@@ -282,16 +280,24 @@ class FittedSpectrograms(FittedSounds):
 def compute_of_first(
     train: "datasets.Dataset",
     column: str,
-    processor: Any,
+    to_samples: "Callable[[list[Any]], np.ndarray]",
     compute: "Callable[[torch.Tensor], torch.Tensor]",
     description: str,
 ) -> "torch.Tensor":
-    """Compute something, (N, ...), of the samples (N, T) int16 of the first `MAX_FITTED` training sounds."""
+    """Compute something, (N, ...), of the first `MAX_FITTED` training sounds.
+
+    Args:
+        train: the selected training rows.
+        column: of the sounds.
+        to_samples: the processor's.
+        compute: gets samples (B, T) int16.
+        description: of the progress bar.
+    """
     import torch
 
     results: list[torch.Tensor] = []
     for rows, numbers in sound_batches(train, description):
-        results.append(compute(torch.from_numpy(read_sounds(rows[column], numbers, column, processor))))
+        results.append(compute(torch.from_numpy(read_sounds(rows[column], numbers, column, to_samples))))
         if sum(map(len, results)) >= MAX_FITTED:
             break
     return torch.cat(results)
