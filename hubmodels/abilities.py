@@ -297,6 +297,17 @@ class GivesPooled(Protocol):
 
 
 @runtime_checkable
+class ReadsImages(Protocol):
+    """Read images (paths, PIL images, arrays) as bytes of one size (B, C, H, W), and scale bytes for the model.
+
+    Used by the pipelines on images, which know our models by it."""
+
+    def to_pixels(self, images: Any) -> "np.ndarray": ...
+
+    def normalize_pixels(self, pixels: "Tensor") -> "Tensor": ...
+
+
+@runtime_checkable
 class ReadsSounds(Protocol):
     """Read sounds (paths, bytes, samples) as (B, num_samples) int16 of one rate, loudness and length.
 
@@ -340,7 +351,7 @@ ABILITIES: dict[str, tuple[type, ...]] = {
     "output": (
         GivesLogits, GivesState, GivesMeasures, GivesRowLoss, GivesSpread, GivesQuantiles, GivesCodes, GivesPooled,
     ),
-    "processor": (ReadsSounds, RestoresSounds),
+    "processor": (ReadsImages, ReadsSounds, RestoresSounds),
     "feature extractor": (Classifies,),
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from transformers.pipelines.text_to_audio import TextToAudioPipeline
 
 from ..abilities import ReadsSounds, RestoresSounds, Samples, is_class_conditional
 from ..tasks import AnyProblem
-from ._answers import bind_pipeline
+from ._answers import bind_pipeline, likeliest_classes
 from ._classes import class_number
 
 
@@ -40,10 +40,7 @@ class SoundClassificationPipeline(AudioClassificationPipeline):
     def postprocess(self, model_outputs: Any, top_k: int = 5, function_to_apply: str | None = None) -> Any:
         if function_to_apply is not None or not isinstance(self.feature_extractor, ReadsSounds):
             return super().postprocess(model_outputs, top_k, function_to_apply)
-        answers = self.problem.answers(model_outputs)
-        scores = {name: answers[f"probability_{name}"][0].item() for name in self.problem.class_names()}
-        likeliest = sorted(scores, key=lambda name: scores[name], reverse=True)[:top_k]
-        return [{"score": scores[name], "label": name} for name in likeliest]
+        return likeliest_classes(self.problem, model_outputs, top_k)
 
 
 class ClassToAudioPipeline(TextToAudioPipeline):

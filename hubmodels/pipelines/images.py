@@ -1,20 +1,43 @@
-"""Pipelines that give images and that transformers lacks.
+"""Pipelines on images: transformers' own where it has one, with the answers of `hubmodels predict`, and what it lacks.
 
+`pipeline("image-classification", model=...)` is transformers' own; for our models its scores are predict's.
 `pipeline("image-to-image", model=...)` (transformers had one until it took it out in favour of diffusers; it could not
 give grey images) takes an image as a path, a URL or a PIL image, or a list of them, and gives PIL images of the model's
 size. `pipeline("unconditional-image-generation", model=...)` takes a number of images, or classes, and gives PIL ones.
 """
 
+import functools
+import io
 from typing import Any
 
 import torch
 from PIL import Image
 from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
+from transformers.pipelines.image_classification import ImageClassificationPipeline
+
+from ..abilities import ReadsImages, is_class_conditional
+from ..tasks import AnyProblem
+from ._answers import bind_pipeline, likeliest_classes
+from ._classes import class_number
+
+
+class PictureClassificationPipeline(ImageClassificationPipeline):
+    """Give the likeliest classes of each image: `[{"label": ..., "score": ...}, ...]`."""
+
+    @functools.cached_property
+    def problem(self) -> AnyProblem:
+        """The task bound to this model, whose answers these are."""
+        return bind_pipeline("image-classification", self.model, self.image_processor)
+
+    def postprocess(self, model_outputs: Any, function_to_apply: Any = None, top_k: int | None = 5) -> Any:
+        if function_to_apply is not None or not isinstance(self.image_processor, ReadsImages):
+            return super().postprocess(model_outputs, function_to_apply, top_k)
+        return likeliest_classes(self.problem, model_outputs, top_k)
 
 
 class ImageToImagePipeline(Pipeline):
-    """Of each image the model's `reconstruction` as a PIL image, grey ("L") or RGB."""
+    """Reconstruct each image by the model, as a PIL image, grey ("L") or RGB."""
 
     _load_image_processor = True
     _load_processor = _load_tokenizer = _load_feature_extractor = False
@@ -26,26 +49,33 @@ class ImageToImagePipeline(Pipeline):
         inputs = self.image_processor(images=[load_image(image, timeout=timeout)], return_tensors="pt")
         return {"pixel_values": inputs["pixel_values"].to(self.dtype)}
 
+    @functools.cached_property
+    def problem(self) -> AnyProblem:
+        """The task bound to this model, whose answers these are."""
+        return bind_pipeline("image-to-image", self.model, self.image_processor)
+
     def _forward(self, inputs: dict[str, torch.Tensor]) -> Any:
         return self.model(**inputs)
 
     def postprocess(self, outputs: Any) -> Image.Image | list[Image.Image]:
-        images = to_images(outputs["reconstruction"])
+        files = self.problem.answers(outputs)["prediction"]
+        images = [Image.open(io.BytesIO(file)).copy() for file in files]
         return images[0] if len(images) == 1 else images
 
 
 class ImageGenerationPipeline(Pipeline):
-    """New images of a model that has `sample`, as PIL images, grey ("L") or RGB.
+    """Draw new images of a model that has `sample`, as PIL images, grey ("L") or RGB.
 
-    Call it with a number of images (`draw(4)`), or, where the model knows classes, with a class by name or number
-    (`draw("Sneaker")`) or a list of them (`draw(["Coat", "Bag"])`), which gives one image each. `seed` makes the images
+    Call it with a number of images: `draw(4)`. Where the model knows classes, call it with a class by name or number,
+    `draw("Sneaker")`, or with a list of them, `draw(["Coat", "Bag"])`, for one image each. `seed` makes the images
     repeatable; every other keyword goes to the model's `sample` (`num_inference_steps`, `guidance_scale`, ...).
     """
 
     _load_processor = _load_image_processor = _load_tokenizer = _load_feature_extractor = False
 
     def __call__(self, inputs: int | str | list[int | str] = 1, **kwargs: Any) -> list[Image.Image]:
-        """
+        """Draw images.
+
         Raises:
             ValueError: a number below 1, a class that there is not, or classes for a model that knows none.
         """
@@ -55,25 +85,18 @@ class ImageGenerationPipeline(Pipeline):
         return {}, {"seed": seed, "options": options}, {}
 
     def preprocess(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        wanted = inputs["wanted"]
-        if isinstance(wanted, int) and not isinstance(wanted, bool):
-            if wanted < 1:
-                raise ValueError(f"give a number of images of at least 1, got {wanted}")
-            return {"num_samples": wanted}
-        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
-        if not getattr(self.model.config, "class_conditional", False):
-            raise ValueError(f"this model knows no classes: give a number of images in place of {wanted}")
-        labels = [self._class_number(name) for name in wanted]
+        request = inputs["wanted"]
+        if isinstance(request, int) and not isinstance(request, bool):
+            if request < 1:
+                raise ValueError(f"give a number of images of at least 1, got {request}")
+            return {"num_samples": request}
+        names = [request] if isinstance(request, str) else list(request)
+        if not is_class_conditional(self.model.config):
+            raise ValueError(f"this model knows no classes: give a number of images in place of {names}")
+        labels = [class_number(self.model.config, name) for name in names]
         if not labels:
             raise ValueError("give at least one class")
         return {"num_samples": len(labels), "labels": torch.tensor(labels)}
-
-    def _class_number(self, name: int | str) -> int:
-        known = {int(number): str(label) for number, label in self.model.config.id2label.items()}
-        for number, label in known.items():
-            if name == label or (isinstance(name, int) and name == number):
-                return number
-        raise ValueError(f"unknown class {name!r}; the classes are {', '.join(known.values())}")
 
     def _forward(self, inputs: dict[str, Any], seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         generator = None if seed is None else torch.Generator(device=self.device).manual_seed(seed)
@@ -84,7 +107,7 @@ class ImageGenerationPipeline(Pipeline):
 
 
 def to_images(values: torch.Tensor) -> list[Image.Image]:
-    """PIL images of values (B, C, H, W) in 0..1."""
+    """Make PIL images of values (B, C, H, W) in 0..1."""
     pixels = (values.float().clamp(0, 1) * 255).round().to(torch.uint8)
     return [
         Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
@@ -93,6 +116,7 @@ def to_images(values: torch.Tensor) -> list[Image.Image]:
 
 
 PIPELINES = {
+    "image-classification": (PictureClassificationPipeline, "ForImageClassification"),
     "image-to-image": (ImageToImagePipeline, "ForImageToImage"),
     "unconditional-image-generation": (ImageGenerationPipeline, "Model"),
 }

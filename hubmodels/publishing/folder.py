@@ -4,6 +4,7 @@ README.md                  the card
 config.json                architecture, class names and `auto_map`
 model.safetensors          weights
 preprocessor_config.json   or whatever files the processor writes
+problem.json               what only measuring needs of the fitted problem; optional
 recipe.yaml                the recipe that gave the weights
 notes.md                   what else was found out about the model, a section of the card; optional, written by a person
 metrics.json               results, provenance, checksums of the other files
@@ -17,7 +18,7 @@ audio/*.wav                sounds, which the card plays
 import os
 import shutil
 import wave
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def release(
     license: str = "apache-2.0",
     limits: Sequence[str] = (),
     with_code: bool = True,
+    save_problem: Callable[[Path], None] | None = None,
 ) -> Path:
     """Write a release folder. It appears whole or not at all; one that was there before is replaced at the end.
 
@@ -79,6 +81,7 @@ def release(
         license: of the weights, as the Hub names licences.
         limits: sentences for the card, added to the general ones.
         with_code: copy the model's and the processor's Python files, so that plain transformers can load the release.
+        save_problem: writes problem.json into the folder that it is given.
 
     Returns:
         The folder's path.
@@ -98,6 +101,8 @@ def release(
             raise HubmodelsError("the weights exceed one file; a release holds them in a single model.safetensors")
         if processor is not None:
             processor.save_pretrained(temporary)
+        if save_problem is not None:
+            save_problem(temporary)
         if with_code:
             write_code(temporary, model, processor, task.head)
         recipe.save(temporary / "recipe.yaml")

@@ -78,7 +78,9 @@ class Task:
         """Select the columns that the task reads, the target's last; files are left undecoded.
 
         Raises HubmodelsError when a column that it needs is not there or is of the wrong type."""
-        inputs, targets = self.columns(dataset.features)
+        features = dataset.features
+        self.input.check(features, self.target.columns(features, self.input.claims(features)))
+        inputs, targets = self.columns(features)
         return self.input.undecoded(dataset.select_columns([*inputs, *targets]), inputs)
 
     def training_rows(self, rows: "datasets.Dataset") -> "datasets.Dataset":
