@@ -276,6 +276,15 @@ class GivesQuantiles(Protocol):
 
 
 @runtime_checkable
+class GivesCodes(Protocol):
+    """Give the discrete codes of a codebook, (B, positions...).
+
+    Used by image-feature-extraction, through `codes`."""
+
+    codes: "Tensor | None"
+
+
+@runtime_checkable
 class GivesPooled(Protocol):
     """Give one vector a row, (B, D), or of images (B, D, 1, 1).
 
@@ -285,6 +294,17 @@ class GivesPooled(Protocol):
 
 
 # ---------------------------------------------------------------- processors, and what looks at samples
+
+
+@runtime_checkable
+class ReadsImages(Protocol):
+    """Read images (paths, PIL images, arrays) as bytes of one size (B, C, H, W), and scale bytes for the model.
+
+    Used by the pipelines on images, which know our models by it."""
+
+    def to_pixels(self, images: Any) -> "np.ndarray": ...
+
+    def normalize_pixels(self, pixels: "Tensor") -> "Tensor": ...
 
 
 @runtime_checkable
@@ -328,8 +348,10 @@ ABILITIES: dict[str, tuple[type, ...]] = {
         HasMembers,
     ),
     "config": (KnowsLabels, ClassConditional, LimitsLength),
-    "output": (GivesLogits, GivesState, GivesMeasures, GivesRowLoss, GivesSpread, GivesQuantiles, GivesPooled),
-    "processor": (ReadsSounds, RestoresSounds),
+    "output": (
+        GivesLogits, GivesState, GivesMeasures, GivesRowLoss, GivesSpread, GivesQuantiles, GivesCodes, GivesPooled,
+    ),
+    "processor": (ReadsImages, ReadsSounds, RestoresSounds),
     "feature extractor": (Classifies,),
 }  # fmt: skip
 
@@ -404,6 +426,11 @@ def spread(outputs: object) -> "Tensor | None":
 def quantile_values(outputs: object) -> "Tensor | None":
     """Give the quantiles (B, L, Q) or (B, steps, L, Q), None where the output has none."""
     return outputs.quantile_values if isinstance(outputs, GivesQuantiles) else None
+
+
+def codes(outputs: object) -> "Tensor | None":
+    """Give the discrete codes (B, positions...), None where the output has none."""
+    return outputs.codes if isinstance(outputs, GivesCodes) else None
 
 
 def pooler_output(outputs: object) -> "Tensor | None":

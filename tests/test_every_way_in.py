@@ -149,7 +149,7 @@ def long_series(folder: Path, opened: Any) -> str:
 
 def sounds(folder: Path, opened: Any) -> str:
     """Wav files in folders by class: tones of two pitches."""
-    names, rate = list(opened.values["id2label"].values())[:2], opened.processor.sampling_rate
+    names, rate = list(opened.model.config.id2label.values())[:2], opened.problem.processor.sampling_rate
     for number in range(60):
         (folder / "train" / names[number % 2]).mkdir(parents=True, exist_ok=True)
         times = np.arange(round(0.5 * rate)) / rate

@@ -25,3 +25,11 @@ def answer_rows(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the answers row by row, in plain Python values."""
     columns = {name: values.tolist() for name, values in answers.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def likeliest_classes(problem: AnyProblem, outputs: Any, top_k: int | None = None) -> list[dict[str, Any]]:
+    """Return `label` and `score` of the likeliest classes of a single row, all of them when `top_k` is None."""
+    answers = problem.answers(outputs)
+    scores = {name: answers[f"probability_{name}"][0].item() for name in problem.class_names()}
+    likeliest = sorted(scores, key=lambda name: scores[name], reverse=True)[:top_k]
+    return [{"label": name, "score": scores[name]} for name in likeliest]

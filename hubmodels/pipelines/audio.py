@@ -1,8 +1,10 @@
-"""Pipelines on sounds: transformers' own `pipeline("audio-classification", model=...)`, which for our models reads wav
-files and changes their rate without ffmpeg and torchaudio, and `pipeline("text-to-audio", model=...)`, which draws from
-our models by the name of a class. For other models both are transformers' own as they were.
+"""Pipelines on sounds: transformers' own, which do more for our models and stay as they were for others.
+
+`pipeline("audio-classification", model=...)` reads wav files and changes their rate without ffmpeg and torchaudio.
+`pipeline("text-to-audio", model=...)` draws by the name of a class.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from transformers.pipelines.audio_classification import AudioClassificationPipel
 from transformers.pipelines.text_to_audio import TextToAudioPipeline
 
 from ..abilities import ReadsSounds, RestoresSounds, Samples, is_class_conditional
+from ..tasks import AnyProblem
+from ._answers import bind_pipeline, likeliest_classes
 from ._classes import class_number
 
 
@@ -28,11 +32,21 @@ class SoundClassificationPipeline(AudioClassificationPipeline):
             raise ValueError(f"a sound must have the shape (samples,), got {inputs.shape}; give its channels' mean")
         return self.feature_extractor([inputs], return_tensors="pt").to(self.dtype)
 
+    @functools.cached_property
+    def problem(self) -> AnyProblem:
+        """The task bound to this model, whose answers these are."""
+        return bind_pipeline("audio-classification", self.model, self.feature_extractor)
+
+    def postprocess(self, model_outputs: Any, top_k: int = 5, function_to_apply: str | None = None) -> Any:
+        if function_to_apply is not None or not isinstance(self.feature_extractor, ReadsSounds):
+            return super().postprocess(model_outputs, top_k, function_to_apply)
+        return likeliest_classes(self.problem, model_outputs, top_k)
+
 
 class ClassToAudioPipeline(TextToAudioPipeline):
     """Draw a new sound of each class by name: `{"audio": array (samples,) in -1..1, "sampling_rate": Hz}`.
 
-    A list of names gives a list of sounds. `seed` makes them repeatable; every other keyword goes to the model's
+    A list of names gives a list of sounds. `seed` makes them repeatable. Every other keyword goes to the model's
     `sample` (`num_inference_steps`, `guidance_scale`, ...)."""
 
     # Not every model of the task has a tokenizer: ours has a feature extractor, which also turns spectrograms back.

@@ -1,19 +1,40 @@
-"""Pipelines that give images and that transformers lacks.
+"""Pipelines on images: transformers' own where it has one, with the answers of `hubmodels predict`, and what it lacks.
 
+`pipeline("image-classification", model=...)` is transformers' own; for our models its scores are predict's.
 `pipeline("image-to-image", model=...)` (transformers had one until it took it out in favour of diffusers; it could not
 give grey images) takes an image as a path, a URL or a PIL image, or a list of them, and gives PIL images of the model's
 size. `pipeline("unconditional-image-generation", model=...)` takes a number of images, or classes, and gives PIL ones.
 """
 
+import functools
+import io
 from typing import Any
 
 import torch
 from PIL import Image
 from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
+from transformers.pipelines.image_classification import ImageClassificationPipeline
 
-from ..abilities import is_class_conditional
+from ..abilities import ReadsImages, is_class_conditional
+from ..tasks import AnyProblem
+from ._answers import bind_pipeline, likeliest_classes
 from ._classes import class_number
+
+
+class PictureClassificationPipeline(ImageClassificationPipeline):
+    """Give the likeliest classes of each image: `[{"label": ..., "score": ...}, ...]`."""
+
+    @functools.cached_property
+    def problem(self) -> AnyProblem:
+        """The task bound to this model, whose answers these are."""
+        return bind_pipeline("image-classification", self.model, self.image_processor)
+
+    def postprocess(self, model_outputs: Any, function_to_apply: Any = None, top_k: int | None = 5) -> Any:
+        if function_to_apply is not None or not isinstance(self.image_processor, ReadsImages):
+            return super().postprocess(model_outputs, function_to_apply, top_k)
+        return likeliest_classes(self.problem, model_outputs, top_k)
+
 
 
 class ImageToImagePipeline(Pipeline):
@@ -29,11 +50,17 @@ class ImageToImagePipeline(Pipeline):
         inputs = self.image_processor(images=[load_image(image, timeout=timeout)], return_tensors="pt")
         return {"pixel_values": inputs["pixel_values"].to(self.dtype)}
 
+    @functools.cached_property
+    def problem(self) -> AnyProblem:
+        """The task bound to this model, whose answers these are."""
+        return bind_pipeline("image-to-image", self.model, self.image_processor)
+
     def _forward(self, inputs: dict[str, torch.Tensor]) -> Any:
         return self.model(**inputs)
 
     def postprocess(self, outputs: Any) -> Image.Image | list[Image.Image]:
-        images = to_images(outputs["reconstruction"])
+        files = self.problem.answers(outputs)["prediction"]
+        images = [Image.open(io.BytesIO(file)).copy() for file in files]
         return images[0] if len(images) == 1 else images
 
 
@@ -90,6 +117,7 @@ def to_images(values: torch.Tensor) -> list[Image.Image]:
 
 
 PIPELINES = {
+    "image-classification": (PictureClassificationPipeline, "ForImageClassification"),
     "image-to-image": (ImageToImagePipeline, "ForImageToImage"),
     "unconditional-image-generation": (ImageGenerationPipeline, "Model"),
 }

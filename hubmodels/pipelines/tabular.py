@@ -2,27 +2,36 @@
 
 They take a row as a mapping or a pandas Series, a list of rows, a pandas DataFrame, a data set of `datasets`, a pyarrow
 Table, or the path of a CSV, JSON-lines or Parquet file. All rows go through the processor at once and through the model
-in batches.
+in batches. What they tell is what `hubmodels predict` tells, a mapping a row.
 """
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from transformers.pipelines.base import Pipeline
 
-from .. import abilities
+from ..tasks import AnyProblem
+from ._answers import answer_rows, bind_pipeline
 from ._files import read_file
 
 DEFAULT_BATCH_SIZE = 2_048  # larger ones leave the processor's caches: 8,192 rows are half as fast
 
 
 class TabularPipeline(Pipeline):
-    """Share what both pipelines do. A single row gives one answer, everything else a list of them, in order."""
+    """What both pipelines share. A single row gives one answer, everything else a list of them, in order."""
+
+    tag: ClassVar[str]
 
     _load_processor = True
     _load_tokenizer = _load_feature_extractor = _load_image_processor = False
+
+    @cached_property
+    def problem(self) -> AnyProblem:
+        """The task, bound to the pipeline's model and processor."""
+        return bind_pipeline(self.tag, self.model, self.processor)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         return {}, {}, {}
@@ -50,64 +59,61 @@ class TabularPipeline(Pipeline):
         return answers[0] if one else answers
 
     def preprocess(self, table: Any) -> dict[str, torch.Tensor]:
-        """Encode all rows of a table by the processor."""
         return dict(self.processor(table, return_tensors="pt"))
 
     def _forward(self, batch: dict[str, torch.Tensor]) -> Any:
         return self.model(**batch)
 
+    def postprocess(self, outputs: Any) -> list[dict[str, Any]]:
+        return [self.describe_row(answer) for answer in answer_rows(self.problem.answers(outputs))]
+
+    def describe_row(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Put the answer of a row, which has a name for each column of a file, into the pipeline's own words."""
+        raise NotImplementedError
+
 
 class TabularClassificationPipeline(TabularPipeline):
-    """Give each row's `label`, its `score` (probability) and all `probabilities`.
+    """Tell of each row its `label`, the `score` (probability) of that, and all `probabilities`.
 
-    Of an ensemble there is the `uncertainty` too: the standard deviation of the score over the members. A multi-label
-    model's rows also have `labels`, all of a probability of at least 1/2; `label` is the likeliest one."""
+    Of an ensemble also the `uncertainty`: the standard deviation of the score over the members. A multi-label model's
+    rows also have `labels`, all of a probability of at least 1/2; `label` is the likeliest one."""
 
-    def postprocess(self, outputs: Any) -> list[dict[str, Any]]:
-        names = list(self.model.config.id2label.values())
-        multi = self.model.config.problem_type == "multi_label_classification"
-        logits = outputs["logits"].float()
-        probabilities = logits.sigmoid() if multi else logits.softmax(dim=-1)
-        scores, classes = probabilities.max(dim=-1)
-        answers = [
-            {"label": names[number], "score": score, "probabilities": dict(zip(names, row, strict=True))}
-            for number, score, row in zip(classes.tolist(), scores.tolist(), probabilities.tolist(), strict=True)
-        ]
-        if multi:
-            for answer in answers:
-                answer["labels"] = [name for name, value in answer["probabilities"].items() if value >= 0.5]
-        if (spread := abilities.spread(outputs)) is not None:
-            uncertainties = spread.float().gather(1, classes[:, None])[:, 0]
-            for answer, value in zip(answers, uncertainties.tolist(), strict=True):
-                answer["uncertainty"] = value
-        return answers
+    tag = "tabular-classification"
+
+    def describe_row(self, answer: dict[str, Any]) -> dict[str, Any]:
+        probabilities = {name: answer[f"probability_{name}"] for name in self.problem.class_names()}
+        label = max(probabilities, key=probabilities.__getitem__)
+        told = {"label": label, "score": probabilities[label], "probabilities": probabilities}
+        if self.problem.target.config_fields()["problem_type"] == "multi_label_classification":
+            told["labels"] = [name for name, value in probabilities.items() if value >= 0.5]
+        for name in ("uncertainty", f"uncertainty_{label}"):  # of the class, or of each label
+            if name in answer:
+                told["uncertainty"] = answer[name]
+        return told
 
 
 class TabularRegressionPipeline(TabularPipeline):
-    """Give each row's `prediction`, a mapping where there are several targets.
+    """Tell of each row the `prediction`, a mapping where there are several targets.
 
-    A model with quantiles gives `low` and `high` too, an ensemble the `uncertainty`: the standard deviation over the
-    members."""
+    Of a model with at least two quantiles also `low` and `high`, the outer ones, and of an ensemble the `uncertainty`:
+    the standard deviation over the members."""
 
-    def postprocess(self, outputs: Any) -> list[dict[str, Any]]:
-        columns = {"prediction": outputs["logits"]}
-        if (quantiles := abilities.quantile_values(outputs)) is not None:
-            columns |= {"low": quantiles.amin(dim=-1), "high": quantiles.amax(dim=-1)}
-        if (spread := abilities.spread(outputs)) is not None:
-            columns["uncertainty"] = spread
-        names = list(self.model.config.id2label.values())
-        lists = {column: values.float().tolist() for column, values in columns.items()}
-        return [
-            {
-                column: row[0] if len(names) == 1 else dict(zip(names, row, strict=True))
-                for column, row in zip(lists, rows, strict=True)
-            }
-            for rows in zip(*lists.values(), strict=True)
-        ]
+    tag = "tabular-regression"
+
+    def describe_row(self, answer: dict[str, Any]) -> dict[str, Any]:
+        target = self.problem.target
+        if len(target.names) == 1:
+            return answer
+        told: dict[str, Any] = {}
+        for what in ("prediction", "low", "high", "uncertainty"):
+            names = {name: target.answer_name(what, index) for index, name in enumerate(target.names)}
+            if all(column in answer for column in names.values()):
+                told[what] = {name: answer[column] for name, column in names.items()}
+        return told
 
 
 def is_column(values: Any) -> bool:
-    """Tell whether a mapping's value is a column of many values, not the value of one row."""
+    """Tell whether a value of a mapping is a column of values, not the value of a row."""
     return hasattr(values, "__len__") and not isinstance(values, str | bytes) and getattr(values, "ndim", 1) > 0
 
 

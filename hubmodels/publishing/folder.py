@@ -6,7 +6,6 @@ model.safetensors          weights
 preprocessor_config.json   or whatever files the processor writes
 problem.json               what only measuring needs of the fitted problem; optional
 recipe.yaml                the recipe that gave the weights
-problem.json               what only measuring needs of the fitted problem; optional
 notes.md                   what else was found out about the model, a section of the card; optional, written by a person
 metrics.json               results, provenance, checksums of the other files
 golden.safetensors         a fixed input and the output for it

@@ -18,18 +18,6 @@ if TYPE_CHECKING:  # tasks are listed and described without paying for these imp
     Rows = dict[str, np.ndarray]  # predictions beside references, first dimension the rows
 
 
-# What `_sample_quality` measures of generated rows, and the names of it in a table.
-SAMPLE_METRICS = {
-    "fid": "Fréchet distance of samples",
-    "fid_floor": "Fréchet distance of training rows",
-    "fid_ratio": "Fréchet distance over its floor",
-    "sample_precision": "precision of samples",
-    "sample_recall": "recall of samples",
-    "sample_density": "density of samples",
-    "sample_coverage": "coverage of samples",
-}
-
-
 class Unbound(Problem):
     """An old task with its processor and its config values, under the new contract."""
 

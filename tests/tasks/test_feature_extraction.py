@@ -7,6 +7,7 @@ from sklearn.decomposition import PCA
 from transformers import AutoModel, AutoProcessor
 
 from hubmodels.errors import HubmodelsError
+from hubmodels.fields import own_fields
 from hubmodels.publishing import verify_folder
 from hubmodels.recipe import Recipe
 from hubmodels.tasks.feature_extraction import FeatureExtraction
@@ -28,25 +29,54 @@ class Encoded:
         return self.values
 
 
-def test_only_columns_of_numbers_are_read() -> None:
+def test_only_columns_of_numbers_are_read(caplog) -> None:
     features = Features(a=Value("float64"), kind=ClassLabel(names=["x", "y"]), note=Value("string"), b=Value("int32"))
     rows = Dataset.from_dict({"a": [0.5], "kind": [1], "note": ["n"], "b": [2]}, features=features)
-    assert FeatureExtraction().select(rows).column_names == ["a", "b"]
-    assert FeatureExtraction(ignored_column_names=["a"]).select(rows).column_names == ["b"]
-    with pytest.raises(HubmodelsError, match="no column of numbers"):
-        FeatureExtraction(feature_column_names=["note"]).select(rows)
+    with caplog.at_level("INFO", logger="hubmodels"):
+        assert FeatureExtraction().select(rows).column_names == ["a", "b"]
+    assert [record.message for record in caplog.records] == ["Columns without numbers are left out: kind, note"]
+    assert FeatureExtraction.from_options(ignored_column_names=["a"]).select(rows).column_names == ["b"]
+    with pytest.raises(HubmodelsError, match=r"no column of numbers, only note \(string\)"):
+        FeatureExtraction.from_options(feature_column_names=["note"]).select(rows)
+
+
+def test_columns_that_do_not_vary_are_refused() -> None:
+    task = FeatureExtraction.from_options(categorical_column_names=["code"])
+    with pytest.raises(HubmodelsError, match="each holds one value only"):
+        task.fit(task.select(Dataset.from_dict({"a": [0.5] * 6, "code": [1, 2] * 3})))
+    with pytest.raises(HubmodelsError, match="no column tells anything"):
+        task.fit(task.select(Dataset.from_dict({"a": [0.5, 0.5], "code": [2, 2]})))
+
+
+def test_the_pair_has_the_options_that_it_uses_and_no_others() -> None:
+    assert set(own_fields(FeatureExtraction)) == {
+        "feature_column_names", "ignored_column_names", "categorical_column_names", "numeric_scaling",
+    }  # fmt: skip
+
+
+def test_a_missing_number_is_the_median_and_categories_are_not_encoded() -> None:
+    rows = Dataset.from_dict({"a": [1.0, None, 3.0, 9.0], "code": [1, 2, 1, 2], "b": [1.0, 2.0, 3.0, 4.0]})
+    task = FeatureExtraction.from_options(categorical_column_names=["code"])
+    selected = task.select(rows)
+    problem = task.fit(selected)
+    encoded = problem.encode(selected[:], [0, 1, 2, 3], selected.features)
+    assert set(encoded) == set(problem.encoded_features()) == set(problem.golden_inputs()) == {"numeric_features"}
+    assert encoded["numeric_features"][1, 0] == encoded["numeric_features"][2, 0]  # 3 is the median
+    assert problem.class_names() == ["a", "b"]
+    assert problem.config_fields() == {"num_numeric_features": 2}  # no network reads the names of columns
 
 
 def test_the_baseline_is_scikit_learns_pca_and_explains_its_share_of_the_variance() -> None:
     train, test = (RANDOM.normal(size=(count, 3)) @ RANDOM.normal(size=(3, 5)) for count in (80, 30))
-    task, values = FeatureExtraction(), {"latent_shape": (2,), "id2label": dict(enumerate("abcde"))}
-    baseline = task.baseline(Encoded(train), Encoded(test), None, values, seed=0)
+    task = FeatureExtraction()
+    problem = task.bind(task.input.bind(None), {"latent_shape": (2,)}, {})
+    baseline = problem.baseline(Encoded(train), Encoded(test))
     reference = PCA(2).fit(train)
     errors = (reference.inverse_transform(reference.transform(test)) - test) ** 2
-    found = task.metrics(baseline.rows, values)
+    found = problem.metrics(baseline.rows)
     assert found["mse"] == pytest.approx(errors.mean(), rel=1e-4)
     assert found["explained_variance"] == pytest.approx(1 - errors.mean() / test.var(axis=0).mean(), rel=1e-4)
-    np.testing.assert_allclose(task.class_metrics(baseline.rows, values)["mse"], errors.mean(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(problem.class_metrics(baseline.rows)["mse"], errors.mean(axis=0), rtol=1e-3)
 
 
 def test_a_table_becomes_a_verified_release_whose_latents_are_predicted(tmp_path) -> None:

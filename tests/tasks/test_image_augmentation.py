@@ -120,13 +120,19 @@ def test_the_mixing_share_has_the_betas_mean_and_variance() -> None:
     assert abs(shares.var() - 1 / 20) < 0.005  # a b / ((a + b)^2 (a + b + 1)) with a = b = 2
 
 
+def bound(processor: HubmodelsImageProcessor, num_classes: int, **options):
+    """The task with these options bound to a processor and classes, without data."""
+    task = ImageClassification.from_options(**options)
+    config = {"id2label": {index: str(index) for index in range(num_classes)}}
+    return task.bind(task.input.bind(processor), config, {})
+
+
 @pytest.fixture
 def everything():
-    task = ImageClassification(random_crop_padding=2, horizontal_flip=0.5, random_erasing=0.5, mixup_alpha=0.2)
     size = {"height": 6, "width": 8}
     processor = HubmodelsImageProcessor(num_channels=1, size=size, image_mean=[0.3], image_std=[0.2])
-    values = {"id2label": {index: str(index) for index in range(4)}}
-    return task.transform(processor, values, training=True)
+    options = {"random_crop_padding": 2, "horizontal_flip": 0.5, "random_erasing": 0.5, "mixup_alpha": 0.2}
+    return bound(processor, 4, **options).transform(training=True)
 
 
 def test_the_generator_alone_decides_and_the_batch_given_stays(everything) -> None:
@@ -146,9 +152,9 @@ def test_the_generator_alone_decides_and_the_batch_given_stays(everything) -> No
 
 
 def test_equal_rows_get_draws_of_their_own() -> None:
-    task = ImageClassification(random_crop_padding=2, horizontal_flip=0.5, random_erasing=0.5)
     processor = HubmodelsImageProcessor(num_channels=1, size={"height": 6, "width": 8})
-    transform = task.transform(processor, {"id2label": {0: "a", 1: "b"}}, training=True)
+    problem = bound(processor, 2, random_crop_padding=2, horizontal_flip=0.5, random_erasing=0.5)
+    transform = problem.transform(training=True)
     batch = {"pixel_values": images(1).expand(64, -1, -1, -1), "labels": torch.zeros(64, dtype=torch.int64)}
     result = transform(batch, generator())
     assert len({tuple(row.flatten().tolist()) for row in result["pixel_values"]}) > 30
@@ -157,10 +163,10 @@ def test_equal_rows_get_draws_of_their_own() -> None:
 
 def test_without_options_training_transforms_as_evaluation_does() -> None:
     processor = HubmodelsImageProcessor(num_channels=3, size={"height": 6, "width": 8}, image_mean=[0.1, 0.2, 0.3])
-    values = {"id2label": {0: "a", 1: "b"}}
+    problem = bound(processor, 2)
     batch = {"pixel_values": images(5, 3), "labels": torch.zeros(5, dtype=torch.int64)}
-    training = ImageClassification().transform(processor, values, training=True)(batch, generator())
-    evaluation = ImageClassification().transform(processor, values, training=False)(batch, None)
+    training = problem.transform(training=True)(batch, generator())
+    evaluation = problem.transform(training=False)(batch, None)
     assert torch.equal(training["pixel_values"], evaluation["pixel_values"])
 
 

@@ -12,9 +12,10 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from sklearn.metrics import accuracy_score
 
-from hubmodels.data import encode_dataset
+from hubmodels.binding import read_problem_file
 from hubmodels.errors import HubmodelsError
 from hubmodels.figures import save_figure
+from hubmodels.processors.processing_image import HubmodelsImageProcessor
 from hubmodels.tasks.image_classification import ImageClassification
 
 RANDOM = np.random.default_rng(0)
@@ -36,21 +37,16 @@ def rows(images: list, labels: list, label_feature: object = None, **columns: tu
     return Dataset.from_dict(values, features=Features(features))
 
 
-def prepared(dataset: Dataset, **options) -> tuple:
-    task = ImageClassification(**options)
+def fitted(dataset: Dataset, **options) -> tuple:
+    """Bind the task to rows: the problem, and the selected rows."""
+    task = ImageClassification.from_options(**options)
     selected = task.select(dataset)
-    processor = task.fit_processor(selected)
-    return task, selected, processor, task.fit_config(selected, processor)
+    return task.fit(selected), selected
 
 
-def encoded(task, selected: Dataset, processor, values: dict):
-    return encode_dataset(
-        selected,
-        lambda batch, numbers: task.encode(batch, numbers, selected.features, processor, values),
-        task.encoded_features(processor, values),
-        key="test",
-        description="Encoding",
-    )
+def of_classes(problem, *names: str):
+    """The same task and processor, for a model that knows these classes."""
+    return problem.task.bind(problem.input, {"id2label": dict(enumerate(names))}, {})
 
 
 # ---------------------------------------------------------------- columns
@@ -77,7 +73,10 @@ def test_of_several_class_columns_the_usual_name_or_the_flag_decides() -> None:
     fine, coarse = (ClassLabel(names=["p", "q"]), [0]), (ClassLabel(names=["r", "s"]), [1])
     dataset = rows([grey()], [0], fine=fine, coarse=coarse)
     assert ImageClassification().select(dataset).column_names == ["image", "label"]
-    assert ImageClassification(label_column_name="coarse").select(dataset).column_names == ["image", "coarse"]
+    assert ImageClassification.from_options(label_column_name="coarse").select(dataset).column_names == [
+        "image",
+        "coarse",
+    ]
     with pytest.raises(HubmodelsError, match="several class columns: fine, coarse; choose one with --label"):
         ImageClassification().select(dataset.remove_columns("label"))
 
@@ -95,7 +94,7 @@ def test_of_several_class_columns_the_usual_name_or_the_flag_decides() -> None:
 def test_a_wrong_column_is_refused_with_what_there_is(options: dict, words: str) -> None:
     dataset = rows([grey()], [0], score=(Value("float32"), [0.5]))
     with pytest.raises(HubmodelsError, match=words):
-        ImageClassification(**options).select(dataset)
+        ImageClassification.from_options(**options).select(dataset)
 
 
 def test_a_data_set_without_images_or_without_classes_is_refused() -> None:
@@ -107,18 +106,18 @@ def test_a_data_set_without_images_or_without_classes_is_refused() -> None:
         ImageClassification().select(rows([grey()], [0.5], Value("float64")))
 
 
-def test_a_column_of_paths_named_by_the_flag_is_read(tmp_path) -> None:
+def test_a_column_of_paths_named_by_the_flag_is_read(tmp_path, encode_rows) -> None:
     image = rgb()
     image.save(tmp_path / "a.png")
     dataset = Dataset.from_dict({"file": [str(tmp_path / "a.png")] * 2, "label": ["x", "y"]})
-    task, selected, processor, values = prepared(dataset, image_column_name="file")
-    pixels = encoded(task, selected, processor, values).tensor("pixel_values")
+    problem, selected = fitted(dataset, image_column_name="file")
+    pixels = encode_rows(problem, selected).tensor("pixel_values")
     np.testing.assert_array_equal(pixels[0].numpy(), np.asarray(image).transpose(2, 0, 1))
-    missing = ImageClassification(image_column_name="file").select(
+    missing = ImageClassification.from_options(image_column_name="file").select(
         Dataset.from_dict({"file": [str(tmp_path / "b.png")], "label": ["x"]})
     )
     with pytest.raises(HubmodelsError, match=r"row 0, column 'file': cannot read the image: no file at .*b\.png"):
-        task.fit_processor(missing)
+        problem.task.fit(missing)
 
 
 # ---------------------------------------------------------------- what the data decide
@@ -127,7 +126,8 @@ def test_a_column_of_paths_named_by_the_flag_is_read(tmp_path) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_mean_and_standard_deviation_are_those_of_all_training_pixels(channels: int) -> None:
     images = [(grey if channels == 1 else rgb)() for _ in range(1201)]  # more than one batch
-    _, _, processor, values = prepared(rows(images, [0, 1, 2] * 400 + [0]))
+    problem, _ = fitted(rows(images, [0, 1, 2] * 400 + [0]))
+    processor, values = problem.processor, problem.config_fields()
     pixels = np.stack([np.asarray(image).reshape(6, 8, channels) for image in images]) / 255
     np.testing.assert_allclose(processor.image_mean, pixels.mean(axis=(0, 1, 2)), atol=1e-7)
     np.testing.assert_allclose(processor.image_std, pixels.std(axis=(0, 1, 2)), atol=1e-7)
@@ -137,20 +137,21 @@ def test_mean_and_standard_deviation_are_those_of_all_training_pixels(channels: 
 
 def test_one_colour_image_among_grey_ones_makes_three_channels_and_the_option_decides() -> None:
     images = [grey(), rgb(), grey()]
-    assert prepared(rows(images, [0, 1, 2]))[2].num_channels == 3
-    assert prepared(rows(images, [0, 1, 2]), num_channels=1)[2].num_channels == 1
+    assert fitted(rows(images, [0, 1, 2]))[0].processor.num_channels == 3
+    assert fitted(rows(images, [0, 1, 2]), num_channels=1)[0].processor.num_channels == 1
 
 
 def test_the_usual_size_wins_and_the_median_where_there_is_none() -> None:
-    assert prepared(rows([grey(4, 4), grey(4, 4), grey(90, 80)], [0, 1, 2]))[2].size == {"height": 4, "width": 4}
+    usual = rows([grey(4, 4), grey(4, 4), grey(90, 80)], [0, 1, 2])
+    assert fitted(usual)[0].processor.size == {"height": 4, "width": 4}
     mixed = rows([grey(10, 40), grey(20, 10), grey(90, 30)], [0, 1, 2])
-    assert prepared(mixed)[2].size == {"height": 20, "width": 30}
-    assert prepared(mixed, image_size=16)[3]["image_size"] == 16
-    assert prepared(mixed, image_size=[16, 12])[3]["image_size"] == [16, 12]
+    assert fitted(mixed)[0].processor.size == {"height": 20, "width": 30}
+    assert fitted(mixed, image_size=16)[0].config_fields()["image_size"] == 16
+    assert fitted(mixed, image_size=[16, 12])[0].config_fields()["image_size"] == [16, 12]
 
 
 def test_images_of_one_flat_colour_give_a_standard_deviation_above_zero() -> None:
-    processor = prepared(rows([Image.new("L", (4, 4), 9)] * 3, [0, 1, 2]))[2]
+    processor = fitted(rows([Image.new("L", (4, 4), 9)] * 3, [0, 1, 2]))[0].processor
     assert processor.image_std == [pytest.approx(1 / 255, abs=1e-8)]
 
 
@@ -163,35 +164,48 @@ def test_images_of_one_flat_colour_give_a_standard_deviation_above_zero() -> Non
         (Value("bool"), [True, False, True], ["False", "True"]),
     ],
 )
-def test_classes_are_named_and_ordered(feature: object, labels: list, names: list) -> None:
-    task, selected, processor, values = prepared(rows([grey(), grey(), grey()], labels, feature))
+def test_classes_are_named_and_ordered(feature: object, labels: list, names: list, encode_rows) -> None:
+    problem, selected = fitted(rows([grey(), grey(), grey()], labels, feature))
+    values = problem.config_fields()
     assert values["id2label"] == dict(enumerate(names))
     assert values["label2id"] == {name: index for index, name in enumerate(names)}
-    assert task.class_names(values) == names
+    assert values["problem_type"] == "single_label_classification"
+    assert problem.class_names() == names
     shown = [feature.names[label] if isinstance(feature, ClassLabel) else str(label) for label in labels]
-    got = encoded(task, selected, processor, values).tensor("labels").tolist()
+    got = encode_rows(problem, selected).tensor("labels").tolist()
     assert [names[index] for index in got] == shown
 
 
 def test_labels_that_are_no_classes_are_refused() -> None:
     with pytest.raises(HubmodelsError, match="30 different values in 30 rows: these are not classes"):
-        prepared(rows([grey()] * 30, list(range(30)), Value("int64")))
+        fitted(rows([grey()] * 30, list(range(30)), Value("int64")))
     with pytest.raises(HubmodelsError, match=r"1 class.*at least 2"):
-        prepared(rows([grey()] * 3, ["x"] * 3, Value("string")))
+        fitted(rows([grey()] * 3, ["x"] * 3, Value("string")))
 
 
 def test_a_checkpoint_keeps_its_size_and_channels(tmp_path) -> None:
-    task, _, processor, _ = prepared(rows([grey()] * 3, [0, 1, 2]))
-    processor.save_pretrained(tmp_path)
-    assert task.load_processor(str(tmp_path)).to_dict() == processor.to_dict()
-    values = task.fit_config(task.select(rows([rgb(50, 50)], [0])), task.load_processor(str(tmp_path)))
+    problem, _ = fitted(rows([grey()] * 3, [0, 1, 2]))
+    problem.save(tmp_path)
+    task, path = problem.task, str(tmp_path)
+    assert task.input.load(path).processor.to_dict() == problem.processor.to_dict()
+    values = task.fit(task.select(rows([rgb(50, 50)], [0])), checkpoint=path).config_fields()
     assert (values["num_channels"], values["image_size"]) == (1, [6, 8])
     with pytest.raises(HubmodelsError, match="6 x 8 pixels; leave out --image_size 32"):
-        ImageClassification(image_size=32).load_processor(str(tmp_path))
+        ImageClassification.from_options(image_size=32).input.load(path)
     with pytest.raises(HubmodelsError, match=r"1 channel\(s\); leave out --num_channels 3"):
-        ImageClassification(num_channels=3).load_processor(str(tmp_path))
+        ImageClassification.from_options(num_channels=3).input.load(path)
     with pytest.raises(HubmodelsError, match="no usable image processor"):
-        task.load_processor(str(tmp_path / "nothing"))
+        task.input.load(str(tmp_path / "nothing"))
+
+
+def test_a_release_gives_the_problem_back(tmp_path) -> None:
+    problem, _ = fitted(rows([grey()] * 3, [0, 1, 2]))
+    problem.save(tmp_path)
+    config = {"id2label": {"2": "owl", "0": "cat", "1": "dog"}}  # as JSON keeps it
+    state = read_problem_file(tmp_path, "image-classification")
+    again = problem.task.bind(problem.task.input.load(str(tmp_path)), config, state)
+    assert again.config_fields() == problem.config_fields()
+    assert again.cache_key() == problem.cache_key()
 
 
 @pytest.mark.parametrize(
@@ -208,48 +222,45 @@ def test_a_checkpoint_keeps_its_size_and_channels(tmp_path) -> None:
 )
 def test_an_option_out_of_its_range_is_refused_by_name(options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        ImageClassification(**options)
+        ImageClassification.from_options(**options)
 
 
 # ---------------------------------------------------------------- rows -> tensors
 
 
-def test_encoded_rows_are_what_the_processor_gives_before_normalisation() -> None:
+def test_encoded_rows_are_what_the_processor_gives_before_normalisation(encode_rows) -> None:
     images = [grey(), grey(9, 9), rgb()]
-    task, selected, processor, values = prepared(rows(images, [2, 0, 1]), image_size=[6, 8])
-    columns = encoded(task, selected, processor, values)
-    batch = columns.batch(torch.tensor([2, 0]))
+    problem, selected = fitted(rows(images, [2, 0, 1]), image_size=[6, 8])
+    processor = problem.processor
+    batch = encode_rows(problem, selected).batch(torch.tensor([2, 0]))
     assert batch["pixel_values"].dtype == torch.uint8
     np.testing.assert_array_equal(batch["pixel_values"].numpy(), processor.to_pixels([images[2], images[0]]))
     assert batch["labels"].tolist() == [1, 2]
-    transformed = task.transform(processor, values, training=False)(batch, None)
-    wanted = processor([images[2], images[0]], return_tensors="pt")["pixel_values"]
-    assert torch.equal(transformed["pixel_values"], wanted)
+    transformed = problem.transform(training=False)(batch, None)
+    expected = processor([images[2], images[0]], return_tensors="pt")["pixel_values"]
+    assert torch.equal(transformed["pixel_values"], expected)
     assert torch.equal(transformed["labels"], batch["labels"])
 
 
-def test_a_models_class_numbers_are_matched_by_name() -> None:
-    task, selected, processor, _ = prepared(rows([grey()] * 3, [0, 1, 2]))
-    released = {"id2label": {0: "owl", 1: "ant", 2: "cat", 3: "dog"}}
-    assert encoded(task, selected, processor, released).tensor("labels").tolist() == [2, 3, 0]
+def test_a_models_class_numbers_are_matched_by_name(encode_rows) -> None:
+    problem, selected = fitted(rows([grey()] * 3, [0, 1, 2]))
+    released = of_classes(problem, "owl", "ant", "cat", "dog")
+    assert encode_rows(released, selected).tensor("labels").tolist() == [2, 3, 0]
 
 
 def test_an_unknown_class_is_refused_with_its_row_and_the_nearest() -> None:
-    task, selected, processor, _ = prepared(rows([grey()] * 3, [0, 1, 2]))
+    problem, selected = fitted(rows([grey()] * 3, [0, 1, 2]))
     words = r"row 1, column 'label': unknown class 'dog', did you mean 'dogs'.*cat, dogs"
     with pytest.raises(HubmodelsError, match=words):
-        task.encode(selected[:], [0, 1, 2], selected.features, processor, {"id2label": {0: "cat", 1: "dogs"}})
+        of_classes(problem, "cat", "dogs").encode(selected[:], [0, 1, 2], selected.features)
 
 
 @pytest.mark.parametrize(("feature", "missing"), [(ClassLabel(names=["a", "b"]), -1), (Value("string"), None)])
 def test_a_row_without_class_is_refused_by_its_number(feature: object, missing: object) -> None:
     first, second = (0, 1) if missing == -1 else ("a", "b")
-    dataset = ImageClassification().select(rows([grey()] * 3, [first, second, missing], feature))
-    processor = ImageClassification().fit_processor(dataset)
+    problem, selected = fitted(rows([grey()] * 3, [first, second, missing], feature))
     with pytest.raises(HubmodelsError, match="row 12 has no class in column 'label'"):
-        ImageClassification().encode(
-            dataset[:], [10, 11, 12], dataset.features, processor, {"id2label": {0: "a", 1: "b"}}
-        )
+        of_classes(problem, "a", "b").encode(selected[:], [10, 11, 12], selected.features)
 
 
 @pytest.mark.parametrize(
@@ -272,12 +283,8 @@ def test_an_undecodable_image_is_refused_by_row_and_column(content: bytes | None
         {"image": values, "label": [0, 1]},
         features=Features(image=ImageFeature(decode=False), label=dataset.features["label"]),
     )
-    task = ImageClassification()
-    processor = task.fit_processor(task.select(dataset))
-    for work in (
-        lambda: task.fit_processor(task.select(broken)),
-        lambda: task.encode(broken[:], [0, 1], broken.features, processor, {"id2label": {0: "cat", 1: "dog"}}),
-    ):
+    problem, _ = fitted(dataset)
+    for work in (lambda: fitted(broken), lambda: problem.encode(broken[:], [0, 1], broken.features)):
         with pytest.raises(HubmodelsError, match=f"row 1, column 'image'.*{words}") as caught:
             work()
         assert "\n" not in str(caught.value)
@@ -311,14 +318,19 @@ def blobs(count: int, classes: int, shape: tuple, seed: int) -> Tensors:
     return Tensors(pixel_values=(base + noise).to(torch.uint8), labels=labels)
 
 
-def values_of(classes: int) -> dict:
-    return {"id2label": {index: f"class {index}" for index in range(classes)}}
+def bound(classes: int, shape: tuple = (1, 4, 4)):
+    """The task bound to images of a shape and so many classes, without data."""
+    task = ImageClassification()
+    channels, height, width = shape
+    processor = HubmodelsImageProcessor(num_channels=channels, size={"height": height, "width": width})
+    config = {"id2label": {index: f"class {index}" for index in range(classes)}}
+    return task.bind(task.input.bind(processor), config, {})
 
 
 def test_predict_gives_each_row_its_softmax_probability_and_cross_entropy() -> None:
     logits = torch.randn(20, 5, generator=torch.Generator().manual_seed(0)) * 3
     labels = torch.arange(20) % 5
-    got = ImageClassification().predict(SimpleNamespace(logits=logits), {"labels": labels})
+    got = bound(5).predict(SimpleNamespace(logits=logits), {"labels": labels})
     probabilities = logits.double().exp() / logits.double().exp().sum(dim=1, keepdim=True)
     assert torch.equal(got["labels"], labels)
     assert torch.equal(got["predictions"], probabilities.argmax(dim=1))
@@ -328,7 +340,7 @@ def test_predict_gives_each_row_its_softmax_probability_and_cross_entropy() -> N
 
 def test_the_baseline_learns_what_is_linear_and_gives_the_rows_of_predict() -> None:
     train, test = blobs(300, 4, (1, 5, 4), 0), blobs(80, 4, (1, 5, 4), 1)
-    result = ImageClassification().baseline(train, test, None, values_of(4), seed=0)
+    result = bound(4, (1, 5, 4)).baseline(train, test)
     assert result.name == "logistic regression on standardised pixels"
     assert result.seconds > 0
     np.testing.assert_array_equal(result.rows["labels"], test.tensor("labels").numpy())
@@ -336,21 +348,21 @@ def test_the_baseline_learns_what_is_linear_and_gives_the_rows_of_predict() -> N
     assert {name: array.shape for name, array in result.rows.items()} == dict.fromkeys(
         ("labels", "predictions", "confidences", "losses"), (80,)
     )
-    again = ImageClassification().baseline(train, test, None, values_of(4), seed=0)
+    again = bound(4, (1, 5, 4)).baseline(train, test)
     np.testing.assert_array_equal(result.rows["losses"], again.rows["losses"])
 
 
 def test_the_baseline_says_when_it_averages_or_subsamples(monkeypatch) -> None:
     monkeypatch.setattr("hubmodels.tasks.image_classification.BASELINE_NUMBERS", 24 * 24 * 3 * 50)
     train, test = blobs(120, 3, (3, 48, 48), 0), blobs(30, 3, (3, 48, 48), 1)
-    result = ImageClassification().baseline(train, test, None, values_of(3), seed=0)
+    result = bound(3, (3, 48, 48)).baseline(train, test)
     assert result.name.endswith("averaged to 24 x 24 (50 of 120 training rows)")
     assert accuracy_score(result.rows["labels"], result.rows["predictions"]) > 0.9
 
 
 def test_a_class_absent_from_the_training_rows_gets_probability_zero_not_a_crash() -> None:
     train, test = blobs(60, 2, (1, 4, 4), 0), blobs(30, 3, (1, 4, 4), 1)
-    result = ImageClassification().baseline(train, test, None, values_of(3), seed=0)
+    result = bound(3).baseline(train, test)
     assert set(result.rows["predictions"]) <= {0, 1}
     assert np.isfinite(result.rows["losses"]).all()
 
@@ -367,7 +379,8 @@ def test_the_figures_are_small_pngs_with_captions(tmp_path, classes: int) -> Non
         "confidences": generator.uniform(1 / classes, 1, 400).astype(np.float32),
         "losses": generator.random(400).astype(np.float32),
     }
-    plots = list(ImageClassification().plots(got, columns, None, values_of(classes)))
+    problem = bound(classes, (3, 16, 16))
+    plots = list(problem.figures(got, columns))
     assert [plot.name for plot in plots] == ["confusion_matrix", "worst_mistakes", "reliability"]
     for plot in plots:
         save_figure(plot.figure, tmp_path / "plot.png")
@@ -380,15 +393,15 @@ def test_the_figures_are_small_pngs_with_captions(tmp_path, classes: int) -> Non
     worst = wrong[got["confidences"][wrong].argmax()]
     assert titles[0].startswith(f"class {labels[worst]}\n→ class {predictions[worst]}")
     got["predictions"] = labels
-    assert [plot.name for plot in ImageClassification().plots(got, columns, None, values_of(classes))] == [
+    assert [plot.name for plot in problem.figures(got, columns)] == [
         "confusion_matrix",
         "reliability",
     ]
 
 
 def test_the_golden_input_is_two_fixed_rows_that_differ() -> None:
-    task, _, processor, values = prepared(rows([grey()] * 3, [0, 1, 2]))
-    first, second = task.golden_inputs(processor, values), task.golden_inputs(processor, values)
+    problem, _ = fitted(rows([grey()] * 3, [0, 1, 2]))
+    first, second, processor = problem.golden_inputs(), problem.golden_inputs(), problem.processor
     assert first["pixel_values"].shape == (2, 1, 6, 8)
     assert torch.equal(first["pixel_values"], second["pixel_values"])
     assert not torch.equal(first["pixel_values"][0], first["pixel_values"][1])
@@ -399,8 +412,8 @@ def test_the_golden_input_is_two_fixed_rows_that_differ() -> None:
 
 def test_a_streamed_data_set_is_surveyed_like_a_loaded_one() -> None:
     dataset = rows([grey() for _ in range(40)], [0, 1, 2, 0] * 10)
-    loaded = prepared(dataset)
-    streamed = prepared(dataset.to_iterable_dataset())
-    assert isinstance(streamed[1], datasets.IterableDataset)
-    assert streamed[2].to_dict() == loaded[2].to_dict()
-    assert streamed[3] == loaded[3]
+    loaded, _ = fitted(dataset)
+    streamed, selected = fitted(dataset.to_iterable_dataset())
+    assert isinstance(selected, datasets.IterableDataset)
+    assert streamed.processor.to_dict() == loaded.processor.to_dict()
+    assert streamed.config_fields() == loaded.config_fields()

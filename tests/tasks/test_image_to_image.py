@@ -10,12 +10,12 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers import pipeline
 
-from hubmodels.data import encode_dataset
 from hubmodels.errors import HubmodelsError
 from hubmodels.publishing import verify_folder
 from hubmodels.recipe import Recipe
-from hubmodels.tasks import _image_noise as noise
+from hubmodels.tasks.baselines import filters
 from hubmodels.tasks.image_to_image import ImageToImage
+from hubmodels.tasks.inputs import image_noise as noise
 from hubmodels.use import predict_file
 from hubmodels.workflow import train_and_release
 
@@ -27,27 +27,26 @@ def pictures(count: int, side: int = 8) -> list[Image.Image]:
     return [Image.fromarray(RANDOM.integers(0, 256, (side, side), dtype=np.uint8)) for _ in range(count)]
 
 
-def prepared(columns: dict[str, list], model_values: dict | None = None, **options) -> tuple:
-    task = ImageToImage(**options)
-    selected = task.select(Dataset.from_dict(columns, features=Features({name: ImageFeature() for name in columns})))
-    processor = task.fit_processor(selected)
-    values = task.fit_config(selected, processor) | (GAUSSIAN if model_values is None else model_values)
-    encoded = encode_dataset(
-        selected,
-        lambda batch, numbers: task.encode(batch, numbers, selected.features, processor, values),
-        task.encoded_features(processor, values),
-        key="test",
-        description="Encoding",
-    )
-    return task, processor, values, encoded
+@pytest.fixture
+def prepared(encode_rows):
+    """The task bound to columns of images and to a model with these values, and the encoded columns."""
+
+    def prepare(columns: dict[str, list], model_values: dict | None = None, **options) -> tuple:
+        task = ImageToImage.from_options(**options)
+        rows = task.select(Dataset.from_dict(columns, features=Features({name: ImageFeature() for name in columns})))
+        problem = task.fit(rows)
+        problem.know_model(GAUSSIAN if model_values is None else model_values)
+        return problem, encode_rows(problem, rows)
+
+    return prepare
 
 
 # ---------------------------------------------------------------- noise
 
 
-def test_the_noise_of_a_row_in_evaluation_is_the_same_in_any_batch() -> None:
-    task, processor, values, columns = prepared({"image": pictures(20)})
-    evaluate = task.transform(processor, values, training=False)
+def test_the_noise_of_a_row_in_evaluation_is_the_same_in_any_batch(prepared) -> None:
+    problem, columns = prepared({"image": pictures(20)})
+    evaluate = problem.transform(training=False)
     whole = evaluate(columns.batch(torch.arange(20)), None)
     alone = evaluate(columns.batch(torch.tensor([13, 4])), torch.Generator().manual_seed(5))
     assert torch.equal(whole["pixel_values"][[13, 4]], alone["pixel_values"])
@@ -55,9 +54,9 @@ def test_the_noise_of_a_row_in_evaluation_is_the_same_in_any_batch() -> None:
     assert not torch.equal(whole["pixel_values"], whole["labels"])
 
 
-def test_training_draws_noise_anew_from_the_generator_alone() -> None:
-    task, processor, values, columns = prepared({"image": pictures(20)}, horizontal_flip=0.5)
-    train = task.transform(processor, values, training=True)
+def test_training_draws_noise_anew_from_the_generator_alone(prepared) -> None:
+    problem, columns = prepared({"image": pictures(20)}, horizontal_flip=0.5)
+    train = problem.transform(training=True)
     batch = columns.batch(torch.arange(20))
     generator = torch.Generator().manual_seed(0)
     first, second = train(batch, generator), train(batch, generator)
@@ -103,29 +102,32 @@ def test_several_kinds_take_turns() -> None:
     assert min(different[14:]) > 100
 
 
-def test_a_model_without_noise_needs_pairs() -> None:
-    task, processor, values, _ = prepared({"image": pictures(2)}, {"noise_types": None, "noise_strength": None})
+def test_a_model_without_noise_needs_pairs(prepared) -> None:
+    problem, _ = prepared({"image": pictures(2)}, {"noise_types": None, "noise_strength": None})
     with pytest.raises(HubmodelsError, match="target_column_name"):
-        task.transform(processor, values, training=False)
+        problem.transform(training=False)
 
 
 # ---------------------------------------------------------------- pairs
 
 
-def test_pairs_are_taken_as_they_are_and_flipped_together() -> None:
+def test_pairs_are_taken_as_they_are_and_flipped_together(prepared) -> None:
     columns = {"clean": pictures(6), "image": pictures(6)}
-    task, processor, values, encoded = prepared(columns, target_column_name="clean", horizontal_flip=1.0)
+    problem, encoded = prepared(columns, target_column_name="clean", horizontal_flip=1.0)
     batch = encoded.batch(torch.arange(6))
-    found = task.transform(processor, values, training=False)(batch, None)
-    flipped = task.transform(processor, values, training=True)(batch, torch.Generator())
+    found = problem.transform(training=False)(batch, None)
+    flipped = problem.transform(training=True)(batch, torch.Generator())
     for name, column in (("pixel_values", "image"), ("labels", "clean")):
         expected = torch.stack([torch.from_numpy(np.array(image)) for image in columns[column]])[:, None] / 255
         torch.testing.assert_close(found[name], expected)
         torch.testing.assert_close(flipped[name], expected.flip(-1))
-    with pytest.raises(HubmodelsError, match="did you mean 'clean'"):
+    assert encoded.tensor("targets").dtype == torch.uint8
+    with pytest.raises(HubmodelsError, match="did you mean 'clean'.*--target_column_name"):
         prepared(columns, target_column_name="claen")
+    with pytest.raises(HubmodelsError, match="several image columns: clean, scan, photograph"):
+        prepared({"clean": columns["clean"], "scan": columns["image"], "photograph": columns["image"]})
     with pytest.raises(ValueError, match="both"):
-        ImageToImage(image_column_name="image", target_column_name="image")
+        ImageToImage.from_options(image_column_name="image", target_column_name="image")
 
 
 # ---------------------------------------------------------------- filters
@@ -149,8 +151,8 @@ def means_by_hand(image: np.ndarray, sigma: float, strength: float) -> np.ndarra
 
 def test_non_local_means_are_the_weighted_means_of_the_paper() -> None:
     images = RANDOM.random((2, 1, 12, 10))
-    found = noise.non_local_means(torch.from_numpy(images), 0.7)
-    sigmas = noise.estimate_noise(torch.from_numpy(images)).numpy()
+    found = filters.non_local_means(torch.from_numpy(images), 0.7)
+    sigmas = filters.estimate_noise(torch.from_numpy(images)).numpy()
     for image, sigma, result in zip(images[:, 0], sigmas, found[:, 0].numpy(), strict=True):
         np.testing.assert_allclose(result, means_by_hand(image, sigma, 0.7), atol=1e-6)  # float32 weights
 
@@ -158,21 +160,21 @@ def test_non_local_means_are_the_weighted_means_of_the_paper() -> None:
 def test_the_noise_of_a_smooth_image_is_estimated() -> None:
     slope = torch.linspace(0, 1, 100).expand(1, 3, 100, 100)
     noisy = slope + 0.1 * torch.randn(1, 3, 100, 100, generator=torch.Generator().manual_seed(0))
-    assert noise.estimate_noise(noisy).item() == pytest.approx(0.1, rel=0.03)
+    assert filters.estimate_noise(noisy).item() == pytest.approx(0.1, rel=0.03)
 
 
 def test_the_median_is_that_of_the_pixels_around() -> None:
     images = torch.from_numpy(RANDOM.random((2, 3, 5, 6)))
-    found = noise.median_filter(images, 3)
+    found = filters.median_filter(images, 3)
     assert found[1, 2, 3, 4] == images[1, 2, 2:5, 3:6].flatten().median()
 
 
-def test_the_best_filter_on_training_images_stands_before_the_others() -> None:
+def test_the_best_filter_on_training_images_stands_before_the_others(prepared) -> None:
     smooth = [Image.fromarray(np.full((24, 24), value, dtype=np.uint8)) for value in range(60, 200, 4)]
-    task, processor, values, columns = prepared({"image": smooth})
-    baseline = task.baseline(columns, columns, processor, values, seed=0)
+    problem, columns = prepared({"image": smooth})
+    baseline = problem.baseline(columns, columns)
     names = [baseline.name, *(other.name for other in baseline.others)]
-    scores = [task.metrics(item.rows, values)["psnr"] for item in (baseline, *baseline.others)]
+    scores = [problem.metrics(item.rows)["psnr"] for item in (baseline, *baseline.others)]
     assert scores == sorted(scores, reverse=True)
     assert [name.split(" ")[0] for name in names] == ["non-local", "median", "no"]
 

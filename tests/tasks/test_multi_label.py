@@ -1,6 +1,7 @@
 """Rows with several labels or none: columns, metrics against scikit-learn, baselines, and the line from end to end."""
 
 import json
+from collections.abc import Sequence
 
 import datasets
 import numpy as np
@@ -11,11 +12,11 @@ from sklearn import metrics
 from transformers import pipeline
 
 import hubmodels  # noqa: F401  makes transformers know the pipeline
-from hubmodels.data.columns import encode_dataset
 from hubmodels.errors import HubmodelsError
-from hubmodels.tasks import _tabular
-from hubmodels.tasks._multi_label import probability_rows
+from hubmodels.tasks.baselines import tables as baselines
 from hubmodels.tasks.tabular_classification import TabularClassification
+from hubmodels.tasks.targets.label_rows import probability_rows
+from hubmodels.tasks.targets.several_labels import FittedSeveralLabels, SeveralLabels
 
 NAMES = ["warm", "wet", "windy"]
 
@@ -34,25 +35,27 @@ def with_lists(frame: pd.DataFrame) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"x": frame["x"], "y": frame["y"], "tags": lists})
 
 
-def encode(task: TabularClassification, rows: datasets.Dataset):
-    rows = task.select(rows)
-    processor = task.fit_processor(rows)
-    values = task.fit_config(rows, processor)
-    columns = encode_dataset(
-        rows,
-        lambda batch, numbers: task.encode(batch, numbers, rows.features, processor, values),
-        task.encoded_features(processor, values),
-        key=[processor.to_dict(), repr(task)],
-        description="encoding",
-    )
-    return processor, values, columns
+COLUMNS = TabularClassification.from_options(label_column_name=NAMES)
+LISTS = TabularClassification.from_options(label_column_name="tags")
 
 
-COLUMNS = TabularClassification(label_column_name=NAMES)
-LISTS = TabularClassification(label_column_name="tags")
+@pytest.fixture
+def bound(encode_rows):
+    """Bind a task to a table: the problem and the encoded rows."""
+
+    def bind(task: TabularClassification, table: datasets.Dataset):
+        rows = task.select(table)
+        problem = task.fit(rows)
+        return problem, encode_rows(problem, rows)
+
+    return bind
 
 
-def test_columns_of_0_and_1_and_lists_of_names_give_the_same_labels() -> None:
+def labels_named(names: Sequence[str]) -> FittedSeveralLabels:
+    return SeveralLabels().restore({"id2label": dict(enumerate(names))}, {})
+
+
+def test_columns_of_0_and_1_and_lists_of_names_give_the_same_labels(bound) -> None:
     frame = make_frame()
     expected = torch.tensor(frame[NAMES].to_numpy(), dtype=torch.float32)
     assert (expected.sum(dim=1) == 0).any()  # rows without a label
@@ -63,16 +66,17 @@ def test_columns_of_0_and_1_and_lists_of_names_give_the_same_labels() -> None:
         (LISTS, with_lists(frame)),
         (LISTS, with_lists(frame).cast_column("tags", classes)),
     ):
-        processor, values, columns = encode(task, rows)
-        assert processor.column_names == ["x", "y"]
+        problem, columns = bound(task, rows)
+        assert problem.processor.column_names == ["x", "y"]
+        values = problem.config_fields()
         assert (values["id2label"], values["problem_type"]) == (dict(enumerate(NAMES)), "multi_label_classification")
         assert torch.equal(columns.tensor("labels"), expected)
 
 
-def test_one_named_column_is_one_class_a_row() -> None:
+def test_one_named_column_is_one_class_a_row(bound) -> None:
     rows = datasets.Dataset.from_pandas(make_frame())
-    _, values, columns = encode(TabularClassification(label_column_name=["warm"]), rows)
-    assert values["problem_type"] is None
+    problem, columns = bound(TabularClassification.from_options(label_column_name=["warm"]), rows)
+    assert problem.config_fields()["problem_type"] == "single_label_classification"
     assert columns.tensor("labels").dtype == torch.int64
 
 
@@ -81,10 +85,10 @@ def test_multi_label_metrics_are_scikit_learns() -> None:
     labels = generator.integers(0, 2, (200, 4))
     logits = torch.from_numpy((generator.normal(size=(200, 4)) + labels).round(1)) - 0.5  # ties
     outputs = type("Outputs", (), {"logits": logits})
-    rows = COLUMNS.predict(outputs, {"labels": torch.from_numpy(labels).float()})
+    target = labels_named("abcd")
+    rows = target.predict(outputs, {"labels": torch.from_numpy(labels).float()})
     rows = {name: value.numpy() for name, value in rows.items()}
-    values = {"id2label": dict.fromkeys(range(4)), "problem_type": "multi_label_classification"}
-    found = COLUMNS.metrics(rows, values)
+    found = target.metrics(rows)
     probabilities = logits.float().sigmoid().numpy()
     predicted = probabilities >= 0.5
     assert found.keys() <= COLUMNS.metric_names.keys()
@@ -94,7 +98,7 @@ def test_multi_label_metrics_are_scikit_learns() -> None:
     assert found["label_accuracy"] == pytest.approx(1 - metrics.hamming_loss(labels, predicted))
     of_labels = [metrics.log_loss(labels[:, k], probabilities[:, k]) for k in range(4)]
     assert found["log_loss"] == pytest.approx(np.mean(of_labels), rel=1e-5)
-    scores = COLUMNS.class_metrics(rows, values)
+    scores = target.class_metrics(rows)
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(labels, predicted)
     for name, expected in (("precision", precision), ("recall", recall), ("f1", f1)):
         np.testing.assert_allclose(scores[name], expected)
@@ -105,22 +109,22 @@ def test_multi_label_metrics_are_scikit_learns() -> None:
 def test_a_label_of_no_row_leaves_the_area_undefined_and_the_rest_defined() -> None:
     labels = np.array([[1, 0], [0, 0], [1, 0]])
     rows = probability_rows(np.array([[0.9, 0.1], [0.2, 0.2], [0.4, 0.0]]), labels)
-    found = COLUMNS.metrics(rows, {"problem_type": "multi_label_classification"})
+    found = labels_named("ab").metrics(rows)
     assert np.isnan(found["roc_auc"])
     assert found["accuracy"] == pytest.approx(2 / 3)  # the last row's first label is missed
     assert found["macro_f1"] == pytest.approx(2 / 3)  # of the first label alone: the second neither occurs nor is found
 
 
-def test_baselines_beat_each_labels_share_and_bear_a_constant_label(monkeypatch) -> None:
-    monkeypatch.setattr(_tabular, "BOOSTING_SETTINGS", ({"max_leaf_nodes": 4},))  # one, since each label has its own
-    monkeypatch.setattr(_tabular, "BOOSTING_ITERATIONS", 20)
+def test_baselines_beat_each_labels_share_and_bear_a_constant_label(bound, monkeypatch) -> None:
+    monkeypatch.setattr(baselines, "BOOSTING_SETTINGS", ({"max_leaf_nodes": 4},))  # one, since each label has its own
+    monkeypatch.setattr(baselines, "BOOSTING_ITERATIONS", 20)
     frame = make_frame().assign(never=0)
-    task = TabularClassification(label_column_name=[*NAMES, "never"])
-    processor, values, columns = encode(task, datasets.Dataset.from_pandas(frame))
-    best = task.baseline(columns, columns, processor, values, seed=0)
+    task = TabularClassification.from_options(label_column_name=[*NAMES, "never"])
+    problem, columns = bound(task, datasets.Dataset.from_pandas(frame))
+    best = problem.baseline(columns, columns)
     assert "for each label" in best.name
     assert [len(best.others), best.others[-1].name] == [2, "each label's share in training"]
-    first, last = (task.metrics(item.rows, values) for item in (best, best.others[-1]))
+    first, last = (problem.metrics(item.rows) for item in (best, best.others[-1]))
     assert first["accuracy"] > last["accuracy"] + 0.2
     shares = columns.tensor("labels").mean(dim=0).numpy()
     np.testing.assert_allclose(best.others[-1].rows["probabilities"][0], shares, atol=1e-6)
@@ -129,8 +133,7 @@ def test_baselines_beat_each_labels_share_and_bear_a_constant_label(monkeypatch)
 def test_answers_are_the_labels_and_a_probability_of_each() -> None:
     outputs = type("Outputs", (), {"logits": torch.tensor([[2.0, -1.0, 1.0], [-3.0, -1.0, -2.0]])})
     outputs.spread = torch.full((2, 3), 0.25)
-    values = {"id2label": dict(enumerate(NAMES)), "problem_type": "multi_label_classification"}
-    answers = COLUMNS.answers(outputs, values)
+    answers = labels_named(NAMES).answers(outputs)
     assert list(answers) == [
         "prediction",
         *(f"probability_{name}" for name in NAMES),
@@ -149,25 +152,36 @@ def test_answers_are_the_labels_and_a_probability_of_each() -> None:
         (make_frame().assign(wet=[float("nan")] + [1] * 239), NAMES, "row 0, column 'wet' holds nan, not 0 or 1"),
     ],
 )
-def test_what_is_no_label_is_refused_with_its_row(frame, label, message) -> None:
+def test_what_is_no_label_is_refused_with_its_row(bound, frame, label, message) -> None:
     rows = datasets.Dataset.from_dict({name: frame[name].tolist() for name in frame})
     with pytest.raises(HubmodelsError, match=message):
-        encode(TabularClassification(label_column_name=label), rows)
+        bound(TabularClassification.from_options(label_column_name=label), rows)
 
 
 def test_lists_of_unknown_labels_or_of_numbers_in_a_row_are_refused() -> None:
     rows = LISTS.select(with_lists(make_frame()))
-    processor = LISTS.fit_processor(rows)
-    values = LISTS.fit_config(rows, processor)
+    problem = LISTS.fit(rows)
     table = {"x": [0.0, 0.0], "y": [0.0, 0.0]}
     with pytest.raises(HubmodelsError, match="row 8, column 'tags': unknown label 'wett', did you mean 'wet'"):
-        LISTS.encode({**table, "tags": [["warm"], ["wett"]]}, [7, 8], rows.features, processor, values)
+        problem.encode({**table, "tags": [["warm"], ["wett"]]}, [7, 8], rows.features)
     with pytest.raises(HubmodelsError, match="row 7 has no list"):
-        LISTS.encode({**table, "tags": [None, []]}, [7, 8], rows.features, processor, values)
+        problem.encode({**table, "tags": [None, []]}, [7, 8], rows.features)
     fixed = datasets.List(datasets.Value("int64"), length=2)
     hot = datasets.Dataset.from_dict({"x": [1.0], "tags": [[0, 1]]}).cast_column("tags", fixed)
     with pytest.raises(HubmodelsError, match="fixed length"):
         LISTS.select(hot)
+
+
+def test_classes_do_not_stand_for_labels_nor_labels_for_classes() -> None:
+    rows = datasets.Dataset.from_pandas(make_frame())
+    one = TabularClassification.from_options(label_column_name="warm", feature_column_names=["x", "y"])
+    for model, data, words in ((COLUMNS, one, "several labels a row, unlike column 'warm'"),
+                               (one, COLUMNS, "one class a row, unlike column 'warm', 'wet', 'windy'")):  # fmt: skip
+        fitted = model.fit(model.select(rows))
+        problem = data.bind(fitted.input, fitted.config_fields(), fitted.target.state())
+        selected = data.select(rows)
+        with pytest.raises(HubmodelsError, match=words):
+            problem.encode(selected[:], list(range(240)), selected.features)
 
 
 def test_a_table_with_several_label_columns_is_trained_measured_and_predicted(run_cli, tmp_path) -> None:

@@ -11,17 +11,10 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from hubmodels import families
 from hubmodels.errors import HubmodelsError
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
-from hubmodels.tasks._image_quality import quality_rows
-from hubmodels.tasks._sample_quality import (
-    FeatureExtractor,
-    FeatureMoments,
-    frechet_distance,
-    mean_with_interval,
-    neighbour_rows,
-    sample_images,
-    sample_quality,
-    to_bytes,
-)
+from hubmodels.tasks.inputs.image_features import FeatureExtractor, sample_images, to_bytes
+from hubmodels.tasks.targets.estimates import mean_with_interval
+from hubmodels.tasks.targets.picture_quality import quality_rows
+from hubmodels.tasks.targets.sample_quality import FeatureMoments, frechet_distance, neighbour_rows, sample_quality
 
 RANDOM = np.random.default_rng(0)
 

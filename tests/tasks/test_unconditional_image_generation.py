@@ -16,7 +16,9 @@ from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
 from hubmodels.figures import save_figure
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
-from hubmodels.tasks._sample_quality import frechet_distance, mixture_samples, nearest_rows, novelty, take_pixels
+from hubmodels.tasks.baselines.mixture import component_mixture, mixture_samples
+from hubmodels.tasks.inputs.image_features import take_pixels
+from hubmodels.tasks.targets.sample_quality import frechet_distance, nearest_rows, novelty
 from hubmodels.tasks.unconditional_image_generation import UnconditionalImageGeneration
 
 NAMES = ["dark", "light"]
@@ -53,15 +55,13 @@ def dataset(count: int, seed: int, labelled: bool = True) -> Dataset:
     return Dataset.from_dict(columns, features=features)
 
 
-def encoded(task, rows: Dataset, processor, values: dict):
+def fitted(rows: Dataset, model_values: dict, **options) -> tuple:
+    """Bind the task to rows, for a model with these values: the problem, and the selected rows."""
+    task = UnconditionalImageGeneration.from_options(**options)
     selected = task.select(rows)
-    return encode_dataset(
-        selected,
-        lambda batch, numbers: task.encode(batch, numbers, selected.features, processor, values),
-        task.encoded_features(processor, values),
-        key="test",
-        description="Encoding",
-    )
+    problem = task.fit(selected)
+    problem.know_model(model_values)
+    return problem, selected
 
 
 @pytest.fixture(scope="module")
@@ -86,55 +86,70 @@ def classifier(tmp_path_factory):
     return str(folder)
 
 
-def examined(model: Sampler, model_values: dict, **options) -> tuple:
-    task = UnconditionalImageGeneration(**options)
-    train = task.select(dataset(600, 0))
-    processor = task.fit_processor(train)
-    values = task.fit_config(train, processor) | model_values
-    columns = {"train": encoded(task, dataset(600, 0), processor, values)}
-    columns["test"] = encoded(task, dataset(200, 1), processor, values)
-    transform = task.transform(processor, values, training=False)
-    return task, columns, values, task.examine(model, columns, transform, processor, values, 0)
+@pytest.fixture
+def examined(encode_rows):
+    """What the examination of a model gives, with the problem and the columns."""
+
+    def examine(model: Sampler, model_values: dict, **options) -> tuple:
+        problem, train = fitted(dataset(600, 0), model_values, **options)
+        test = problem.task.select(dataset(200, 1))
+        columns = {"train": encode_rows(problem, train), "test": encode_rows(problem, test)}
+        return problem, columns, problem.examine(model, columns)
+
+    return examine
 
 
 # ---------------------------------------------------------------- rows
 
 
-def test_a_model_is_given_the_classes_only_where_it_is_told_them() -> None:
-    task = UnconditionalImageGeneration()
-    rows = task.select(dataset(6, 0))
-    processor = task.fit_processor(rows)
-    values = task.fit_config(rows, processor)
-    batch = encoded(task, dataset(6, 0), processor, values).batch(torch.arange(6))
-    assert set(task.transform(processor, values | KNOWS, training=True)(batch, None)) == {"pixel_values", "labels"}
-    assert set(task.transform(processor, values, training=True)(batch, None)) == {"pixel_values"}
+def test_a_model_is_given_the_classes_only_where_it_is_told_them(encode_rows) -> None:
+    problem, rows = fitted(dataset(6, 0), KNOWS)
+    batch = encode_rows(problem, rows).batch(torch.arange(6))
+    assert set(problem.transform(training=True)(batch, None)) == {"pixel_values", "labels"}
+    problem.know_model({})
+    assert set(problem.transform(training=True)(batch, None)) == {"pixel_values"}
 
 
 def test_classes_that_the_data_do_not_have_are_refused() -> None:
-    task = UnconditionalImageGeneration()
-    rows = task.select(dataset(6, 0, labelled=False))
-    processor = task.fit_processor(rows)
-    values = task.fit_config(rows, processor)
+    problem, _ = fitted(dataset(6, 0, labelled=False), KNOWS)
     with pytest.raises(HubmodelsError, match="class_conditional needs a column of at least two classes"):
-        task.transform(processor, values | KNOWS, training=True)
+        problem.transform(training=True)
+
+
+def test_test_rows_without_a_known_class_are_refused_where_the_model_is_asked_for_theirs(encode_rows) -> None:
+    problem, _ = fitted(dataset(6, 0), KNOWS)
+    columns = encode_rows(problem, problem.task.select(dataset(6, 0, labelled=False)))
+    with pytest.raises(HubmodelsError, match="6 test rows have no class of the training rows: drop them"):
+        problem.examine(Sampler(), {"test": columns})
 
 
 def test_a_loss_is_measured_where_the_model_gives_one_of_each_row() -> None:
-    task = UnconditionalImageGeneration()
+    problem, _ = fitted(dataset(6, 0), {})
     batch = {"pixel_values": torch.zeros(3, 1, 2, 2)}
-    found = task.predict(SimpleNamespace(row_loss=torch.tensor([1.0, 2, 6])), batch)
-    assert task.metrics({name: value.numpy() for name, value in found.items()}, {}) == {"loss": 3.0}
-    nothing = task.predict(SimpleNamespace(), batch)
+    found = problem.predict(SimpleNamespace(row_loss=torch.tensor([1.0, 2, 6])), batch)
+    assert problem.metrics({name: value.numpy() for name, value in found.items()}) == {"loss": 3.0}
+    nothing = problem.predict(SimpleNamespace(), batch)
     assert [len(value) for value in nothing.values()] == [3]
-    assert task.metrics({name: value.numpy() for name, value in nothing.items()}, {}) == {}
+    assert problem.metrics({name: value.numpy() for name, value in nothing.items()}) == {}
+
+
+def test_a_release_gives_the_classes_back_from_its_config() -> None:
+    problem, _ = fitted(dataset(6, 0), KNOWS)
+    config = {"id2label": {"0": "dark", "1": "light"}, "class_conditional": True}
+    again = problem.task.bind(problem.input, config, problem.target.state())
+    assert again.target.names == problem.target.names == NAMES
+    assert again.config_fields() == problem.config_fields()
+    assert again.golden_inputs()["labels"].tolist() == [0, 1]
 
 
 # ---------------------------------------------------------------- the whole model
 
 
-def test_samples_like_the_data_are_nearer_than_collapsed_ones_and_cover_all_classes(classifier, tmp_path) -> None:
-    _, _, _, good = examined(Sampler(), KNOWS, fid_classifier=classifier)
-    _, _, _, bad = examined(Sampler(collapsed=True), KNOWS, fid_classifier=classifier)
+def test_samples_like_the_data_are_nearer_than_collapsed_ones_and_cover_all_classes(
+    examined, classifier, tmp_path
+) -> None:
+    problem, _, good = examined(Sampler(), KNOWS, fid_classifier=classifier)
+    _, _, bad = examined(Sampler(collapsed=True), KNOWS, fid_classifier=classifier)
     assert good.metrics["fid"].value < 0.1 * bad.metrics["fid"].value
     assert good.metrics["fid_floor"].value > 0
     assert good.metrics["class_accuracy"].value == 1
@@ -143,15 +158,15 @@ def test_samples_like_the_data_are_nearer_than_collapsed_ones_and_cover_all_clas
     assert bad.metrics["classes_covered"].value == 0.5
     assert bad.metrics["class_distance"].value == 0.5
     assert 0.9 < good.metrics["novelty"].value < 1.1  # drawn from the same distribution, none a copy
-    assert set(good.metrics) <= set(UnconditionalImageGeneration.metric_names)
+    assert set(good.metrics) <= set(problem.task.metric_names)
     names = {plot.name for plot in good.figures}
     assert names == {"samples", "neighbours", "classes", "trajectories", "steps"}
     for plot in good.figures:
         save_figure(plot.figure, tmp_path / f"{plot.name}.png")
 
 
-def test_without_a_classifier_distances_are_between_components_of_the_pixels() -> None:
-    task, columns, _, found = examined(Sampler(), {})
+def test_without_a_classifier_distances_are_between_components_of_the_pixels(examined) -> None:
+    _, columns, found = examined(Sampler(), {})
     pixels = take_pixels(columns["test"], 200, 0).flatten(1).double().numpy() / 255
     _, _, directions = np.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
     samples = Sampler().sample(200, generator=torch.Generator().manual_seed(0)).flatten(1).double().numpy()
@@ -160,10 +175,10 @@ def test_without_a_classifier_distances_are_between_components_of_the_pixels() -
     assert "class_accuracy" not in found.metrics
 
 
-def test_the_classical_sampler_is_compared_on_the_same_draws_of_test_images(classifier) -> None:
-    task, columns, values, found = examined(Sampler(), KNOWS, fid_classifier=classifier)
+def test_the_classical_sampler_is_compared_on_the_same_draws_of_test_images(examined, classifier) -> None:
+    problem, _, found = examined(Sampler(), KNOWS, fid_classifier=classifier)
     rows = {"rows": np.ones(200)}
-    results = evaluate(rows, task, values, None, found)
+    results = evaluate(rows, problem, None, found)
     assert results.baseline_name == "Gaussian mixture on principal components"
     first, second = found.metrics["fid"], found.baseline_metrics["fid"]
     assert results.difference.value == pytest.approx(first.value - second.value)
@@ -172,17 +187,27 @@ def test_the_classical_sampler_is_compared_on_the_same_draws_of_test_images(clas
     assert results.to_dict()["baseline"]["metrics"]["fid"]["value"] == second.value
     assert "Fréchet distance" in results.verdict
     found.baseline_name = None
-    assert evaluate(rows, task, values, None, found).difference is None
+    assert evaluate(rows, problem, None, found).difference is None
 
 
-def test_validation_has_the_distance_of_few_samples(classifier) -> None:
-    task = UnconditionalImageGeneration(fid_classifier=classifier)
-    rows = task.select(dataset(60, 0))
-    processor = task.fit_processor(rows)
-    values = task.fit_config(rows, processor) | KNOWS
-    columns = encoded(task, dataset(60, 0), processor, values)
-    found = [task.validate(Sampler(bad), columns, None, processor, values, 0)["fid"] for bad in (False, True)]
+def test_validation_has_the_distance_of_few_samples(encode_rows, classifier) -> None:
+    problem, rows = fitted(dataset(60, 0), KNOWS, fid_classifier=classifier)
+    columns = encode_rows(problem, rows)
+    found = [problem.validate(Sampler(bad), columns)["fid"] for bad in (False, True)]
     assert found[0] < 0.2 * found[1]
+
+
+def test_the_validation_rows_are_measured_once_and_anew_for_others(encode_rows, monkeypatch) -> None:
+    problem, rows = fitted(dataset(60, 0), {})
+    columns, others = encode_rows(problem, rows), encode_rows(problem, problem.task.select(dataset(60, 5)))
+    taken = []
+    take_real = type(problem).take_real
+    monkeypatch.setattr(
+        type(problem), "take_real", lambda self, given, *rest: taken.append(given) or take_real(self, given, *rest)
+    )
+    first = [problem.validate(Sampler(), columns)["fid"] for _ in range(2)]
+    assert first[0] == first[1] != problem.validate(Sampler(), others)["fid"]
+    assert [given is columns for given in taken] == [True, False]
 
 
 # ---------------------------------------------------------------- what is measured of samples
@@ -218,6 +243,17 @@ def test_a_mixture_samples_what_it_was_fitted_on_in_random_order() -> None:
     np.testing.assert_allclose(drawn[~low].std(axis=0), 0.5, atol=0.05)
 
 
+def test_a_mixture_of_each_class_draws_what_is_asked_for() -> None:
+    generator = np.random.default_rng(0)
+    classes, asked = np.arange(3000) % 2, np.arange(500) % 3 // 2  # two of class 0 to one of class 1
+    rows = generator.normal(0, 0.1, (3000, 3)) + 4 * classes[:, None]
+    drawn = component_mixture(rows, 500, 0, classes, asked)
+    np.testing.assert_allclose(drawn.mean(axis=1).round(), 4 * asked, atol=1e-9)
+    single = np.where(np.arange(3000) == 7, 2, 0)
+    lonely = component_mixture(rows, 2, 0, single, np.array([2, 2]))
+    np.testing.assert_allclose(lonely, rows.mean(axis=0)[None].repeat(2, axis=0))  # one row has no covariance
+
+
 # ---------------------------------------------------------------- the pipeline
 
 
@@ -238,7 +274,7 @@ def test_the_pipeline_takes_a_number_or_classes_by_name_or_number(draw) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "conditional", "message"),
+    ("asked", "conditional", "message"),
     [
         (0, True, "at least 1, got 0"),
         ("blue", True, "unknown class 'blue'; the classes are dark, light"),
@@ -247,7 +283,7 @@ def test_the_pipeline_takes_a_number_or_classes_by_name_or_number(draw) -> None:
         ("dark", False, "knows no classes"),
     ],
 )
-def test_the_pipeline_refuses_what_cannot_be_drawn(draw, wanted, conditional, message) -> None:
+def test_the_pipeline_refuses_what_cannot_be_drawn(draw, asked, conditional, message) -> None:
     draw.model.config.class_conditional = conditional
     with pytest.raises(ValueError, match=message):
-        draw.preprocess({"wanted": wanted})
+        draw.preprocess({"wanted": asked})

@@ -60,6 +60,11 @@ def can_be_classes(feature: Any) -> bool:
     )
 
 
+def holds_lists(feature: Any) -> bool:
+    """Tell whether a column of this type holds lists."""
+    return kind_of(feature) in ("List", "LargeList", "Sequence")
+
+
 def label_column(features: "datasets.Features", chosen: str | None, others: tuple[str, ...] = ()) -> str:
     """The column with the classes: the `chosen` one, else the only one of class labels, else one of text or integers
     with a usual name.

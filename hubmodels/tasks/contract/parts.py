@@ -33,6 +33,9 @@ class Input:
         Raises HubmodelsError where it cannot be told which they are."""
         return []
 
+    def check(self, features: "datasets.Features", targets: list[str]) -> None:
+        """Refuse options that name columns which the data set, of which nothing is selected yet, does not have."""
+
     def columns(self, features: "datasets.Features", targets: list[str]) -> list[str]:
         """Name the columns that are read, in the order in which `fit` and `encode` get them.
 

@@ -83,7 +83,9 @@ class Task:
         """Select the columns that the task reads, the target's last; files are left undecoded.
 
         Raises HubmodelsError when a column that it needs is not there or is of the wrong type."""
-        inputs, targets = self.columns(dataset.features)
+        features = dataset.features
+        self.input.check(features, self.target.columns(features, self.input.claims(features)))
+        inputs, targets = self.columns(features)
         return self.input.undecoded(dataset.select_columns([*inputs, *targets]), inputs)
 
     def training_rows(self, rows: "datasets.Dataset") -> "datasets.Dataset":
@@ -186,7 +188,7 @@ class Problem(Generic[TaskT, FittedInputT, FittedTargetT]):
 
     def cache_key(self) -> list[Any]:
         """Return plain values that decide what `encode` gives; with the rows' fingerprint they name its cache."""
-        return [self.input.cache_key(), repr(self.task), self.config_fields()]
+        return [self.input.cache_key(), repr(self.task), self.config_fields(), self.target.state()]
 
     def encoded_features(self) -> "datasets.Features":
         """Return the Arrow types of what `encode` gives, all of fixed size."""

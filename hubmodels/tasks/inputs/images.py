@@ -1,13 +1,13 @@
 """Images: one a row, stored as bytes of one size."""
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ...errors import HubmodelsError, one_line
 from ...fields import option
-from ..contract.parts import FittedInput, Input
-from .image_files import IMAGE_NAMES, image_column, image_statistics, open_value, read_pixels, usual_shape
+from ..contract.parts import FittedInput
+from .image_files import IMAGE_NAMES, image_column, open_value, read_pixels, usual_shape
+from .image_options import ImageOptions, config_size, pattern_pixels
 
 if TYPE_CHECKING:
     import datasets
@@ -18,32 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Images(Input):
+class Images(ImageOptions):
     """Options of reading images."""
-
-    decided_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size")
-
-    image_column_name: str | None = option(None, "column of the images; the only image column when absent")
-    image_size: int | list[int] | None = option(None, "side in pixels, or height and width; the usual one when absent")
-    num_channels: int | None = option(None, "1 for grey, 3 for RGB; 1 when absent if every training image is grey")
-
-    def __post_init__(self) -> None:
-        if self.image_size is not None:
-            sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
-            if len(sides) not in (1, 2) or min(sides) < 1:
-                raise ValueError(
-                    f"image_size must be a side or [height, width], each at least 1, got {self.image_size}"
-                )
-        if self.num_channels not in (None, 1, 3):
-            raise ValueError(f"num_channels must be 1 (grey) or 3 (RGB), got {self.num_channels}")
-
-    @property
-    def height_and_width(self) -> tuple[int, int] | None:
-        """The size where the options say it."""
-        if self.image_size is None:
-            return None
-        sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
-        return sides[0], sides[-1]
 
     def claims(self, features: "datasets.Features") -> list[str]:
         """Name the column of images: the chosen one, else the only one of images."""
@@ -53,18 +29,13 @@ class Images(Input):
         """Leave the images as bytes or paths."""
         import datasets
 
-        return dataset.cast_column(columns[0], datasets.Image(decode=False))
+        for column in columns:
+            dataset = dataset.cast_column(column, datasets.Image(decode=False))
+        return dataset
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedImages":
-        """Fit an image processor with the usual size and channels, and each channel's mean and standard deviation.
-
-        They are taken over all pixels of all training images, of bytes divided by 255, from exact counts of bytes."""
-        from ...processors.processing_image import HubmodelsImageProcessor
-
-        fields = usual_shape(train, columns[0], self.height_and_width, self.num_channels)
-        mean, std = image_statistics(train, columns[0], HubmodelsImageProcessor(**fields))
-        processor = HubmodelsImageProcessor(**fields, image_mean=mean, image_std=std)
-        return FittedImages(options=self, processor=processor)
+        """Fit an image processor with the usual size and channels, and each channel's mean and standard deviation."""
+        return self.bind(self.fit_image_processor(train, columns[0]))
 
     def bind(self, processor: Any) -> "FittedImages":
         """Take an image processor as it is."""
@@ -93,18 +64,6 @@ class Images(Input):
 
 
 @dataclass(kw_only=True)
-class PlainImages(Images):
-    """Images whose values are in 0..1: what is reconstructed or drawn must have an end."""
-
-    def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedImages":
-        """Fit an image processor with the usual size and channels that gives values in 0..1."""
-        from ...processors.processing_image import HubmodelsImageProcessor
-
-        fields = usual_shape(train, columns[0], self.height_and_width, self.num_channels)
-        return FittedImages(options=self, processor=HubmodelsImageProcessor(**fields, do_normalize=False))
-
-
-@dataclass(kw_only=True)
 class FittedImages(FittedInput[Images]):
     """Images with their processor. Encoded they are bytes, `pixel_values` (B, C, H, W) uint8."""
 
@@ -115,8 +74,7 @@ class FittedImages(FittedInput[Images]):
 
     def config_fields(self) -> dict[str, Any]:
         """Return `num_channels` and `image_size`, one side or [height, width]."""
-        channels, height, width = self.shape
-        return {"num_channels": channels, "image_size": height if height == width else [height, width]}
+        return config_size(self.shape)
 
     def encoded_features(self) -> dict[str, Any]:
         """Return the Arrow type of `pixel_values`."""
@@ -152,8 +110,48 @@ class FittedImages(FittedInput[Images]):
 
     def golden_inputs(self) -> "Batch":
         """Return two fixed patterns of bytes, from integers alone, normalised."""
-        import torch
+        return {"pixel_values": self.processor.normalize_pixels(pattern_pixels(2, *self.shape))}
 
-        numbers = torch.arange(math.prod((2, *self.shape)))
-        pixels = (numbers * numbers // 7 % 256).to(torch.uint8).view(2, *self.shape)
-        return {"pixel_values": self.processor.normalize_pixels(pixels)}
+
+@dataclass(kw_only=True)
+class PlainImages(Images):
+    """Options of images whose values are in 0..1: what is reconstructed or drawn must have an end."""
+
+    horizontal_flip: float = option(0.0, "augmentation: probability of mirroring left to right, in [0, 1]")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.horizontal_flip <= 1:
+            raise ValueError(f"horizontal_flip must be a probability between 0 and 1, got {self.horizontal_flip}")
+
+    def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedPlainImages":
+        """Fit an image processor with the usual size and channels that gives values in 0..1."""
+        from ...processors.processing_image import HubmodelsImageProcessor
+
+        fields = usual_shape(train, columns[0], self.height_and_width, self.num_channels)
+        return self.bind(HubmodelsImageProcessor(**fields, do_normalize=False))
+
+    def bind(self, processor: Any) -> "FittedPlainImages":
+        """Take an image processor as it is."""
+        return FittedPlainImages(options=self, processor=processor)
+
+
+@dataclass(kw_only=True)
+class FittedPlainImages(FittedImages):
+    """Images with a processor that gives values in 0..1."""
+
+    options: PlainImages
+
+    def transform(self, *, training: bool) -> "Transform":
+        """Return flips in training, then values in 0..1; other columns pass through."""
+        normalize = super().transform(training=training)
+        probability = self.options.horizontal_flip
+        if not (training and probability):
+            return normalize
+        from .image_augmentation import random_horizontal_flip
+
+        def flip(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
+            pixels = random_horizontal_flip(batch["pixel_values"], probability, generator)
+            return normalize({**batch, "pixel_values": pixels}, generator)
+
+        return flip

@@ -94,10 +94,11 @@ class FittedOneClass(FittedTarget[OneClass]):
         return class_precision_recall(rows, len(self.names))
 
     def answers(self, outputs: "ModelOutput") -> "dict[str, np.ndarray]":
-        """Return the class of each row and the probability of every class (see `classification_answers`)."""
+        """Return class, probability of every class, and an ensemble's uncertainty (see `classification_answers`)."""
+        from ...abilities import spread
         from .class_rows import classification_answers
 
-        return classification_answers(outputs.logits, self.names)
+        return classification_answers(outputs.logits, self.names, spread(outputs))
 
     def probability_rows(self, probabilities: "np.ndarray", labels: "np.ndarray") -> "Rows":
         """Return what `predict` gives, from the probabilities (N, K) of a classical method."""

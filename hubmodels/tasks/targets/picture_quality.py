@@ -1,8 +1,13 @@
-"""How near an image is to another: mean squared error, PSNR and SSIM, image by image, of values in 0..1."""
+"""Measuring how near an image is to another: squared error, PSNR and SSIM, image by image, of values in 0..1."""
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from ..contract.types import Rows
 
 WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian window, in pixels
 K1, K2 = 0.01, 0.03  # SSIM's constants, for values of range 1
@@ -10,7 +15,7 @@ LEAST_ERROR = 1e-10  # equal images would have an infinite PSNR; this makes it 1
 
 
 def quality_rows(images: Tensor, references: Tensor) -> dict[str, Tensor]:
-    """What metrics need of each pair: `squared_errors` (mean over the pixels), `psnr` in dB and `ssim`, each (B,).
+    """Compute `squared_errors` (mean over the pixels), `psnr` in dB and `ssim` of each pair of images, each (B,).
 
     Values are clipped to 0..1 first, as whoever shows or stores an image does.
 
@@ -22,14 +27,21 @@ def quality_rows(images: Tensor, references: Tensor) -> dict[str, Tensor]:
     return {"squared_errors": errors, "psnr": psnr(errors), "ssim": ssim(images, references)}
 
 
+def mean_quality(rows: "Rows") -> dict[str, float]:
+    """Compute the means over rows of what `quality_rows` gives: `mse`, `psnr` and `ssim`."""
+    names = {"mse": "squared_errors", "psnr": "psnr", "ssim": "ssim"}
+    return {metric: float(rows[name].mean(dtype="float64")) for metric, name in names.items()}
+
+
 def psnr(errors: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of mean squared errors, for values of range 1; at most 100 dB."""
+    """Compute the peak signal-to-noise ratio in dB of mean squared errors, for values of range 1; at most 100 dB."""
     return -10 * errors.clamp(min=LEAST_ERROR).log10()
 
 
 def ssim(images: Tensor, references: Tensor) -> Tensor:
-    """Structural similarity, (B,), at most 1 (Wang et al. 2004, "Image quality assessment: from error visibility to
-    structural similarity", eq. 13), averaged over the places where the whole window lies inside the image.
+    """Compute the structural similarity, (B,), at most 1, averaged over all windows that lie inside the image.
+
+    Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity", eq. 13.
 
     Args:
         images, references: (B, C, H, W), values in 0..1. Where a side is shorter than the window of 11, the window is
@@ -53,8 +65,8 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
 
 
 def _window(side: int, like: Tensor) -> Tensor:
-    """Gaussian weights that sum to 1, (K,), K odd."""
+    """Return Gaussian weights that sum to 1, (K,), K odd."""
     size = min(WINDOW, side if side % 2 else side - 1)
-    places = torch.arange(size, dtype=like.dtype, device=like.device) - size // 2
-    weights = (-places.square() / (2 * SIGMA**2)).exp()
+    offsets = torch.arange(size, dtype=like.dtype, device=like.device) - size // 2
+    weights = (-offsets.square() / (2 * SIGMA**2)).exp()
     return weights / weights.sum()
