@@ -109,10 +109,10 @@ def table(folder: Path, opened: Any) -> str:
     """The columns that the processor knows, with numbers, categories and targets drawn at random."""
     generator, count = np.random.default_rng(0), 200
     columns: dict[str, Any] = {}
-    for name in opened.processor.column_names:
-        values = (opened.processor.to_dict().get("categories") or {}).get(name)
+    for name in opened.problem.processor.column_names:
+        values = (opened.problem.processor.to_dict().get("categories") or {}).get(name)
         columns[name] = generator.choice(values, count) if values else generator.normal(1, 1, count)
-    for name in opened.task.target_column_names:
+    for name in opened.problem.target.names:
         columns[name] = generator.normal(2e5, 1e4, count)
     pd.DataFrame(columns).to_csv(folder / "rows.csv", index=False)
     return str(folder / "rows.csv")
@@ -184,7 +184,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A release and a data set of the form of its own."""
     opened = open_release(str(request.param))
     folder = tmp_path_factory.mktemp(request.param.name)
-    data = DATA[opened.task.tag](folder, opened)
+    data = DATA[opened.problem.task.tag](folder, opened)
     return SimpleNamespace(release=request.param, opened=opened, data=data, folder=tmp_path_factory.mktemp("run"))
 
 
@@ -201,7 +201,7 @@ def call(*words: str | Path) -> str:
 
 
 def test_its_auto_class_gives_the_head_and_auto_model_the_body(case: SimpleNamespace) -> None:
-    task, family = case.opened.task, Recipe.load(case.release / "recipe.yaml").family
+    task, family = case.opened.problem.task, Recipe.load(case.release / "recipe.yaml").family
     classes = auto.family_classes(family)
     assert type(auto.auto_class(task.head).from_pretrained(case.release)) is classes[task.head]
     assert type(AutoModel.from_pretrained(case.release)) is classes["Model"]
@@ -218,12 +218,12 @@ def test_the_lines_of_its_card_run(case: SimpleNamespace, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(case.opened.task.example().replace("{model_id}", str(case.release)), {})
+        exec(case.opened.problem.task.example().replace("{model_id}", str(case.release)), {})
     assert printed.getvalue().strip() or (tmp_path / "clean.png").exists()
 
 
 def test_it_is_fine_tuned_for_twenty_steps_and_measured_again(case: SimpleNamespace) -> None:
-    task = case.opened.task
+    task = case.opened.problem.task
     words = ["train", "--model_name_or_path", case.release, "--task", task.tag, "--dataset", case.data]
     words += ["--max_steps", "20", "--per_device_train_batch_size", "8", "--seed", "0", "--no_baseline"]
     names = Recipe.load(case.release / "recipe.yaml").data
