@@ -13,7 +13,7 @@ from hubmodels.tasks import list_tasks
 PACKAGE = Path(hubmodels.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 STAGES = ("data", "training", "evaluation", "publishing")
-FOUNDATION = {"errors", "fields", "recipe", "report", "files", "figures", "formatting"}
+FOUNDATION = {"abilities", "errors", "fields", "recipe", "report", "files", "figures", "formatting"}
 UPLOADED = {"torch", "numpy", "transformers", "huggingface_hub", "safetensors", "PIL"}
 UPLOADED_EXTRA = {"diffusion": {"diffusers"}}
 # What of huggingface_hub and others reaches the network.
