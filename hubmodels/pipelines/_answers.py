@@ -8,11 +8,13 @@ from ..tasks import AnyProblem, get_task
 
 
 def bind_pipeline(tag: str, model: Any, processor: Any) -> AnyProblem:
-    """Bind a task to a pipeline's model and processor, by what lies beside the model's weights."""
+    """Bind a task to a pipeline's model and processor, by what lies beside the model's weights.
+
+    A model that was never saved has nothing beside it: its task has the default options."""
     path, config = model.name_or_path, model.config.to_dict()
     if path:
         problem = bind_checkpoint(path, task_of_checkpoint(path, tag), config, processor=processor)
-    else:  # made in memory: there is no file beside it
+    else:
         task = get_task(tag).from_options()
         problem = task.bind(task.input.bind(processor), config, {})
     problem.know_model(model.config)

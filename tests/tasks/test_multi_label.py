@@ -112,7 +112,7 @@ def test_a_label_of_no_row_leaves_the_area_undefined_and_the_rest_defined() -> N
     measured = labels_named("ab").metrics(rows)
     assert np.isnan(measured["roc_auc"])
     assert measured["accuracy"] == pytest.approx(2 / 3)  # the last row's first label is missed
-    assert measured["macro_f1"] == pytest.approx(2 / 3)  # of the first label alone: the second neither occurs nor is found
+    assert measured["macro_f1"] == pytest.approx(2 / 3)  # of the first label alone: the second never occurs
 
 
 def test_baselines_beat_each_labels_share_and_bear_a_constant_label(bound, monkeypatch) -> None:
