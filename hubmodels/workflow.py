@@ -92,7 +92,6 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
             data=describe_data(loaded),
             model_id=model_id,
             provenance=describe_run(run, arguments, time.perf_counter() - started),
-            save_problem=problem.save,
         )
     PartialState().wait_for_everyone()
     return Outcome(folder=folder, results=results, run=run)

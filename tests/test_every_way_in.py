@@ -109,10 +109,10 @@ def table(folder: Path, opened: Any) -> str:
     """The columns that the processor knows, with numbers, categories and targets drawn at random."""
     generator, count = np.random.default_rng(0), 200
     columns: dict[str, Any] = {}
-    for name in opened.processor.column_names:
-        values = (opened.processor.to_dict().get("categories") or {}).get(name)
+    for name in opened.problem.processor.column_names:
+        values = (opened.problem.processor.to_dict().get("categories") or {}).get(name)
         columns[name] = generator.choice(values, count) if values else generator.normal(1, 1, count)
-    for name in opened.task.target_column_names:
+    for name in opened.problem.target.names:
         columns[name] = generator.normal(2e5, 1e4, count)
     pd.DataFrame(columns).to_csv(folder / "rows.csv", index=False)
     return str(folder / "rows.csv")

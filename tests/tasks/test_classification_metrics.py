@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from hubmodels.tasks import _classification as classification
+from hubmodels.formatting import shorten
+from hubmodels.tasks.targets import class_rows as classification
 
 
 def random_rows(num_rows: int, num_classes: int, used: int, seed: int) -> tuple[dict, np.ndarray]:
@@ -75,5 +76,5 @@ def test_a_probability_of_zero_for_the_label_gives_a_finite_loss() -> None:
 
 
 def test_long_class_names_are_cut_for_the_axes() -> None:
-    assert classification.shorten("cat") == "cat"
-    assert classification.shorten("x" * 40, 10) == "x" * 9 + "…"
+    assert shorten("cat") == "cat"
+    assert shorten("x" * 40, 10) == "x" * 9 + "…"
