@@ -75,9 +75,7 @@ class ImageToImageProblem(Problem["ImageToImage", FittedPlainImages, FittedPictu
 
         return make_noisy
 
-    def _prepare_pairs(
-        self, prepare: "Transform", batch: "Batch", generator: "torch.Generator | None" = None
-    ) -> "Batch":
+    def _prepare_pairs(self, prepare: "Transform", batch: "Batch", generator: "torch.Generator | None") -> "Batch":
         """Prepare both images of a pair alike."""
         import torch
 
