@@ -36,7 +36,6 @@ class PictureClassificationPipeline(ImageClassificationPipeline):
         return likeliest_classes(self.problem, model_outputs, top_k)
 
 
-
 class ImageToImagePipeline(Pipeline):
     """Reconstruct each image by the model, as a PIL image, grey ("L") or RGB."""
 

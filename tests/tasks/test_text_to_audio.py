@@ -8,7 +8,6 @@ import torch
 from datasets import Audio, ClassLabel, Dataset, Features, Value
 
 from hubmodels import families
-from hubmodels.data import encode_dataset
 from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
 from hubmodels.figures import save_figure

@@ -11,7 +11,6 @@ from PIL import Image
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from hubmodels import families
-from hubmodels.data import encode_dataset
 from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
 from hubmodels.figures import save_figure
