@@ -15,12 +15,12 @@ __version__ = "0.1.0"
 
 # Public names by the module that defines them. The families' own classes and processors are found by discovery.
 _NAMES = {
-    "HubmodelsError": "recipe",
+    "HubmodelsError": "errors",
     "Recipe": "recipe",
-    "build_model": "auto",
-    "list_families": "auto",
+    "build_model": "families",
+    "list_families": "families",
     "list_tasks": "tasks",
-    "load_model": "auto",
+    "load_model": "checkpoint",
 }
 
 auto.register_on_import()

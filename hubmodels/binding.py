@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import auto
+from . import checkpoint
 from .errors import HubmodelsError
 from .fields import own_fields
 from .recipe import Recipe
@@ -37,7 +37,7 @@ def bind_checkpoint(
 def task_of_checkpoint(path_or_id: str | os.PathLike, tag: str) -> Task:
     """Make a task with the options of a checkpoint's recipe; with the defaults where it has no recipe of this task."""
     task_class = get_task(tag)
-    recipe_file = auto.find_optional_file(path_or_id, "recipe.yaml")
+    recipe_file = checkpoint.find_optional_file(path_or_id, "recipe.yaml")
     recipe = Recipe.load(recipe_file) if recipe_file else None
     if recipe is None or recipe.task != tag:
         return task_class.from_options()
@@ -49,7 +49,7 @@ def read_problem_file(path_or_id: str | os.PathLike, tag: str) -> dict[str, Any]
     """Return what a checkpoint's problem.json says of its target; nothing for one of 0.1.0, or of another task.
 
     Raises HubmodelsError where the file is damaged."""
-    problem_file = auto.find_optional_file(path_or_id, PROBLEM_FILE)
+    problem_file = checkpoint.find_optional_file(path_or_id, PROBLEM_FILE)
     if problem_file is None:
         return {}
     try:

@@ -18,12 +18,12 @@ PartT = TypeVar("PartT")
 
 
 def run_only(default: Any, help: str) -> Any:
-    """A field that belongs to one run (a folder, a tracker) and not to the recipe that is saved with a release."""
+    """Make a field that belongs to one run (a folder, a tracker) and not to the recipe that is saved with a release."""
     return field(default=default, metadata={"help": help, "run_only": True})
 
 
 def option(default: Any, help: str) -> Any:
-    """A field with its help text; a list or dict default is copied for each instance."""
+    """Make a field with its help text; a list or dict default is copied for each instance."""
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata={"help": help})
     return field(default=default, metadata={"help": help})
@@ -77,8 +77,10 @@ def build(cls: type[PartT], values: Mapping[str, Any]) -> PartT:
 
 
 def convert(value: Any, expected: Any, name: str) -> Any:
-    """`value` as the annotated type `expected`; an int where a float is expected is fine, a string where a number is
-    expected is read as YAML reads it ("1e-3" too). Raises ValueError with what is allowed."""
+    """Convert `value` to the annotated type `expected`. Raises ValueError with what is allowed.
+
+    An int where a float is expected is fine; a string where a number is expected is read as YAML reads it ("1e-3" too).
+    """
     if expected in (Any, dataclasses.MISSING) or isinstance(expected, str):
         return value
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
@@ -127,7 +129,7 @@ def convert(value: Any, expected: Any, name: str) -> Any:
 
 
 def describe(expected: Any) -> str:
-    """An annotation in the words of an error message or a help text."""
+    """Say an annotation in the words of an error message or a help text."""
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(describe(choice) for choice in arguments))
@@ -159,7 +161,7 @@ def check_names(values: dict, allowed: typing.Iterable[str], section: str) -> No
 
 
 def parse_section(values: dict, section: str, *classes: type) -> tuple:
-    """One checked instance of each dataclass, which together take every name in `values`.
+    """Make one checked instance of each dataclass, which together take every name in `values`.
 
     Raises HubmodelsError for an unknown name (with the nearest right one) or a value that its field does not take."""
     fields = [own_fields(cls) for cls in classes]

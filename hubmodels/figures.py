@@ -57,7 +57,7 @@ _STYLE = {
 
 @contextlib.contextmanager
 def house_style() -> Iterator[None]:
-    """Everything drawn inside has the house style. As a decorator it covers a function that draws a figure."""
+    """Give everything drawn inside the house style. As a decorator it covers a function that draws a figure."""
     import matplotlib
     from cycler import cycler
 
@@ -68,7 +68,7 @@ def house_style() -> Iterator[None]:
 def new_figure(
     width: float = 6.0, height: float = 4.0, nrows: int = 1, ncols: int = 1, **kwargs: Any
 ) -> "tuple[Figure, Any]":
-    """A figure and its axes.
+    """Make a figure and its axes.
 
     Args:
         width, height: in inches; a PNG has 120 pixels an inch.
@@ -100,15 +100,15 @@ def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
 
 @house_style()
 def loss_figure(history: list[dict[str, float]], metric: str | None = None) -> "Figure":
-    """Training and validation loss over the optimizer steps, the learning rate faint behind, the metric below.
+    """Draw training and validation loss over the optimizer steps, the learning rate faint behind, the metric below.
 
     Args:
         history: one mapping a log line, in order: `step` with any of `loss`, `eval_loss`, `learning_rate` and
             `eval_<metric>`; what a line lacks is left out. Values that are not finite are gaps.
         metric: name of the validation metric (without `eval_`) that gets its own axes below.
     """
-    metric_points = _series(history, f"eval_{metric}") if metric else ([], [])
-    panels = 2 if metric_points[0] else 1
+    metric_points = _series(history, f"eval_{metric}")
+    panels = 2 if metric and metric_points[0] else 1
     ratios = {"height_ratios": [3, 2]} if panels == 2 else None
     figure, axes = new_figure(6.4, 3.4 + 1.8 * (panels - 1), panels, 1, sharex=True, squeeze=False, gridspec_kw=ratios)
     top = axes[0, 0]
@@ -139,7 +139,7 @@ def loss_figure(history: list[dict[str, float]], metric: str | None = None) -> "
         top.legend(loc="upper right")
     top.set_ylabel("loss")
     top.grid(axis="y")
-    if panels == 2:
+    if metric and metric_points[0]:
         below = axes[1, 0]
         below.plot(*metric_points, color=GREEN, marker="o" if len(metric_points[0]) <= 100 else "", markersize=3)
         below.set_ylabel(f"validation {metric.replace('_', ' ')}")
@@ -150,6 +150,7 @@ def loss_figure(history: list[dict[str, float]], metric: str | None = None) -> "
 
 
 def _series(history: list[dict[str, float]], name: str) -> tuple[list[float], list[float]]:
+    """Give the steps and the finite values of what the lines of the log call by this name."""
     points = [(line["step"], line[name]) for line in history if line.get(name) is not None]
     points = [point for point in points if math.isfinite(point[1])]
     return [point[0] for point in points], [point[1] for point in points]

@@ -8,6 +8,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from .errors import HubmodelsError, one_line
+
+# First bytes of what must not hide under another ending, with the words for the message.
+FORBIDDEN_STARTS = {
+    b"\x80\x02": "pickle", b"\x80\x03": "pickle", b"\x80\x04": "pickle", b"\x80\x05": "pickle",
+    b"PK\x03\x04": "ZIP archive (or a torch.save file)", b"\x1f\x8b": "gzip archive",
+    b"\x7fELF": "program", b"MZ": "program", b"\xcf\xfa\xed\xfe": "program", b"#!": "script",
+}  # fmt: skip
 
 
 def sync_path(path: str | os.PathLike) -> None:
@@ -21,7 +31,7 @@ def sync_path(path: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary path beside `path`: synced and renamed to `path` when the block ends well, else removed."""
+    """Give a temporary path beside `path`: synced and renamed to `path` when the block ends well, else removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
@@ -39,8 +49,9 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives an empty temporary folder beside `path`; when the block ends well its files are synced and it takes the
-    place of `path` (a folder already there is replaced only then), else it is removed and `path` stays as it was."""
+    """Give an empty temporary folder beside `path`, which replaces `path` when the block ends well.
+
+    Its files are synced first. When the block fails it is removed, and `path` stays as it was."""
     path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -71,7 +82,21 @@ def write_json(path: str | os.PathLike, value: object) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """Read the mapping in a JSON file. Raises HubmodelsError when it is missing or holds none."""
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HubmodelsError(f"{path.name} is missing") from None
+    except (ValueError, RecursionError) as error:
+        raise HubmodelsError(f"{path.name} is not JSON: {one_line(error)}") from None
+    if not isinstance(values, dict):
+        raise HubmodelsError(f"{path.name} must be a JSON mapping, it is a {type(values).__name__}")
+    return values
+
+
 def hash_file(path: str | os.PathLike) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Compute the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def format_number(value: float, sign: str = "") -> str:
-    """Four decimals for what lies near 0..1, four digits and thousands separated for the rest; `sign` "+" shows it."""
+    """Format a number: four decimals near 0..1, four digits and thousands separated elsewhere; `sign` "+" shows it."""
     if value == 0 or not math.isfinite(value):
         return f"{value:{sign}g}"
     size = math.floor(math.log10(abs(value)))
@@ -17,7 +17,7 @@ def format_number(value: float, sign: str = "") -> str:
 
 
 def format_interval(entry: Mapping[str, Any] | None, sign: str = "") -> str:
-    """`0.9553 [0.9512, 0.9593]` of a value with `low` and `high`; the value alone without them, a dash for none."""
+    """Format a value with `low` and `high` as `0.9553 [0.9512, 0.9593]`; alone without them, as a dash for none."""
     if not entry or entry.get("value") is None:
         return "-"
     text = format_number(entry["value"], sign)
@@ -27,7 +27,7 @@ def format_interval(entry: Mapping[str, Any] | None, sign: str = "") -> str:
 
 
 def format_spread(values: Sequence[float], sign: str = "") -> str:
-    """`0.9553 ± 0.0021`: mean and standard deviation, the latter with as many decimals; 0 of one value."""
+    """Format mean and standard deviation as `0.9553 ± 0.0021`, both with as many decimals; the latter is 0 of one."""
     text = format_number(statistics.mean(values), sign)
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     if "e" in text:

@@ -29,7 +29,7 @@ SECTIONS = ("data", "model", "training")
 
 @dataclass(kw_only=True)
 class DataArguments:
-    """Where the rows come from and how they are split."""
+    """Says where the rows come from and how they are split."""
 
     dataset: str | None = option(None, "Hub id, folder or file that datasets.load_dataset takes, or sklearn:NAME")
     dataset_path: str | None = run_only(None, "a local copy of the data set, read in its place")
@@ -62,7 +62,7 @@ class DataArguments:
 
 @dataclass(kw_only=True)
 class TrainingArguments:
-    """How to train. Names are those of transformers.TrainingArguments wherever the meaning is the same."""
+    """Says how to train. Names are those of transformers.TrainingArguments wherever the meaning is the same."""
 
     num_train_epochs: float = option(3.0, "passes over the training rows, > 0")
     max_steps: int = option(-1, "optimizer steps; when positive it overrides num_train_epochs")
@@ -147,14 +147,14 @@ class TrainingArguments:
 
 
 def run_only_fields() -> set[str]:
-    """The names of the fields that belong to one run only."""
+    """List the names of the fields that belong to one run only."""
     fields = own_fields(DataArguments) | own_fields(TrainingArguments)
     return {name for name, item in fields.items() if item.metadata.get("run_only")}
 
 
 @dataclass(kw_only=True)
 class Recipe:
-    """What to train, on what, how. The sections hold only what was given; defaults are the dataclasses' own."""
+    """Says what to train, on what, how. The sections hold only what was given; defaults are the dataclasses' own."""
 
     family: str
     task: str
@@ -165,7 +165,9 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Any, origin: str = "the recipe") -> "Recipe":
-        """Raises HubmodelsError when `values` is no mapping, lacks family or task, or has an unknown top-level name."""
+        """Check plain values and make a recipe of them.
+
+        Raises HubmodelsError when they are no mapping, lack family or task, or have an unknown top-level name."""
         if not isinstance(values, dict):
             raise HubmodelsError(f"{origin} must be a mapping with family, task, data, model and training")
         check_top = [item.name for item in dataclasses.fields(cls)]
@@ -178,7 +180,15 @@ class Recipe:
         for name in SECTIONS:
             if not isinstance(values.get(name) or {}, dict):
                 raise HubmodelsError(f"section {name} of {origin} must be a mapping, got {values[name]!r}")
-        return cls(**{name: (dict(value or {}) if name in SECTIONS else value) for name, value in values.items()})
+        data, model, training = (dict(values.get(name) or {}) for name in SECTIONS)
+        return cls(
+            family=values["family"],
+            task=values["task"],
+            data=data,
+            model=model,
+            training=training,
+            model_name_or_path=values.get("model_name_or_path"),
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Recipe":
@@ -186,7 +196,7 @@ class Recipe:
         return cls.from_dict(load_yaml(path), f"the recipe {path}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as plain values, without what belongs to one run only."""
+        """Give the recipe as plain values, without what belongs to one run only."""
         values = dataclasses.asdict(self)
         for name in run_only_fields():
             for section in SECTIONS:
@@ -202,7 +212,7 @@ class Recipe:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers: PyYAML reads `3e-4` as text."""
+    """Reads numbers as YAML 1.2 does: PyYAML reads `3e-4` as text."""
 
 
 _Loader.add_implicit_resolver(
@@ -213,7 +223,7 @@ _Loader.add_implicit_resolver(
 
 
 def load_yaml(path: str | os.PathLike) -> Any:
-    """The value of a YAML file. Raises HubmodelsError when it is missing or not YAML."""
+    """Read the value of a YAML file. Raises HubmodelsError when it is missing or not YAML."""
     path = Path(path)
     if not path.is_file():
         raise HubmodelsError(f"no recipe at {path}: give the path of a YAML file")

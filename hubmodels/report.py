@@ -1,7 +1,9 @@
-"""What stages hand to each other and to a reader: estimates, figures, sounds, baselines. No arithmetic of its own."""
+"""What stages hand to each other and to a reader: estimates, figures, sounds, baselines. Nothing is computed here."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from .formatting import format_number
 
 if TYPE_CHECKING:  # described without paying for these imports
     import matplotlib.figure
@@ -12,7 +14,7 @@ if TYPE_CHECKING:  # described without paying for these imports
 
 @dataclass
 class Baseline:
-    """A classical method on the same split: its name for a sentence, and the same rows that a network would give."""
+    """Holds what a classical method says of the same split: its name, and rows as a network gives them."""
 
     name: str  # "logistic regression"
     rows: "Rows"  # as Task.predict gives them, for the test split
@@ -22,7 +24,7 @@ class Baseline:
 
 @dataclass
 class Figure:
-    """A figure of the results, with the sentence that stands under it."""
+    """Holds a figure of the results, with the sentence that stands under it."""
 
     name: str  # file name without ending: "confusion_matrix"
     caption: str
@@ -31,7 +33,7 @@ class Figure:
 
 @dataclass
 class Sound:
-    """Something to listen to in a card, as a figure is something to look at, with what it is."""
+    """Holds something to listen to in a card, as a figure is something to look at, with what it is."""
 
     name: str  # file name without ending
     caption: str
@@ -39,19 +41,31 @@ class Sound:
     sampling_rate: int  # in Hz
 
 
-@dataclass
+@dataclass(frozen=True)
 class Estimate:
-    """A value and the ends of its 95 % interval, None where there is no interval."""
+    """Holds a value and the ends of its 95 % interval; None where it is undefined, or has no interval."""
 
-    value: float
+    value: float | None
     low: float | None = None
     high: float | None = None
-    draws: "np.ndarray | None" = None  # the bootstrap's, where those of two models are pairs: of their difference
+    # The bootstrap's, where those of two models are pairs: of their difference. No part of what is written.
+    draws: "np.ndarray | None" = field(default=None, compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Give the numbers as metrics.json has them."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "undefined"
+        if self.low is None or self.high is None:
+            return format_number(self.value)
+        return f"{format_number(self.value)} ({format_number(self.low)} to {format_number(self.high)})"
 
 
 @dataclass
 class Examination:
-    """What was measured of a model as a whole, beside what the rows say: metrics, the classical method's, figures."""
+    """Holds what was measured of a model as a whole, beside what the rows say: metrics, the baseline's, figures."""
 
     metrics: dict[str, Estimate] = field(default_factory=dict)
     baseline_metrics: dict[str, Estimate] = field(default_factory=dict)

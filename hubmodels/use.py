@@ -14,15 +14,16 @@ from accelerate import PartialState
 from accelerate.utils import tqdm
 from datasets import Features, concatenate_datasets
 
-from . import auto, publishing
+from . import checkpoint, publishing
+from .abilities import HasMembers, Samples, is_class_conditional
 from .binding import bind_checkpoint
+from .cpu import computes_bf16
 from .data import TableWriter, check_readable, load_data, read_tables
 from .errors import HubmodelsError, nearest
 from .evaluation import Results, answer, evaluation_mode
 from .files import atomic_folder
 from .recipe import DataArguments, TrainingArguments
 from .tasks import AnyProblem
-from .training import computes_bf16
 from .workflow import (
     encode_splits,
     find_processes,
@@ -72,7 +73,7 @@ def open_release(
         recipe.data = {}
     recipe.data |= overrides or {}
     data_arguments, task, arguments = parse_recipe(recipe)
-    model = auto.load_model(model_name_or_path, recipe.family, task.head, config_values)
+    model = checkpoint.load_model(model_name_or_path, recipe.family, task.head, config_values)
     problem = bind_checkpoint(model_name_or_path, task, model.config.to_dict(), seed=arguments.seed)
     problem.know_model(model.config)
     return OpenedRelease(data_arguments, arguments, model, problem)
@@ -161,7 +162,7 @@ def predict_file(
     opened = open_release(model_name_or_path)
     model, problem = opened.model, opened.problem
     if member is not None:
-        if not hasattr(model, "extract_member"):
+        if not isinstance(model, HasMembers):
             raise HubmodelsError(f"{type(model).__name__} is no ensemble: leave out --member")
         try:
             model = model.extract_member(member)
@@ -245,7 +246,7 @@ def sample(
     find_processes()
     opened = open_release(model_name_or_path)
     model, name = opened.model, f"{type(opened.model).__name__} at {model_name_or_path}"
-    if not hasattr(model, "sample"):
+    if not isinstance(model, Samples):
         raise HubmodelsError(f"{name} draws no samples (it has no `sample`): use its pipeline in Python")
     numbers = class_numbers(model.config, labels, num_samples, name)
     model.to(PartialState().device)
@@ -263,7 +264,7 @@ def sample(
 
 def class_numbers(config: Any, labels: list[str] | None, count: int, name: str) -> torch.Tensor | None:
     """The classes of `count` samples, (count,), the named ones in turn; None for a model that is told none."""
-    if not getattr(config, "class_conditional", False):
+    if not is_class_conditional(config):
         if labels is not None:
             raise HubmodelsError(f"{name} is told no classes: leave out --labels")
         return None
@@ -318,7 +319,7 @@ def augment(
     check_new(output_dir)
     find_processes()
     opened = open_release(model_name_or_path, overrides)
-    if not getattr(opened.model.config, "class_conditional", False):  # before any data are loaded
+    if not is_class_conditional(opened.model.config):  # before any data are loaded
         name = type(opened.model).__name__
         raise HubmodelsError(f"{name} at {model_name_or_path} does not draw rows of a given class (class_conditional)")
     loaded = load_data(opened.data_arguments).splits

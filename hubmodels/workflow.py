@@ -21,8 +21,19 @@ from accelerate import PartialState
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 
-from . import auto, publishing
-from .data import Batches, Columns, LoadedData, StreamedBatches, WindowedColumns, encode_dataset, load_data, stream_head
+from . import checkpoint, families, publishing
+from .abilities import FitsAfterTraining
+from .data import (
+    Batches,
+    Columns,
+    LoadedData,
+    StepSource,
+    StreamedBatches,
+    WindowedColumns,
+    encode_dataset,
+    load_data,
+    stream_head,
+)
 from .errors import HubmodelsError
 from .evaluation import Results, evaluate, evaluation_mode, predict, transformed_batches
 from .fields import check_names, own_fields, parse_section
@@ -76,11 +87,11 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
             recipe=recipe,
             results=results.to_dict(),
             golden_inputs=problem.golden_inputs(),
-            plots=[*run.plots(), *figures],
+            save_problem=problem.save_state,
+            plots=[*run.figures(), *figures],
             data=describe_data(loaded),
             model_id=model_id,
             provenance=describe_run(run, arguments, time.perf_counter() - started),
-            save_problem=problem.save,
         )
     PartialState().wait_for_everyone()
     return Outcome(folder=folder, results=results, run=run)
@@ -92,8 +103,8 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
 def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments]:
     """The checked arguments of a recipe's sections, and its task. Model fields are checked where the model is built."""
     task_class = get_task(recipe.task)
-    auto.check_family(recipe.family)
-    check_names(recipe.model, auto.config_fields(recipe.family), "model")  # before the data are read
+    families.check_family(recipe.family)
+    check_names(recipe.model, families.config_fields(recipe.family), "model")  # before the data are read
     data_arguments, task = parse_section(recipe.data, "data", DataArguments, task_class)
     data_arguments.carve = data_arguments.carve or task.carve
     (arguments,) = parse_section(recipe.training, "training", TrainingArguments)
@@ -110,15 +121,15 @@ def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments
 
 def read_recipe(model_name_or_path: str) -> Recipe:
     """The recipe of a release, from its folder or the Hub. Raises HubmodelsError where there is none."""
-    return Recipe.load(auto.find_file(model_name_or_path, "recipe.yaml"))
+    return Recipe.load(checkpoint.find_file(model_name_or_path, "recipe.yaml"))
 
 
 def default_recipe(family: str, task: str) -> Recipe:
     """The family's defaults for a task, for data that has no recipe yet."""
-    auto.check_family(family)
+    families.check_family(family)
     get_task(task)
     return Recipe.from_dict(
-        {"family": family, "task": task, **auto.family_recipe(family, task)}, f"{family}/recipe.yaml"
+        {"family": family, "task": task, **families.family_recipe(family, task)}, f"{family}/recipe.yaml"
     )
 
 
@@ -193,7 +204,7 @@ def encode_splits(problem: AnyProblem, rows: Mapping[str, Dataset]) -> dict[str,
     return columns
 
 
-def make_batches(columns: Columns | None, rows: Any, problem: AnyProblem, arguments: TrainingArguments) -> Batches:
+def make_batches(columns: Columns | None, rows: Any, problem: AnyProblem, arguments: TrainingArguments) -> StepSource:
     """Make the training batches: from encoded columns, or, streaming, encoded as the rows come."""
     seed, num_workers = arguments.seed, arguments.dataloader_num_workers
     if columns is not None:
@@ -215,16 +226,13 @@ def build_model(recipe: Recipe, problem: AnyProblem, seed: int) -> Any:
     """Build a fresh model, or load the checkpoint to fine-tune, with the config fields that the data decide.
 
     A family is given the fields that it declares; what the recipe says wins. The problem learns the model's values."""
-    declared = auto.config_fields(recipe.family)
-    for name in problem.task.requires:
-        if name not in declared:
-            raise HubmodelsError(f"family {recipe.family} cannot do {recipe.task}: its config has no {name!r}")
-    values = {name: value for name, value in problem.config_fields().items() if name in declared} | recipe.model
+    families.check_requires(recipe.family, recipe.task, problem.task.requires)
+    values = families.declared(recipe.family, problem.config_fields()) | recipe.model
     torch.manual_seed(seed)
     if recipe.model_name_or_path:
-        model = auto.load_model(recipe.model_name_or_path, recipe.family, problem.task.head, values)
+        model = checkpoint.load_model(recipe.model_name_or_path, recipe.family, problem.task.head, values)
     else:
-        model = auto.build_model(recipe.family, problem.task.head, values)
+        model = families.build_model(recipe.family, problem.task.head, values)
     problem.know_model(model.config)
     return model
 
@@ -240,16 +248,14 @@ def train_model(
 ) -> Run:
     """Train on the encoded training rows (or on the stream of them), choosing by the validation rows."""
     transform = problem.transform(training=False)
-    if hasattr(model, "check_training_rows") and "train" in columns:
+    if isinstance(model, FitsAfterTraining) and "train" in columns:
         model.check_training_rows(len(columns["train"]))
 
-    def validate(model: torch.nn.Module) -> dict[str, Any]:
+    def validate(model: torch.nn.Module) -> tuple[dict[str, float], list[Figure]]:
         batch_size, carry = arguments.per_device_eval_batch_size, arguments.carry_state
         rows = predict(model, columns["validation"], problem.predict, transform, batch_size, carry_state=carry)
-        found: dict[str, Any] = dict(problem.validate(model, columns["validation"]))
-        if PartialState().is_main_process:
-            found |= {figure.name: figure for figure in problem.preview(model)}
-        return problem.metrics(problem.relate(rows)) | found
+        metrics = problem.metrics(problem.relate(rows)) | problem.validate(model, columns["validation"])
+        return metrics, list(problem.preview(model)) if PartialState().is_main_process else []
 
     run = train(
         model,
@@ -263,7 +269,7 @@ def train_model(
         recipe={name: value for name, value in recipe.to_dict().items() if name != "training"}
         | {"fingerprint": fingerprint},
     )
-    if hasattr(model, "fit_after_training") and "train" in columns:
+    if isinstance(model, FitsAfterTraining) and "train" in columns:
         batch_size = arguments.per_device_eval_batch_size
         model.fit_after_training(transformed_batches(model, columns["train"], transform, batch_size))
     return run

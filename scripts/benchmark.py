@@ -32,13 +32,13 @@ import transformers
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from hubmodels import auto, workflow
+from hubmodels import auto, families, workflow
+from hubmodels.cpu import cpu_name
 from hubmodels.data import Batches, load_data
 from hubmodels.data import columns as columns_module
 from hubmodels.recipe import DataArguments, TrainingArguments
 from hubmodels.tasks import get_task
 from hubmodels.training import train
-from hubmodels.training.devices import cpu_name
 
 ROOT = Path(__file__).parents[1]
 # bf16 tensor-core peaks without sparsity, in TFLOP/s, from NVIDIA's data sheets.
@@ -124,7 +124,7 @@ class First:
 
 def make_model(work: Work, data: Data) -> object:
     torch.manual_seed(0)
-    return auto.build_model(work.family, data.task.head, {**data.values, **work.model})
+    return families.build_model(work.family, data.task.head, {**data.values, **work.model})
 
 
 def by_hand(work: Work, data: Data, model: torch.nn.Module, floats: bool) -> float:

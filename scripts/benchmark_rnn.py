@@ -19,11 +19,11 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from hubmodels import RnnConfig, RnnForCausalLM
+from hubmodels.cpu import cpu_name
 from hubmodels.data import Batches
 from hubmodels.data.columns import Columns, WindowedColumns
 from hubmodels.recipe import TrainingArguments
 from hubmodels.training import train
-from hubmodels.training.devices import cpu_name
 
 MODEL = {"cell": "lstm", "vocab_size": 65, "embedding_size": 128, "hidden_size": 304, "num_hidden_layers": 2}
 ROWS, LENGTH, STEPS = 32, 128, 8  # lanes, tokens of a window, steps of a round

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from hubmodels import auto, figures
+from hubmodels import families, figures
 from hubmodels.formatting import format_interval, format_number
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +61,7 @@ def row(release: Path) -> str:
     baseline = results.get("baseline")
     classical = f"{baseline['name']} {format_number(baseline['metrics'][name]['value'])}" if baseline else "-"
     cells = [
-        f"`{family}`", auto.family_purpose(family), f"`{release.name}`<br>{metrics['task']}",
+        f"`{family}`", families.family_purpose(family), f"`{release.name}`<br>{metrics['task']}",
         f"{metrics['num_parameters']:,}", f"{label} {format_interval(results['metrics'][name])}, {better} is better",
         classical, advice(results),
     ]  # fmt: skip
@@ -74,12 +74,14 @@ def line(cells: Iterable[str]) -> str:
 
 def table() -> str:
     """The whole table: a family's checkpoints together, in the order of the names."""
-    releases = {family: [] for family in auto.list_families()}
+    releases = {family: [] for family in families.list_families()}
     for path in sorted((ROOT / "model_cards").glob("*/metrics.json")):
         releases[family_of(path.parent)].append(path.parent)
     lines = [line(COLUMNS), line(RULE)]
     for family, folders in releases.items():
-        rows = [row(folder) for folder in folders] or [line([f"`{family}`", auto.family_purpose(family), *["-"] * 5])]
+        rows = [row(folder) for folder in folders] or [
+            line([f"`{family}`", families.family_purpose(family), *["-"] * 5])
+        ]
         # A family and its purpose stand once.
         lines += [rows[0], *("|  |  |" + other.split("|", 3)[3] for other in rows[1:])]
     return "\n".join(lines)

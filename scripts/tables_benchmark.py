@@ -115,8 +115,8 @@ def prediction(arguments: argparse.Namespace) -> None:
     import pandas
     import torch
 
-    from hubmodels import workflow
-    from hubmodels.cli import keep_freed_memory
+    from hubmodels import use
+    from hubmodels.commands.predict import keep_freed_memory
     from hubmodels.data import TableWriter, read_tables
     from hubmodels.evaluation import answer
 
@@ -128,24 +128,24 @@ def prediction(arguments: argparse.Namespace) -> None:
         frame.insert(0, "id", range(len(frame)))
         frame.to_csv(folder / "rows.csv", index=False)
         frame.to_parquet(folder / "rows.parquet", index=False)
-        opened = workflow.open_release(arguments.model)
+        opened = use.open_release(arguments.model)
         model = opened.model if arguments.member is None else opened.model.extract_member(arguments.member)
-        task, processor, values = opened.task, opened.processor, opened.values
-        table = next(iter(read_tables(folder / "rows.parquet", workflow.ROWS_PER_TABLE)))
-        count, transform = len(table), task.transform(processor, values, training=False)
-        encoded = task.encode_inputs(table, range(count), processor, values)
+        problem = opened.problem
+        table = next(iter(read_tables(folder / "rows.parquet", use.ROWS_PER_TABLE)))
+        count, transform = len(table), problem.transform(training=False)
+        encoded = problem.encode_inputs(table, list(range(count)))
 
         def predict(dtype: Any = None) -> dict[str, Any]:
-            return answer(model, encoded, lambda outputs: task.answers(outputs, values), transform, 2_048, dtype)
+            return answer(model, encoded, problem.answers, transform, 2_048, dtype)
 
-        joined = workflow.join_answers(table, predict(), ["id"], None)
+        joined = use.join_answers(table, predict(), ["id"], None)
         writer = TableWriter(folder / "out.csv")
         writer.clear()
         print(f"| part, {count:,} rows | ns a row | rows a second |\n|---|---:|---:|")
         for part, function in (
             ("reading CSV", lambda: next(iter(read_tables(folder / "rows.csv", count)))),
             ("reading Parquet", lambda: next(iter(read_tables(folder / "rows.parquet", count)))),
-            ("processor", lambda: task.encode_inputs(table, range(count), processor, values)),
+            ("processor", lambda: problem.encode_inputs(table, list(range(count)))),
             ("network, float32", predict),
             ("network, bfloat16", lambda: predict(torch.bfloat16)),
             ("writing CSV", lambda: writer.write(0, joined)),

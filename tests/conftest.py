@@ -27,6 +27,21 @@ def run_cli():
 
 
 @pytest.fixture(scope="session")
+def run_python():
+    """What a fresh interpreter prints, which imports this tree and reaches no Hub."""
+
+    def run(code: str, **environment: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **environment}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def trained(run_cli, tmp_path_factory):
     """A small CNN trained on scikit-learn's digits by the command line: its run folder, and what was printed."""
     folder = tmp_path_factory.mktemp("runs") / "digits"

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from hubmodels.cli import build_parser, main, parse_flags, recipe_fields
+from hubmodels.cli import build_parser, main
+from hubmodels.commands._flags import parse_flags, recipe_fields
 from hubmodels.recipe import Recipe
 
 

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from hubmodels.cli import build_parser, recipe_fields
-from hubmodels.completion import SHELLS, write_script
+from hubmodels.cli import build_parser
+from hubmodels.commands._flags import recipe_fields
+from hubmodels.commands._shells import SHELLS, write_script
 from hubmodels.recipe import Recipe
 
 

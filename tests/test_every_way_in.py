@@ -25,7 +25,7 @@ from huggingface_hub import HfApi
 from PIL import Image
 from transformers import AutoModel
 
-from hubmodels import auto, publishing
+from hubmodels import auto, families, publishing
 from hubmodels.cli import main
 from hubmodels.processors.processing_audio_wav import write_wav
 from hubmodels.recipe import Recipe, load_yaml
@@ -109,10 +109,10 @@ def table(folder: Path, opened: Any) -> str:
     """The columns that the processor knows, with numbers, categories and targets drawn at random."""
     generator, count = np.random.default_rng(0), 200
     columns: dict[str, Any] = {}
-    for name in opened.processor.column_names:
-        values = (opened.processor.to_dict().get("categories") or {}).get(name)
+    for name in opened.problem.processor.column_names:
+        values = (opened.problem.processor.to_dict().get("categories") or {}).get(name)
         columns[name] = generator.choice(values, count) if values else generator.normal(1, 1, count)
-    for name in opened.task.target_column_names:
+    for name in opened.problem.target.names:
         columns[name] = generator.normal(2e5, 1e4, count)
     pd.DataFrame(columns).to_csv(folder / "rows.csv", index=False)
     return str(folder / "rows.csv")
@@ -120,8 +120,8 @@ def table(folder: Path, opened: Any) -> str:
 
 def whole_series(folder: Path, opened: Any) -> str:
     """Short series of all channels, of two classes."""
-    generator, processor = np.random.default_rng(0), opened.processor
-    names = list(opened.values["id2label"].values())[:2]
+    generator, processor = np.random.default_rng(0), opened.problem.processor
+    names = opened.problem.target.names[:2]
     rows = [
         {
             processor.series_column: generator.normal(
@@ -137,10 +137,11 @@ def whole_series(folder: Path, opened: Any) -> str:
 
 def long_series(folder: Path, opened: Any) -> str:
     """One long table of all channels, long enough for windows in each split."""
-    generator, length = np.random.default_rng(0), opened.task.context_length + opened.task.prediction_length
+    generator, options, processor = np.random.default_rng(0), opened.problem.task.input, opened.problem.processor
+    length = options.context_length + options.prediction_length
     steps = 6 * length
-    frame = pd.DataFrame({opened.processor.time_column: pd.date_range("2026-01-01", periods=steps, freq="h")})
-    for channel in opened.processor.channels:
+    frame = pd.DataFrame({processor.time_column: pd.date_range("2026-01-01", periods=steps, freq="h")})
+    for channel in processor.channels:
         frame[channel] = np.sin(np.arange(steps) / 4) + generator.normal(0, 0.1, steps)
     frame.to_csv(folder / "series.csv", index=False)
     return str(folder / "series.csv")
@@ -148,7 +149,7 @@ def long_series(folder: Path, opened: Any) -> str:
 
 def sounds(folder: Path, opened: Any) -> str:
     """Wav files in folders by class: tones of two pitches."""
-    names, rate = list(opened.values["id2label"].values())[:2], opened.processor.sampling_rate
+    names, rate = list(opened.model.config.id2label.values())[:2], opened.problem.processor.sampling_rate
     for number in range(60):
         (folder / "train" / names[number % 2]).mkdir(parents=True, exist_ok=True)
         times = np.arange(round(0.5 * rate)) / rate
@@ -202,7 +203,7 @@ def call(*words: str | Path) -> str:
 
 def test_its_auto_class_gives_the_head_and_auto_model_the_body(case: SimpleNamespace) -> None:
     task, family = case.opened.problem.task, Recipe.load(case.release / "recipe.yaml").family
-    classes = auto.family_classes(family)
+    classes = families.family_classes(family)
     assert type(auto.auto_class(task.head).from_pretrained(case.release)) is classes[task.head]
     assert type(AutoModel.from_pretrained(case.release)) is classes["Model"]
 

@@ -55,7 +55,19 @@ def test_a_forecasters_release_says_how_overlapping_windows_were_measured(foreca
     assert "stretches of 4 neighbours" in (forecaster / "README.md").read_text()
     code, out, err = run_cli("evaluate", forecaster, "--json")
     assert code == 0, err
-    assert json.loads(out)["metrics"]["mse"] == pytest.approx(results["metrics"]["mse"], rel=1e-5)
+    measured = json.loads(out)["metrics"]
+    for metric in ("mse", "mase"):
+        assert measured[metric] == pytest.approx(results["metrics"][metric], rel=1e-5)
+
+
+def test_what_only_measuring_needs_is_beside_the_config(forecaster) -> None:
+    target = json.loads((forecaster / "problem.json").read_text())["target"]
+    assert target["names"] == ["load"]
+    assert target["season_length"] >= 1
+    assert all(error > 0 for error in target["season_errors"])
+    config = json.loads((forecaster / "config.json").read_text())
+    assert config["season_errors"] is None
+    assert "id2label" not in config
 
 
 def test_a_released_forecaster_goes_on_where_each_series_ends(forecaster, frame) -> None:

@@ -20,7 +20,7 @@ RESIDENT_BYTES = 2 * 1024**3
 
 
 class Columns:
-    """The encoded rows of one split, seen as tensors.
+    """Shows the encoded rows of one split as tensors.
 
     Every column holds tensors of one fixed shape per row (`Value`, `List(..., length=n)` or `Array2D...5D`)."""
 
@@ -41,16 +41,16 @@ class Columns:
         return list(self._columns)
 
     def batch(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The rows with these numbers (int64, shape (B,)) as one new tensor a column, in the column's own dtype."""
+        """Give the rows with these numbers, int64 (B,), as one new tensor a column, in the column's own dtype."""
         return {name: column.take(rows) for name, column in self._columns.items()}
 
     def tensor(self, name: str) -> torch.Tensor:
-        """A whole column, (N, ...). A column that is too large to be resident is copied into memory for the caller."""
+        """Give a whole column, (N, ...); one that is too large to be resident is copied into memory for the caller."""
         return self._columns[name].whole()
 
 
 class WindowedColumns:
-    """Windows of a stream of steps (tokens, hours): each window is a row, its steps the second dimension.
+    """Cuts windows from a stream of steps (tokens, hours): each is a row, its steps the second dimension.
 
     A batch gathers its windows from the stream, which is stored once, however far the windows overlap.
 
@@ -81,8 +81,9 @@ class WindowedColumns:
         return self.columns.names
 
     def batch(self, rows: torch.Tensor, shift: int = 0) -> dict[str, torch.Tensor]:
-        """The windows with these numbers (int64, shape (B,)), each `shift` steps later, as far as the stream goes: one
-        new tensor (B, length, ...) a column."""
+        """Give the windows with these numbers, int64 (B,), as one new tensor (B, length, ...) a column.
+
+        Each begins `shift` steps later, as far as the stream goes."""
         starts = (self.starts[rows] + shift).clamp(max=len(self.columns) - self.length)
         steps = (starts[:, None] + self._steps).flatten()  # (B * length,)
         return {
@@ -91,12 +92,12 @@ class WindowedColumns:
         }
 
     def tensor(self, name: str) -> torch.Tensor:
-        """A whole column of the stream, (steps, ...)."""
+        """Give a whole column of the stream, (steps, ...)."""
         return self.columns.tensor(name)
 
 
 class _Column:
-    """One Arrow column as a list of tensors that share its memory: one block, or one a chunk of the mapped file."""
+    """Shows one Arrow column as tensors that share its memory: one block, or one a chunk of the mapped file."""
 
     def __init__(self, column: pyarrow.ChunkedArray, feature: object, name: str, resident_bytes: int) -> None:
         self.shape = _row_shape(feature, name)
@@ -126,13 +127,14 @@ class _Column:
             return torch.from_numpy(values).view(num_rows, *self.shape)
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
+        """Gather the rows with these numbers into a new tensor."""
         if len(self.chunks) == 1:
             return self.chunks[0].index_select(0, rows)
         result = torch.empty((len(rows), *self.shape), dtype=self.chunks[0].dtype)
         owner = torch.bucketize(rows, self.starts, right=True) - 1
         for index in owner.unique().tolist():
-            here = (owner == index).nonzero().flatten()
-            result[here] = self.chunks[index].index_select(0, rows[here] - self.starts[index])
+            positions = (owner == index).nonzero().flatten()
+            result[positions] = self.chunks[index].index_select(0, rows[positions] - self.starts[index])
         return result
 
     def whole(self) -> torch.Tensor:

@@ -1,15 +1,15 @@
 """From a name to splits: whatever datasets.load_dataset takes, or a data set that scikit-learn ships."""
 
-import contextlib
+import dataclasses
 import importlib.util
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
 import numpy as np
+from datasets.utils.info_utils import is_small_dataset
 from huggingface_hub.errors import HfHubHTTPError
 
 from ..errors import HubmodelsError, nearest
@@ -22,11 +22,14 @@ STREAM_SAMPLE = 10_000  # rows of a stream that statistics and class names are t
 FILE_BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
 
 
+SplitRows: TypeAlias = datasets.Dataset | datasets.IterableDataset
+
+
 @dataclass
 class LoadedData:
-    """The splits train, validation and test, and what a release says of where they came from."""
+    """Holds the splits train, validation and test, and what a release says of where they came from."""
 
-    splits: dict[str, datasets.Dataset | datasets.IterableDataset]  # train is a stream where that was asked for
+    splits: dict[str, SplitRows]  # train is a stream where that was asked for
     dataset: str  # as it was asked for
     fingerprint: str  # changes when the training or test rows change
     revision: str | None  # commit of a Hub data set
@@ -80,7 +83,7 @@ def load_data(arguments: DataArguments) -> LoadedData:
     info = splits["train"].info
     return LoadedData(
         splits={role: splits[role] for role in ("train", "validation", "test")},
-        dataset=arguments.dataset,
+        dataset=arguments.dataset or "",
         fingerprint=datasets.fingerprint.Hasher.hash([splits["train"]._fingerprint, splits["test"]._fingerprint]),
         revision=_commit(info),
         license=info.license or None,
@@ -89,7 +92,9 @@ def load_data(arguments: DataArguments) -> LoadedData:
 
 
 def _stream_splits(splits: dict[str, datasets.IterableDataset], arguments: DataArguments) -> LoadedData:
-    """The training rows as a stream, the others in memory. A missing split is the head of the shuffled stream."""
+    """Give the training rows as a stream, the others in memory.
+
+    A missing split is the head of the shuffled stream."""
     limit = arguments.max_eval_samples
     carved = []
     for role in ("test", "validation"):
@@ -110,7 +115,7 @@ def _stream_splits(splits: dict[str, datasets.IterableDataset], arguments: DataA
     described = [arguments.dataset, arguments.dataset_revision, info.download_checksums, splits["test"][:]]
     return LoadedData(
         splits={role: splits[role] for role in ("train", "validation", "test")},
-        dataset=arguments.dataset,
+        dataset=arguments.dataset or "",
         fingerprint=datasets.fingerprint.Hasher.hash(described),
         revision=_commit(info),
         license=info.license or None,
@@ -119,7 +124,7 @@ def _stream_splits(splits: dict[str, datasets.IterableDataset], arguments: DataA
 
 
 def stream_head(stream: datasets.IterableDataset, count: int | None = STREAM_SAMPLE) -> datasets.Dataset:
-    """The first `count` rows of a stream (all when None), in memory."""
+    """Read the first `count` rows of a stream (all when None) into memory."""
     rows = list(stream.take(count) if count is not None else stream)
     if not rows:
         raise HubmodelsError(
@@ -130,26 +135,30 @@ def stream_head(stream: datasets.IterableDataset, count: int | None = STREAM_SAM
 
 
 def _cut(raw: dict[str, datasets.Dataset], spec: str, arguments: DataArguments) -> datasets.Dataset:
-    """The rows of a split that a slice names."""
+    """Select the rows of a split that a slice names."""
     if arguments.streaming:
         raise HubmodelsError(f"the rows {spec!r} of a stream cannot be counted off: leave out --streaming")
     try:
-        parts = datasets.ReadInstruction.from_spec(spec).to_absolute({name: len(split) for name, split in raw.items()})
+        slices = datasets.ReadInstruction.from_spec(spec).to_absolute({name: len(split) for name, split in raw.items()})
     except (ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise HubmodelsError(
             f"cannot cut {spec!r} from data set {arguments.dataset}: {reason}; give a split such as train[:80%]"
         ) from None
     # `select` refuses an empty range behind the last row, which is one more split without rows.
-    ranges = [range(part.from_ or 0, part.to) or range(0) for part in parts]
-    rows = [raw[part.splitname].select(numbers) for part, numbers in zip(parts, ranges, strict=True)]
+    ranges = [range(item.from_ or 0, item.to) or range(0) for item in slices]
+    rows = [raw[item.splitname].select(numbers) for item, numbers in zip(slices, ranges, strict=True)]
     return rows[0] if len(rows) == 1 else datasets.concatenate_datasets(rows)
 
 
 def _carve(
     rows: datasets.Dataset, fraction: float, seed: int | None, role: str
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """The rows that remain and the rows carved, both in their old order: drawn by the seed, or without one the last."""
+    """Carve rows for another split: drawn by the seed, or without one the last.
+
+    Returns:
+        The rows that remain and the rows carved, both in their old order.
+    """
     count = round(len(rows) * fraction)
     if not 0 < count < len(rows):
         raise HubmodelsError(
@@ -162,9 +171,9 @@ def _carve(
     return rows.select(np.sort(order[count:])), rows.select(np.sort(order[:count]))
 
 
-def _load_raw(arguments: DataArguments, streaming: bool) -> dict[str, datasets.Dataset | datasets.IterableDataset]:
-    """The data set's own splits by name."""
-    name = arguments.dataset_path or arguments.dataset
+def _load_raw(arguments: DataArguments, streaming: bool) -> dict[str, SplitRows]:
+    """Load the data set's own splits, by name."""
+    name = arguments.dataset_path or arguments.dataset or ""
     if name.startswith("sklearn:"):
         rows = _load_sklearn(name.removeprefix("sklearn:"))
         return {arguments.train_split: rows.to_iterable_dataset() if streaming else rows}
@@ -180,16 +189,15 @@ def _load_raw(arguments: DataArguments, streaming: bool) -> dict[str, datasets.D
     if path.is_file() and path.suffix not in FILE_BUILDERS:
         raise HubmodelsError(f"cannot read {name}: the file types are {', '.join(FILE_BUILDERS)}, or give a folder")
     try:
+        options: dict[str, Any] = {"path": os.fspath(path) if path.exists() else name}
         if path.is_file():
             options = {"path": FILE_BUILDERS[path.suffix], "data_files": os.fspath(path)}
             options |= {"sep": "\t"} if path.suffix == ".tsv" else {}
         else:
-            options = {"path": os.fspath(path) if path.exists() else name}
             options |= {"name": arguments.dataset_config_name, "revision": arguments.dataset_revision}
         if _is_plain_text(options, arguments):
             options |= {"sample_by": arguments.sample_by or "line", "keep_linebreaks": arguments.sample_by is None}
-        with _files_as_they_are():
-            loaded = datasets.load_dataset(**options, streaming=streaming)
+        loaded = _load_dataset(streaming=streaming, **options)
         # A stream of CSV or JSON does not know its columns before its first rows are read.
         return {name: split._resolve_features() if streaming else split for name, split in loaded.items()}
     except (OSError, ValueError, RuntimeError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
@@ -201,30 +209,66 @@ def _load_raw(arguments: DataArguments, streaming: bool) -> dict[str, datasets.D
         ) from error
 
 
-@contextlib.contextmanager
-def _files_as_they_are() -> Iterator[None]:
-    """Let a folder of sounds be listed where torchcodec is not installed: `datasets` (5.2) asks for it before it looks
-    whether there is anything to encode, and here is only a path or bytes."""
-    original = datasets.Audio.encode_example
+def _load_dataset(path: str, streaming: bool, **options: Any) -> dict[str, SplitRows]:
+    """Load as `datasets.load_dataset` does, and folders of sounds without torchcodec too."""
+    if Path(path, datasets.config.DATASET_STATE_JSON_FILENAME).exists():
+        raise ValueError(
+            "You are trying to load a dataset that was saved using `save_to_disk`. Please use `load_from_disk` instead."
+        )
+    builder = datasets.load_dataset_builder(path, **options)
+    if streaming:
+        return builder.as_streaming_dataset()
+    if importlib.util.find_spec("torchcodec") is None:
+        _prepare_without_encoder(builder)
+    else:
+        builder.download_and_prepare()
+    return builder.as_dataset(in_memory=is_small_dataset(builder.info.dataset_size))
 
-    def keep(self: datasets.Audio, value: Any) -> dict[str, Any]:
+
+class _SoundFile(datasets.Audio):
+    """Stores sounds that are files already as they are: `Audio` asks for an encoder before it looks at them."""
+
+    def encode_example(self, value: Any) -> dict[str, Any]:
+        """Give a path, or the bytes of a file, as Arrow stores them."""
         if isinstance(value, str | os.PathLike):
             return {"bytes": None, "path": os.fspath(value)}
         if isinstance(value, dict) and set(value) == {"bytes", "path"}:
             return value
-        return original(self, value)
+        return super().encode_example(value)
 
-    if importlib.util.find_spec("torchcodec") is None:
-        datasets.Audio.encode_example = keep
-    try:
-        yield
-    finally:
-        datasets.Audio.encode_example = original
+
+def _prepare_without_encoder(builder: datasets.DatasetBuilder) -> None:
+    """Write a data set into the cache where torchcodec is not installed; sounds are stored as the files that they are.
+
+    The builder knows its columns when it has seen its files: only there can they be told from others. Afterwards, and
+    in the cache, they are columns of `Audio` as with torchcodec."""
+    find_splits = builder._split_generators
+
+    def find_splits_and_sounds(*arguments: Any) -> Any:
+        splits = find_splits(*arguments)
+        builder.info.features = _replace_audio(builder.info.features, _SoundFile)
+        return splits
+
+    builder._split_generators = find_splits_and_sounds
+    builder.download_and_prepare()
+    builder.info.features = _replace_audio(builder.info.features, datasets.Audio)
+
+
+def _replace_audio(feature: Any, audio: type[datasets.Audio]) -> Any:
+    """Give features, or one of them, with their sounds as another class of `Audio`."""
+    if isinstance(feature, datasets.Audio):
+        return audio(**{item.name: getattr(feature, item.name) for item in dataclasses.fields(feature) if item.init})
+    if isinstance(feature, dict):  # `Features` too, or a column of records
+        return type(feature)({name: _replace_audio(inner, audio) for name, inner in feature.items()})
+    if isinstance(feature, datasets.List | datasets.LargeList):
+        return dataclasses.replace(feature, feature=_replace_audio(feature.feature, audio))
+    return feature
 
 
 def _is_plain_text(options: dict[str, Any], arguments: DataArguments) -> bool:
-    """Whether a data set consists of text files, which alone have rows of one's own choice. A Hub data set is asked
-    only where a choice was made: it costs requests."""
+    """Tell whether a data set consists of text files, which alone have rows of one's own choice.
+
+    A Hub data set is asked only where a choice was made: it costs requests."""
     if options["path"] == "text":
         return True
     folder = Path(options["path"])
@@ -234,7 +278,7 @@ def _is_plain_text(options: dict[str, Any], arguments: DataArguments) -> bool:
 
 
 def _load_sklearn(name: str) -> datasets.Dataset:
-    """A bundled scikit-learn set: images with a class, or a table whose last column is the target."""
+    """Load a bundled scikit-learn set: images with a class, or a table whose last column is the target."""
     from sklearn import datasets as bundled
 
     names = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
@@ -254,13 +298,14 @@ def _load_sklearn(name: str) -> datasets.Dataset:
         rows = {"image": [Image.fromarray(image) for image in pixels], "label": loaded.target.tolist()}
         return datasets.Dataset.from_dict(rows, features=features)
     table = datasets.Dataset.from_pandas(loaded.frame, preserve_index=False)
-    if hasattr(loaded, "target_names") and "target" in table.column_names:
+    if "target_names" in loaded and "target" in table.column_names:
         table = table.cast_column("target", datasets.ClassLabel(names=[str(item) for item in loaded.target_names]))
     return table
 
 
 def _commit(info: datasets.DatasetInfo) -> str | None:
-    """The Hub commit that the downloaded files name, if they came from the Hub: hf://datasets/<id>@<commit>/<file>."""
+    """Find the Hub commit that the downloaded files name, if they came from there:
+    hf://datasets/<id>@<commit>/<file>."""
     for url in info.download_checksums or {}:
         if "@" in url:
             return url.split("@", 1)[1].split("/", 1)[0]

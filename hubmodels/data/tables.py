@@ -21,7 +21,7 @@ FOLDER_KINDS = {  # what a folder may hold, by the name of the column of paths
 
 
 def read_tables(path: str | os.PathLike, rows_per_table: int) -> Iterator[pyarrow.Table]:
-    """The rows of a file in order, in pieces of at most `rows_per_table`.
+    """Read the rows of a file in order, in pieces of at most `rows_per_table`.
 
     Args:
         path: a CSV, TSV, JSON-lines or Parquet file; or a folder of images or of sounds, whose rows are `image`
@@ -46,8 +46,9 @@ def read_tables(path: str | os.PathLike, rows_per_table: int) -> Iterator[pyarro
 
 
 def check_readable(path: str | os.PathLike) -> Path:
-    """The path of rows that `read_tables` can try to read. Raises HubmodelsError when there is none or its kind is
-    unknown."""
+    """Give the path of rows that `read_tables` can try to read.
+
+    Raises HubmodelsError when there is none or its kind is unknown."""
     path = Path(path)
     if not path.exists():
         raise HubmodelsError(f"there is no file {path}")
@@ -71,8 +72,8 @@ def _read_text(path: Path, rows_per_table: int) -> Iterator[pyarrow.Table]:
 
 
 def _read_folder(path: Path, rows_per_table: int) -> Iterator[pyarrow.Table]:
-    found = sorted(path.rglob("*"), key=lambda file: file.relative_to(path).as_posix())
-    columns = {name: [file for file in found if file.suffix.lower() in kinds] for name, kinds in FOLDER_KINDS.items()}
+    paths = sorted(path.rglob("*"), key=lambda file: file.relative_to(path).as_posix())
+    columns = {name: [file for file in paths if file.suffix.lower() in kinds] for name, kinds in FOLDER_KINDS.items()}
     columns = {name: files for name, files in columns.items() if files}
     if len(columns) != 1:
         kinds = ", ".join(kind for kinds in FOLDER_KINDS.values() for kind in kinds)
@@ -80,13 +81,13 @@ def _read_folder(path: Path, rows_per_table: int) -> Iterator[pyarrow.Table]:
         raise HubmodelsError(f"the folder {path} holds {what}")
     ((column, files),) = columns.items()
     for start in range(0, len(files), rows_per_table):
-        part = files[start : start + rows_per_table]
-        names = [file.relative_to(path).as_posix() for file in part]
-        yield pyarrow.table({column: [os.fspath(file) for file in part], "file_name": names})
+        piece = files[start : start + rows_per_table]
+        names = [file.relative_to(path).as_posix() for file in piece]
+        yield pyarrow.table({column: [os.fspath(file) for file in piece], "file_name": names})
 
 
 class TableWriter:
-    """A file of rows written in numbered pieces by any number of processes, joined in order by `join`.
+    """Writes a file of rows in numbered pieces, by any number of processes, which `join` joins in order.
 
     Args:
         path: of the file; .csv, .jsonl or .parquet. The pieces lie in a folder beside it until they are joined.
@@ -114,7 +115,7 @@ class TableWriter:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def write(self, number: int, table: pyarrow.Table) -> None:
-        """Piece `number`, counted from 0. Raises HubmodelsError for a column that the kind of file cannot hold."""
+        """Write piece `number`, from 0 on. Raises HubmodelsError for a column that the kind of file cannot hold."""
         path = self.folder / f"{number:09d}"
         nested = [field.name for field in table.schema if pyarrow.types.is_nested(field.type)]
         if nested and self.path.suffix == ".csv":
@@ -143,19 +144,19 @@ class TableWriter:
             else:
                 with open(temporary, "wb") as joined:
                     for piece in pieces:
-                        with open(piece, "rb") as part:
-                            shutil.copyfileobj(part, joined, 2**20)
+                        with open(piece, "rb") as source:
+                            shutil.copyfileobj(source, joined, 2**20)
         self.discard()
         return len(pieces)
 
 
 def common_schema(schemas: list[pyarrow.Schema]) -> pyarrow.Schema:
-    """One schema for pieces whose types differ, since text files tell no types: numbers become wider, else text."""
+    """Find one schema for pieces whose types differ, since text files tell none: numbers become wider, else text."""
     fields = []
     for name in schemas[0].names:
-        found = [schema.field(name).remove_metadata() for schema in schemas]
+        of_pieces = [pyarrow.schema([schema.field(name).remove_metadata()]) for schema in schemas]
         try:
-            unified = pyarrow.unify_schemas([pyarrow.schema([field]) for field in found], promote_options="permissive")
+            unified = pyarrow.unify_schemas(of_pieces, promote_options="permissive")
             fields.append(unified.field(0))
         except pyarrow.ArrowException:
             fields.append(pyarrow.field(name, pyarrow.string()))

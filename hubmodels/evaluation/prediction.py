@@ -2,23 +2,23 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import PartialState
 from accelerate.utils import extract_model_from_parallel, gather
-from torch.overrides import TorchFunctionMode
 from tqdm.auto import tqdm
 
-Batch = dict[str, torch.Tensor]
+from ..cpu import OneDnnLinear
 
-MANY_ROWS = 64  # of fewer, oneDNN's reordering of the weights takes longer than the product
+Batch = dict[str, torch.Tensor]
+Transform = Callable[[Batch, torch.Generator | None], Batch]
 
 
 class EncodedColumns(Protocol):
-    """What `predict` needs of a split: the number of its rows, and any of them as a batch."""
+    """Tell the number of a split's rows, and give any of them as a batch."""
 
     def __len__(self) -> int: ...
     def batch(self, rows: torch.Tensor) -> Batch: ...
@@ -28,7 +28,7 @@ def predict(
     model: torch.nn.Module,
     columns: EncodedColumns,
     task_predict: Callable[[Any, Batch], Batch],
-    transform: Callable[[Batch, torch.Generator | None], Batch] | None,
+    transform: Transform | None,
     batch_size: int,
     *,
     autocast_dtype: torch.dtype | None = None,
@@ -58,63 +58,91 @@ def predict(
     Raises:
         ValueError: there are no rows, or the batch size is below 1.
     """
-    if len(columns) == 0:
-        raise ValueError("there are no rows to predict; give a split with at least one")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     state = PartialState()
     model = extract_model_from_parallel(model)
-    weight = next(model.parameters(), None)
-    device = weight.device if weight is not None else state.device
-    channels_last = _is_channels_last(model)
-    # Stretches of one length, so that gathering needs no sizes: the last process repeats the last row, cut off below.
+    device = next((weight.device for weight in model.parameters()), state.device)
     num_processes, process_index = (state.num_processes, state.process_index) if distributed else (1, 0)
-    share = -(-len(columns) // num_processes)
-    rows = torch.arange(process_index * share, (process_index + 1) * share).clamp_(max=len(columns) - 1)
-    parts: dict[str, list[torch.Tensor]] = {}
+    share = take_share(len(columns), num_processes, process_index, batch_size, carry_state)
+    channels_last = _is_channels_last(model)
+    predictions: dict[str, list[torch.Tensor]] = {}
     state_of_lanes: dict[str, torch.Tensor] = {}
-    places = None
-    if carry_state:
-        num_lanes = min(batch_size, share)
-        num_steps = -(-share // num_lanes)
-        places = torch.arange(num_lanes * num_steps).view(num_lanes, num_steps).T.flatten()
-        rows, batch_size = rows[places.clamp(max=share - 1)], num_lanes
     hidden = description is None or not state.is_main_process
     autocast = torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
-    with evaluation_mode(model), torch.no_grad(), autocast, tqdm(total=share, desc=description, disable=hidden) as bar:
-        for numbers in rows.split(batch_size):
-            batch = {name: value.to(device, non_blocking=True) for name, value in columns.batch(numbers).items()}
-            batch = transform(batch, None) if transform is not None else batch
-            if channels_last:
-                batch = {
-                    name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
-                    for name, value in batch.items()
-                }
+    bar = tqdm(total=share.num_rows, desc=description, disable=hidden)
+    with evaluation_mode(model), torch.no_grad(), autocast, bar:
+        for numbers in share.rows.split(share.batch_size):
+            batch = _prepare_batch(columns.batch(numbers), device, transform, channels_last)
             outputs = model(**batch, **state_of_lanes)
             if carry_state:
                 state_of_lanes = {"state": outputs.state}
             for name, value in task_predict(outputs, batch).items():
-                parts.setdefault(name, []).append(value.detach() if num_processes > 1 else value.detach().cpu())
+                predictions.setdefault(name, []).append(value.detach() if num_processes > 1 else value.detach().cpu())
             bar.update(len(numbers))
-    result = {}
-    for name, values in parts.items():
-        whole = torch.cat(values)
-        if places is not None:  # from the order of lanes into that of the rows
-            whole = whole[places.argsort().to(whole.device)][:share]
-        whole = gather(whole.contiguous())[: len(columns)].cpu() if num_processes > 1 else whole
-        result[name] = (whole.float() if whole.dtype in (torch.bfloat16, torch.float16) else whole).numpy()
-    return result
+    wholes = {name: share.in_row_order(torch.cat(values)) for name, values in predictions.items()}
+    if num_processes > 1:
+        wholes = {name: gather(whole.contiguous())[: len(columns)].cpu() for name, whole in wholes.items()}
+    halves = (torch.bfloat16, torch.float16)  # bfloat16 is none of NumPy's types
+    return {name: (whole.float() if whole.dtype in halves else whole).numpy() for name, whole in wholes.items()}
+
+
+@dataclass
+class Share:
+    """Holds the rows of one process, in the order in which it predicts them."""
+
+    rows: torch.Tensor  # row numbers, int64
+    num_rows: int  # of the share; in lanes that are not full some are predicted twice
+    batch_size: int
+    positions: torch.Tensor | None = None  # in lanes: where in the share each predicted row is
+
+    def in_row_order(self, values: torch.Tensor) -> torch.Tensor:
+        """Sort what was predicted from the order of lanes into that of the rows."""
+        if self.positions is None:
+            return values
+        return values[self.positions.argsort().to(values.device)][: self.num_rows]
+
+
+def take_share(num_rows: int, num_processes: int, process_index: int, batch_size: int, in_lanes: bool) -> Share:
+    """Give one process its stretch of the rows.
+
+    All stretches have one length, so that gathering needs no sizes: the last process repeats the last row. In lanes a
+    stretch is cut into `batch_size` lanes, and a batch has the next row of each.
+
+    Raises ValueError where there are no rows, or the batch size is below 1."""
+    if num_rows == 0:
+        raise ValueError("there are no rows to predict; give a split with at least one")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    length = -(-num_rows // num_processes)
+    rows = torch.arange(process_index * length, (process_index + 1) * length).clamp_(max=num_rows - 1)
+    if not in_lanes:
+        return Share(rows, length, batch_size)
+    num_lanes = min(batch_size, length)
+    num_steps = -(-length // num_lanes)
+    positions = torch.arange(num_lanes * num_steps).view(num_lanes, num_steps).T.flatten()
+    return Share(rows[positions.clamp(max=length - 1)], length, num_lanes, positions)
+
+
+def _prepare_batch(batch: Batch, device: torch.device, transform: Transform | None, channels_last: bool) -> Batch:
+    """Copy a batch to the device and transform it; images in the layout of the model's convolutions."""
+    batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    batch = transform(batch, None) if transform is not None else batch
+    if channels_last:
+        batch = {
+            name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+            for name, value in batch.items()
+        }
+    return batch
 
 
 def answer(
     model: torch.nn.Module,
     encoded: dict[str, np.ndarray],
     task_answers: Callable[[Any], dict[str, np.ndarray]],
-    transform: Callable[[Batch, torch.Generator | None], Batch] | None,
+    transform: Transform | None,
     batch_size: int,
     autocast_dtype: torch.dtype | None = None,
 ) -> dict[str, np.ndarray]:
-    """What a task answers about encoded rows without targets, on this process alone.
+    """Give what a task answers about encoded rows without targets, on this process alone.
 
     Args:
         model: in evaluation mode, used where it is.
@@ -129,67 +157,32 @@ def answer(
     """
     device = next(model.parameters()).device
     tensors = {name: torch.as_tensor(values) for name, values in encoded.items()}
-    parts: dict[str, list[np.ndarray]] = {}
+    answers: dict[str, list[np.ndarray]] = {}
     autocast = torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
     with evaluation_mode(model), torch.inference_mode(), autocast, OneDnnLinear():
         for start in range(0, len(next(iter(tensors.values()))), batch_size):
             batch = {name: value[start : start + batch_size].to(device) for name, value in tensors.items()}
             batch = transform(batch, None) if transform is not None else batch
             for name, values in task_answers(model(**batch)).items():
-                parts.setdefault(name, []).append(values)
-    return {name: np.concatenate(values) for name, values in parts.items()}
-
-
-class OneDnnLinear(TorchFunctionMode):
-    """Inside the block, linear maps of many float32 rows on a CPU go through oneDNN, equal to rounding.
-
-    torch takes MKL for them, which uses half of the width of an AMD core: 2,048 rows through 384 x 384 weights gave 101
-    GFLOP/s by MKL and 229 by oneDNN (one core of an AMD EPYC 9005, 2026-11-26). Other maps are left alone, and so is
-    everything where torch was built without oneDNN."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # What torch's own compiler calls for a frozen nn.Linear; it has no public name.
-        available = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        self.linear = torch.ops.mkldnn._linear_pointwise if available else None
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is F.linear and self.linear is not None and 2 <= len(args) <= 3 and not kwargs:
-            rows, weight, bias = (*args, None)[:3]
-            if self.fits(rows) and self.fits(weight) and len(weight) > 1 and rows.numel() >= MANY_ROWS * rows.shape[-1]:
-                return self.linear(rows, weight, bias, "none", [], "")
-        return func(*args, **(kwargs or {}))
-
-    @staticmethod
-    def fits(tensor: torch.Tensor) -> bool:
-        """Whether oneDNN takes a tensor as it is."""
-        return (
-            tensor.device.type == "cpu"
-            and tensor.dtype == torch.float32
-            and tensor.ndim >= 2
-            and tensor.is_contiguous()
-            and not torch.is_autocast_enabled("cpu")
-        )
+                answers.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in answers.items()}
 
 
 def transformed_batches(
     model: torch.nn.Module,
     columns: EncodedColumns,
-    transform: Callable[[Batch, torch.Generator | None], Batch] | None,
+    transform: Transform | None,
     batch_size: int,
 ) -> Iterator[Batch]:
-    """All rows in order as the model's forward takes them, on its device, whole on every process."""
+    """Give all rows in order as the model's forward takes them, on its device, whole on every process."""
     device = next(model.parameters()).device
     for numbers in torch.arange(len(columns)).split(batch_size):
-        batch = {name: value.to(device, non_blocking=True) for name, value in columns.batch(numbers).items()}
-        yield transform(batch, None) if transform is not None else batch
+        yield _prepare_batch(columns.batch(numbers), device, transform, channels_last=False)
 
 
 @contextlib.contextmanager
 def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Eval mode inside the block; afterwards every submodule is in the mode that it was in, frozen ones too."""
+    """Set eval mode inside the block; afterwards every submodule is in the mode that it was in, frozen ones too."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -200,7 +193,7 @@ def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _is_channels_last(model: torch.nn.Module) -> bool:
-    """Whether convolution weights lie in memory with the channels innermost (1x1 kernels say nothing)."""
+    """Tell whether convolution weights lie in memory with the channels innermost (1x1 kernels say nothing)."""
     return any(
         weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
         for weight in model.parameters()

@@ -1,8 +1,10 @@
-"""Pipelines on sounds: transformers' own `pipeline("audio-classification", model=...)`, which for our models reads wav
-files and changes their rate without ffmpeg and torchaudio, and `pipeline("text-to-audio", model=...)`, which draws from
-our models by the name of a class. For other models both are transformers' own as they were.
+"""Pipelines on sounds: transformers' own, which do more for our models and stay as they were for others.
+
+`pipeline("audio-classification", model=...)` reads wav files and changes their rate without ffmpeg and torchaudio.
+`pipeline("text-to-audio", model=...)` draws by the name of a class.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -10,35 +12,54 @@ import torch
 from transformers.pipelines.audio_classification import AudioClassificationPipeline
 from transformers.pipelines.text_to_audio import TextToAudioPipeline
 
+from ..abilities import ReadsSounds, RestoresSounds, Samples, is_class_conditional
+from ..tasks import AnyProblem
+from ._answers import bind_pipeline, likeliest_classes
+from ._classes import class_number
+
 
 class SoundClassificationPipeline(AudioClassificationPipeline):
-    """Of each sound (a path, the bytes of a wav file, samples, or a mapping of `array` and `sampling_rate`) the
-    likeliest classes: `[{"label": ..., "score": ...}, ...]`."""
+    """Give the likeliest classes of each sound: `[{"label": ..., "score": ...}, ...]`.
+
+    A sound is a path, the bytes of a wav file, samples, or a mapping of `array` and `sampling_rate`."""
 
     def preprocess(self, inputs: Any) -> Any:
         fetched = isinstance(inputs, str) and inputs.startswith(("http://", "https://"))
-        if fetched or not hasattr(self.feature_extractor, "to_samples"):
+        reads_sounds = isinstance(self.feature_extractor, ReadsSounds)
+        if fetched or not reads_sounds:
             return super().preprocess(inputs)  # what it fetches it decodes with ffmpeg
         if isinstance(inputs, np.ndarray) and inputs.ndim != 1:  # rows would be taken for sounds of their own
             raise ValueError(f"a sound must have the shape (samples,), got {inputs.shape}; give its channels' mean")
         return self.feature_extractor([inputs], return_tensors="pt").to(self.dtype)
 
+    @functools.cached_property
+    def problem(self) -> AnyProblem:
+        """The task bound to this model, whose answers these are."""
+        return bind_pipeline("audio-classification", self.model, self.feature_extractor)
+
+    def postprocess(self, model_outputs: Any, top_k: int = 5, function_to_apply: str | None = None) -> Any:
+        if function_to_apply is not None or not isinstance(self.feature_extractor, ReadsSounds):
+            return super().postprocess(model_outputs, top_k, function_to_apply)
+        return likeliest_classes(self.problem, model_outputs, top_k)
+
 
 class ClassToAudioPipeline(TextToAudioPipeline):
-    """Of each name of a class a new sound, `{"audio": array (samples,) in -1..1, "sampling_rate": Hz}`; a list of
-    names gives a list of sounds. `seed` makes them repeatable; every other keyword goes to the model's `sample`
-    (`num_inference_steps`, `guidance_scale`, ...)."""
+    """Draw a new sound of each class by name: `{"audio": array (samples,) in -1..1, "sampling_rate": Hz}`.
+
+    A list of names gives a list of sounds. `seed` makes them repeatable. Every other keyword goes to the model's
+    `sample` (`num_inference_steps`, `guidance_scale`, ...)."""
 
     # Not every model of the task has a tokenizer: ours has a feature extractor, which also turns spectrograms back.
     _load_tokenizer = _load_feature_extractor = None
 
     @property
     def draws(self) -> bool:
-        """Whether the model is one of those that `sample`."""
-        return hasattr(self.model, "sample") and hasattr(self.feature_extractor, "to_audio")
+        """Tell whether the model samples, and its processor makes sounds of that."""
+        return isinstance(self.model, Samples) and isinstance(self.feature_extractor, RestoresSounds)
 
     def __call__(self, text_inputs: str | int | list[str | int], **kwargs: Any) -> Any:
-        """
+        """Draw sounds.
+
         Raises:
             ValueError: a class that there is not, or several names for a model that knows no classes.
         """
@@ -60,16 +81,12 @@ class ClassToAudioPipeline(TextToAudioPipeline):
         if not self.draws:
             return super().preprocess(text, **kwargs)
         names = text["names"]
-        if not getattr(self.model.config, "class_conditional", False):
+        if not is_class_conditional(self.model.config):
             return {"num_samples": len(names)}
-        return {"num_samples": len(names), "labels": torch.tensor([self._class_number(name) for name in names])}
-
-    def _class_number(self, name: int | str) -> int:
-        known = {int(number): str(label) for number, label in self.model.config.id2label.items()}
-        for number, label in known.items():
-            if name == label or (isinstance(name, int) and name == number):
-                return number
-        raise ValueError(f"unknown class {name!r}; the classes are {', '.join(known.values())}")
+        return {
+            "num_samples": len(names),
+            "labels": torch.tensor([class_number(self.model.config, name) for name in names]),
+        }
 
     def _forward(self, model_inputs: Any, seed: int | None = None, options: dict | None = None, **kwargs: Any) -> Any:
         if not self.draws:

@@ -1,54 +1,75 @@
 """Pipelines on time series: `pipeline("time-series-classification", model=...)` and
 `pipeline("time-series-forecasting", model=...)`.
 
-They take a pandas DataFrame, a mapping of columns, a data set of `datasets`, a pyarrow Table, the path of a CSV,
-JSON-lines or Parquet file, an array (steps, channels), or a list of such arrays.
+They take an array (steps, channels), a list of such arrays, or a table: a pandas DataFrame, a mapping of columns, a
+data set of `datasets`, or a pyarrow Table. A path is of a CSV, JSON-lines or Parquet file.
 """
 
+import functools
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from transformers.pipelines.base import Pipeline
 
+from ..tasks import AnyProblem
+from ._answers import answer_rows, bind_pipeline
 from ._files import read_file
 
 DEFAULT_BATCH_SIZE = 256
 
+Answers = dict[str, np.ndarray]  # one array a column, first dimension the series
+
 
 class SeriesPipeline(Pipeline):
-    """What both pipelines share: all series go through the processor at once and through the model in batches."""
+    """Take all series through the processor at once and through the model in batches."""
+
+    tag: ClassVar[str]  # of the task whose answers it gives
 
     _load_processor = True
     _load_tokenizer = _load_feature_extractor = _load_image_processor = False
 
+    @functools.cached_property
+    def problem(self) -> AnyProblem:
+        """The task bound to the model and its processor."""
+        return bind_pipeline(self.tag, self.model, self.processor)
+
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
+        """Take no parameters beside those of `__call__`."""
         return {}, {}, {}
 
-    def run_batches(self, features: Mapping[str, torch.Tensor], batch_size: int | None) -> list[Any]:
-        """The model's outputs, batch by batch."""
+    def answer(self, inputs: Mapping[str, torch.Tensor], batch_size: int | None) -> Answers:
+        """Answer batch by batch."""
         size = batch_size or self._batch_size or DEFAULT_BATCH_SIZE
-        count = len(next(iter(features.values())))
-        return [
-            self.forward({name: values[start : start + size] for name, values in features.items()})
+        count = len(next(iter(inputs.values())))
+        batches = [
+            self.forward({name: values[start : start + size] for name, values in inputs.items()})
             for start in range(0, count, size)
         ]
+        return {name: np.concatenate([answers[name] for answers in batches]) for name in batches[0]}
 
-    def _forward(self, batch: dict[str, torch.Tensor]) -> Any:
-        return self.model(**batch)
+    def _forward(self, batch: dict[str, torch.Tensor]) -> Answers:
+        """Run the model on a batch, and answer as the problem does."""
+        return self.problem.answers(self.model(**batch))
 
     def preprocess(self, series: Any) -> dict[str, torch.Tensor]:
+        """Encode series."""
         return dict(self.processor(series, return_tensors="pt"))
 
-    def postprocess(self, outputs: Any) -> Any:
-        return outputs
+    def postprocess(self, answers: Answers) -> Answers:
+        """Leave the answers as they are."""
+        return answers
 
 
 class TimeSeriesClassificationPipeline(SeriesPipeline):
-    """Of each series `label`, its `score` (probability) and all `probabilities`. One array gives one answer, and so
-    does a frame without ids; everything else a list of them, in the order of the series."""
+    """Give of each series `label`, its `score` (probability) and all `probabilities`.
+
+    One array gives one answer, and so does a frame without ids; everything else a list of them, in the order of the
+    series."""
+
+    tag = "time-series-classification"
 
     def __call__(
         self, inputs: Any, batch_size: int | None = None, id_column: str | None = None, **kwargs: Any
@@ -69,13 +90,11 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
         one = series is None and is_one_series(table)
         if series is not None:
             one, table = id_column is None, series
-        answers = []
-        for outputs in self.run_batches(self.preprocess(table), batch_size):
-            answers += self.describe(outputs)
-        return answers[0] if one else answers
+        described = self.describe(self.answer(self.preprocess(table), batch_size))
+        return described[0] if one else described
 
     def frame_series(self, table: Any, id_column: str | None) -> list[np.ndarray] | None:
-        """A frame's series as arrays, or None where the inputs are arrays."""
+        """Read a frame's series as arrays; None where the inputs are arrays."""
         from ..processors.processing_series import group_rows, table_columns
         from ..processors.processing_series_times import to_numbers
 
@@ -97,24 +116,35 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
         values = np.stack([to_numbers(columns[name], name) for name in channels], axis=1)
         return [values[rows] for _, rows in group_rows(columns[id_column] if id_column else None, len(values))]
 
-    def describe(self, outputs: Any) -> list[dict[str, Any]]:
-        """The answers of a batch."""
-        names = list(self.model.config.id2label.values())
-        multi = self.model.config.problem_type == "multi_label_classification"
-        logits = outputs["logits"].float()
-        probabilities = logits.sigmoid() if multi else logits.softmax(dim=-1)
-        scores, classes = probabilities.max(dim=-1)
-        return [
-            {"label": names[place], "score": score, "probabilities": dict(zip(names, row, strict=True))}
-            for place, score, row in zip(classes.tolist(), scores.tolist(), probabilities.tolist(), strict=True)
-        ]
+    def _forward(self, batch: dict[str, torch.Tensor]) -> Answers:
+        """Run the model on a batch; of several labels each has a probability of its own."""
+        if self.model.config.problem_type != "multi_label_classification":
+            return super()._forward(batch)
+        # No task trains one, but whoever made one by hand has the probability of each label.
+        probabilities = self.model(**batch).logits.float().sigmoid().cpu().numpy()
+        names = np.array(list(self.model.config.id2label.values()), dtype=object)
+        by_name = {f"probability_{name}": probabilities[:, index] for index, name in enumerate(names)}
+        return {"prediction": names[probabilities.argmax(axis=1)], **by_name}
+
+    def describe(self, answers: Answers) -> list[dict[str, Any]]:
+        """Describe the answers, a mapping a series."""
+        described = []
+        for row in answer_rows(answers):
+            label = row.pop("prediction")
+            probabilities = {name.removeprefix("probability_"): value for name, value in row.items()}
+            described.append({"label": label, "score": probabilities[label], "probabilities": probabilities})
+        return described
 
 
 class TimeSeriesForecastingPipeline(SeriesPipeline):
-    """The steps ahead as a list of mappings, which `pandas.DataFrame` takes. Of each series in turn and each step: its
-    id and time where there are any (under the columns' own names), else `series` and `step`; of each channel the point
-    forecast under its name and, of a model with quantiles, each under `<name>_<level>`. All in the channels' own units.
+    """Give the steps ahead as a list of mappings, which `pandas.DataFrame` takes.
+
+    There is one for each series in turn and each step. It has the id and the time where there are any, under the
+    columns' own names, else `series` and `step`. Of each channel it has the point forecast under its name and, of a
+    model with quantiles, each under `<name>_<level>`. All are in the channels' own units.
     """
+
+    tag = "time-series-forecasting"
 
     def __call__(
         self, inputs: Any, batch_size: int | None = None, future: Any = None, **kwargs: Any
@@ -133,43 +163,30 @@ class TimeSeriesForecastingPipeline(SeriesPipeline):
         processor = self.processor
         table = read_file(inputs) if isinstance(inputs, str | os.PathLike) else inputs
         future = read_file(future) if isinstance(future, str | os.PathLike) else future
-        found = processor.read(table)
-        if not found:
+        series = processor.read(table)
+        if not series:
             raise ValueError("there are no series to forecast")
-        encoded = processor.encode_forecast(found, future)
-        outputs = self.run_batches({name: torch.from_numpy(values) for name, values in encoded.items()}, batch_size)
-        places = processor.target_indices
-        values = torch.cat([batch["prediction_outputs"] for batch in outputs])  # (B, H, Y)
-        points = processor.restore(values.float().numpy(), places)
-        quantiles = None
-        if outputs[0].get("quantile_values") is not None:
-            values = torch.cat([batch["quantile_values"] for batch in outputs]).float().numpy()  # (B, H, Y, Q)
-            quantiles = np.moveaxis(processor.restore(np.moveaxis(values, 3, 2), places), 2, 3)
-        names, levels = [processor.channels[place] for place in places], self.model.config.quantiles
+        encoded = processor.encode_forecast(series, future)
+        answers = self.answer({name: torch.from_numpy(values) for name, values in encoded.items()}, batch_size)
         rows = []
-        for number, one in enumerate(found):
+        for number, one in enumerate(series):
             times = processor.future_times(one)
-            for step in range(points.shape[1]):
+            for step in range(processor.prediction_length):
                 row: dict[str, Any] = {}
                 if one.name is not None:
                     row[processor.id_column] = one.name
-                elif len(found) > 1:
+                elif len(series) > 1:
                     row["series"] = number
                 if times is not None:
                     row[processor.time_column] = times[step].item()
                 else:
                     row["step"] = step + 1
-                for place, name in enumerate(names):
-                    row[name] = float(points[number, step, place])
-                    if quantiles is not None:
-                        ends = quantiles[number, step, place].tolist()
-                        row |= {f"{name}_{level:g}": value for level, value in zip(levels, ends, strict=True)}
-                rows.append(row)
+                rows.append(row | {name: float(values[number, step]) for name, values in answers.items()})
         return rows
 
 
 def is_one_series(series: Any) -> bool:
-    """Whether arrays are one series (steps, channels) and not a list of them."""
+    """Tell whether arrays are one series (steps, channels) and not a list of them."""
     from ..processors.processing_series import is_list_of_arrays, nesting
 
     depth = getattr(series, "ndim", None) or nesting(series)

@@ -1,8 +1,8 @@
 """Pipelines on tables: `pipeline("tabular-classification", model=...)` and `pipeline("tabular-regression", model=...)`.
 
-They take a row as a mapping or a pandas Series, a list of rows, a pandas DataFrame, a data set of `datasets`, a pyarrow
-Table, or the path of a CSV, JSON-lines or Parquet file. All rows go through the processor at once and through the model
-in batches. What they tell is what `hubmodels predict` tells, a mapping a row.
+They take one row (a mapping, a pandas Series) or many: a list of rows, a pandas DataFrame, a data set of `datasets`, a
+pyarrow Table. The path of a CSV, JSON-lines or Parquet file will do too. All rows go through the processor at once and
+through the model in batches. What they tell is what `hubmodels predict` tells, a mapping a row.
 """
 
 import os
@@ -95,7 +95,7 @@ class TabularClassificationPipeline(TabularPipeline):
 class TabularRegressionPipeline(TabularPipeline):
     """Tell of each row the `prediction`, a mapping where there are several targets.
 
-    Of a model with at least two quantiles also `low` and `high`, the outer ones, and of an ensemble the `uncertainty`:
+    Of a model with at least two quantiles also `low` and `high`, the outer ones. Of an ensemble also the `uncertainty`,
     the standard deviation over the members."""
 
     tag = "tabular-regression"

@@ -1,6 +1,7 @@
-"""From a trained model to a verified Hub repository: the release folder and its card, checks, upload and download."""
+"""Make a verified Hub repository of a trained model: the release folder, its card, checks, upload and download."""
 
 from .checks import check_release
+from .code import compose_release
 from .fetch import download, list_on_hub, verify
 from .folder import refresh_card, release, replace_results
 from .golden import check_golden
@@ -12,6 +13,7 @@ __all__ = [
     "Verification",
     "check_golden",
     "check_release",
+    "compose_release",
     "download",
     "list_on_hub",
     "publish",

@@ -1,4 +1,4 @@
-"""The model card: README.md of a release, from a template and what the run measured.
+"""Write the model card: README.md of a release, from a template and what the run measured.
 
 The metadata at its head is what the Hub reads (https://huggingface.co/docs/hub/model-cards): licence, data set,
 metrics, pipeline tag, and the results as a model-index (`EvalResult`). The newer `.eval_results/*.yaml` entries
@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import huggingface_hub
 import yaml
@@ -27,6 +27,7 @@ FILE_PURPOSES = {
     "golden.safetensors": "a fixed input and this model's output for it, for verification",
     "metrics.json": "results, provenance and checksums",
     "recipe.yaml": "the recipe that gave these weights",
+    "problem.json": "what measuring needs beside the model",
     "notes.md": "the section Notes of this card",
     "preprocessor_config.json": "how raw inputs become tensors",
     "processor_config.json": "how raw inputs become tensors",
@@ -37,16 +38,39 @@ FILE_PURPOSES = {
 }
 
 
+class DescribedTask(Protocol):
+    """Name what a release says of its task."""
+
+    @property
+    def tag(self) -> str:
+        """Give the Hub's pipeline tag."""
+
+    @property
+    def head(self) -> str:
+        """Give the suffix of the model's class: `ForImageClassification`."""
+
+    @property
+    def main_metric(self) -> str:
+        """Name the metric that decides."""
+
+    @property
+    def metric_names(self) -> Mapping[str, str]:
+        """Map each metric to its name in a table."""
+
+    def example(self) -> str:
+        """Write the lines of Python that use a release, with {model_id} where its id stands."""
+
+
 def template_path() -> Path:
-    """model_cards/template.md of a checkout, or its copy in an installed package."""
+    """Find model_cards/template.md of a checkout, or its copy in an installed package."""
     packaged = Path(__file__).with_name("template.md")
     return packaged if packaged.exists() else Path(__file__).parents[2] / "model_cards" / "template.md"
 
 
 def render_card(
-    metrics: Mapping[str, Any], *, recipe: Recipe, task: Any, files: Sequence[str], notes: str | None = None
+    metrics: Mapping[str, Any], *, recipe: Recipe, task: DescribedTask, files: Sequence[str], notes: str | None = None
 ) -> str:
-    """The text of README.md.
+    """Render the text of README.md.
 
     Args:
         metrics: what metrics.json holds: name (the title), model_id (what a reader passes to `from_pretrained`),
@@ -101,9 +125,9 @@ def render_card(
 
 
 def card_metadata(
-    name: str, license: str, recipe: Recipe, task: Any, results: Mapping[str, Any], data: Mapping[str, Any]
+    name: str, license: str, recipe: Recipe, task: DescribedTask, results: Mapping[str, Any], data: Mapping[str, Any]
 ) -> ModelCardData:
-    """The head of the card."""
+    """Give the head of the card."""
     dataset = str(data.get("dataset") or "unknown")
     fields: dict[str, Any] = {}
     if is_hub_id(dataset):
@@ -137,10 +161,14 @@ def card_metadata(
 
 
 def eval_results_yaml(
-    task: Any, results: Mapping[str, Any], data: Mapping[str, Any], date: str
+    task: DescribedTask, results: Mapping[str, Any], data: Mapping[str, Any], date: str
 ) -> tuple[str, str] | None:
-    """The main metric as an entry of `.eval_results/`: (file name, YAML text). None where the installed huggingface_hub
-    has no such entries, or the data set is not on the Hub."""
+    """Write the main metric as an entry of `.eval_results/`.
+
+    Returns:
+        File name and YAML text. None where the installed huggingface_hub has no such entries, or the data set is not on
+        the Hub.
+    """
     dataset = str(data.get("dataset") or "")
     main = results.get("metrics", {}).get(task.main_metric)
     if not hasattr(huggingface_hub, "EvalResultEntry") or not is_hub_id(dataset) or not main or main["value"] is None:
@@ -159,16 +187,17 @@ def eval_results_yaml(
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name has the form of a Hub id, `namespace/name`, and is no path that exists here."""
+    """Tell whether a name has the form of a Hub id, `namespace/name`, and is no path that exists here."""
     return bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name)) and not Path(name).exists()
 
 
 def dataset_name(dataset: str) -> str:
-    """A data set's name for a table, without the folders of a local path: those are nobody's business."""
+    """Name a data set for a table, without the folders of a local path: those are nobody's business."""
     return dataset if is_hub_id(dataset) else Path(dataset.rstrip("/")).name
 
 
 def _summary(recipe: Recipe, model_class: str, num_parameters: int, data: Mapping[str, Any]) -> str:
+    """Say in two sentences what the model is."""
     start = f", fine-tuned from `{recipe.model_name_or_path}`" if recipe.model_name_or_path else ""
     return (
         f"`{model_class}` for {recipe.task.replace('-', ' ')}, {num_parameters:,} weights, trained on "
@@ -177,6 +206,7 @@ def _summary(recipe: Recipe, model_class: str, num_parameters: int, data: Mappin
 
 
 def _dataset_link(data: Mapping[str, Any]) -> str:
+    """Name the data set, with a link where it is on the Hub."""
     dataset = str(data.get("dataset") or "unknown data")
     if is_hub_id(dataset):
         return f"[{dataset}](https://huggingface.co/datasets/{dataset})"
@@ -184,6 +214,7 @@ def _dataset_link(data: Mapping[str, Any]) -> str:
 
 
 def _data_sentence(data: Mapping[str, Any]) -> str:
+    """Say which data they were: revision, licence, splits, fingerprint."""
     sentences = [f"{_dataset_link(data)}"]
     if data.get("revision"):
         sentences[0] += f" at revision `{data['revision']}`"
@@ -191,9 +222,9 @@ def _data_sentence(data: Mapping[str, Any]) -> str:
         sentences[0] += f", licence {data['license']}"
     sentences[0] += "."
     if data.get("carved"):
-        parts = " and ".join(data["carved"])
+        splits = " and ".join(data["carved"])
         sentences.append(
-            f"The data set has no {parts} split of its own: it was carved from the training rows by a fixed seed."
+            f"The data set has no {splits} split of its own: it was carved from the training rows by a fixed seed."
         )
     if data.get("fingerprint"):
         sentences.append(f"Fingerprint of the rows: `{data['fingerprint']}`.")
@@ -201,12 +232,14 @@ def _data_sentence(data: Mapping[str, Any]) -> str:
 
 
 def _evaluated_on(results: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """Say which rows were measured."""
     count = results.get("num_rows")
     rows = f"the {count:,} rows of the {results.get('split', 'test')} split" if count else "the test split"
     return f"{rows}, which took no part in training or in choosing"
 
 
-def _result_tables(results: Mapping[str, Any], task: Any) -> dict[str, Any]:
+def _result_tables(results: Mapping[str, Any], task: DescribedTask) -> dict[str, Any]:
+    """Make the rows of the tables of results, and the sentences beside them, by their names in the template."""
     baseline = results.get("baseline") or {}
     baseline_metrics = baseline.get("metrics", {})
     rows = []
@@ -246,50 +279,54 @@ def _result_tables(results: Mapping[str, Any], task: Any) -> dict[str, Any]:
 
 
 def _class_value(entry: Any) -> str:
+    """Format one cell of the table of classes."""
     return format_interval(entry) if isinstance(entry, Mapping) else "-" if entry is None else str(entry)
 
 
 def _cell(text: Any) -> str:
-    """Text inside a Markdown table."""
+    """Escape text for a Markdown table."""
     return str(text).replace("|", "\\|").replace("\n", " ")
 
 
 def _training_sentence(recipe: Recipe, provenance: Mapping[str, Any]) -> str:
-    parts = []
+    """Say how long the training took, on what, and when."""
+    phrases = []
     minutes = provenance.get("training_minutes")
     if minutes is not None:
-        parts.append(f"Trained in {minutes:,.3g} minutes")
+        phrases.append(f"Trained in {minutes:,.3g} minutes")
     if provenance.get("hardware"):
-        parts.append(f"on {provenance['hardware']}")
+        phrases.append(f"on {provenance['hardware']}")
     if provenance.get("epochs"):
         steps = f" ({provenance['steps']:,} steps)" if provenance.get("steps") else ""
-        parts.append(f"for {provenance['epochs']:g} epochs{steps}")
+        phrases.append(f"for {provenance['epochs']:g} epochs{steps}")
     if provenance.get("seed") is not None:
-        parts.append(f"with seed {provenance['seed']}")
+        phrases.append(f"with seed {provenance['seed']}")
     when = f", {provenance['date']}" if provenance.get("date") else ""
-    return " ".join(parts) + when + ". The recipe:" if parts else "The recipe:"
+    return " ".join(phrases) + when + ". The recipe:" if phrases else "The recipe:"
 
 
 def _sound_url(path: str, model_id: str) -> str:
-    """Where a card finds a sound: the Hub resolves relative addresses of images alone."""
+    """Give the address of a sound for a card: the Hub resolves relative addresses of images alone."""
     return f"{huggingface_hub.constants.ENDPOINT}/{model_id}/resolve/main/{path}" if is_hub_id(model_id) else path
 
 
 def _command(command: str | None) -> str | None:
-    """The command of the training without what belongs to one machine: its folders, and where the result went."""
+    """Drop from the command of a training what belongs to one machine: its folders, and where the result went."""
     if not command:
         return None
     private = {*run_only_fields(), "hub_model_id", "push_to_hub"}
-    kept, dropping = [], False
+    words: list[str] = []
+    dropping = False
     for word in shlex.split(command):
         if word.startswith("--"):
             dropping = word[2:].partition("=")[0].replace("-", "_") in private
         if not dropping:
-            kept.append(word if not Path(word).is_absolute() else Path(word).name)
-    return shlex.join(kept)
+            words.append(word if not Path(word).is_absolute() else Path(word).name)
+    return shlex.join(words)
 
 
 def _general_limits(results: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    """List the limits that every such release has."""
     limits = [
         f"It knows {_dataset_link(data)} and nothing else: measure it on other inputs before relying on it.",
         "The intervals cover the choice of the test rows, not that of the training seed: this is one run.",
@@ -304,8 +341,10 @@ def _general_limits(results: Mapping[str, Any], data: Mapping[str, Any]) -> list
 
 
 def _alt(caption: str) -> str:
+    """Take the first sentence of a caption for those who do not see the figure."""
     return caption.split(". ")[0].rstrip(".").replace("[", "(").replace("]", ")")
 
 
 def _purpose(file: str) -> str | None:
+    """Say what a file of a release is for; None where nothing needs to be said."""
     return FILE_PURPOSES.get(file) or FILE_PURPOSES.get(Path(file).suffix)

@@ -1,5 +1,7 @@
-"""Is this folder fit to be published? All that `verify_folder` checks, and what only its owner can mend: secrets,
-links, the card."""
+"""Check that a folder is fit to be published: all that `verify_folder` checks, and what only its owner can mend.
+
+That is secrets, links, and the card.
+"""
 
 import os
 import re
@@ -10,9 +12,10 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub import ModelCard
 
-from ..errors import HubmodelsError
+from ..checkpoint import METRICS_FILE, read_metrics
+from ..errors import HubmodelsError, one_line
 from .card import LIBRARY_TAG
-from .layout import CARD_FILE, METRICS_FILE, read_json, release_files
+from .layout import CARD_FILE, release_files
 from .verification import Verification, verify_folder
 
 # The Hub stores larger files too, but a small model that has them was released by mistake.
@@ -45,7 +48,7 @@ def check_release(folder: str | os.PathLike, max_bytes: int | None = None) -> Ve
         HubmodelsError: the first thing that is wrong, in one line.
     """
     folder = Path(folder)
-    verification = verify_folder(folder)
+    verification = verify_folder(folder, with_code=True)
     names = release_files(folder)
     if verification.foreign_code:
         raise HubmodelsError(
@@ -64,6 +67,7 @@ def check_release(folder: str | os.PathLike, max_bytes: int | None = None) -> Ve
 
 
 def check_sizes(folder: Path, names: list[str], max_bytes: int | None) -> None:
+    """Refuse a file that the Hub does not take, and a release of more bytes than allowed."""
     sizes = {name: (folder / name).stat().st_size for name in names}
     for name, size in sizes.items():
         limit = MAX_FILE_BYTES if name.endswith((".safetensors", "tokenizer.json")) else MAX_REGULAR_BYTES
@@ -87,23 +91,19 @@ def check_secrets(path: Path, name: str) -> None:
             "a password in a URL",
         ):
             continue  # these short patterns turn up in bytes by chance
-        if found := re.search(pattern, content):
-            line = content.count(b"\n", 0, found.start()) + 1
+        if match := re.search(pattern, content):
+            line = content.count(b"\n", 0, match.start()) + 1
             raise HubmodelsError(f"{name} holds what looks like {kind} (line {line}); remove it, and release again")
 
 
 def check_card(folder: Path) -> None:
-    """The card's head is what the Hub reads, and its results are those of metrics.json."""
+    """Check that the card's head is what the Hub reads, and that its results are those of metrics.json."""
     try:
         card = ModelCard.load(folder / CARD_FILE, ignore_metadata_errors=False)
     except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        raise HubmodelsError(
-            f"the metadata of {CARD_FILE} are not valid: {' '.join(str(error).split())[:300]}"
-        ) from None
+        raise HubmodelsError(f"the metadata of {CARD_FILE} are not valid: {one_line(error)}") from None
     except Exception as error:  # PyYAML's errors are of many classes
-        raise HubmodelsError(
-            f"the metadata of {CARD_FILE} are not YAML: {' '.join(str(error).split())[:300]}"
-        ) from None
+        raise HubmodelsError(f"the metadata of {CARD_FILE} are not YAML: {one_line(error)}") from None
     data = card.data
     if not data.license:
         raise HubmodelsError(f"{CARD_FILE} names no license; add a line `license: apache-2.0` or another to its head")
@@ -111,7 +111,7 @@ def check_card(folder: Path) -> None:
         raise HubmodelsError(
             f"library_name of {CARD_FILE} is {data.library_name!r}; it must be transformers, or pipeline() breaks"
         )
-    metrics = read_json(folder / METRICS_FILE)
+    metrics = read_metrics(folder)
     if data.pipeline_tag != metrics.get("task"):
         raise HubmodelsError(
             f"pipeline_tag of {CARD_FILE} is {data.pipeline_tag!r}, the task is {metrics.get('task')!r}"
@@ -122,7 +122,7 @@ def check_card(folder: Path) -> None:
 
 
 def check_results(eval_results: list[Any], metrics: Mapping[str, Any]) -> None:
-    """Each number in the card's model-index is the one that metrics.json has."""
+    """Check that each number in the card's model-index is the one that metrics.json has."""
     results = metrics.get("results")
     measured = results.get("metrics") if isinstance(results, dict) else None
     if not isinstance(measured, dict):

@@ -1,4 +1,4 @@
-"""Talking to the Hub over a network that fails: what is tried again, and what a person is told.
+"""Talk to the Hub over a network that fails: try again what may pass, and tell a person the rest.
 
 huggingface_hub tries some calls again by itself and others not at all (creating a repository, the commit, a download
 that gets a 5xx). `attempt` closes that gap for calls that may be repeated; `hub_errors` turns what is left into one
@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ..errors import HubmodelsError
+from ..errors import HubmodelsError, one_line
 
 logger = logging.getLogger("hubmodels")
 
@@ -72,7 +72,7 @@ def pause(error: Exception, wait: float) -> None:
 
 
 def status_of(error: BaseException | None) -> int | None:
-    """The HTTP status behind an error, if there is one; huggingface_hub wraps some in a RuntimeError."""
+    """Find the HTTP status behind an error, if there is one; huggingface_hub wraps some in a RuntimeError."""
     for link in _chain(error):
         if isinstance(link, HfHubHTTPError):
             return link.response.status_code
@@ -80,7 +80,7 @@ def status_of(error: BaseException | None) -> int | None:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed in a moment: the server was busy, or the connection broke."""
+    """Tell whether the same call may succeed in a moment: the server was busy, or the connection broke."""
     if any(isinstance(link, OfflineModeIsEnabled) for link in _chain(error)):
         return False
     status = status_of(error)
@@ -91,33 +91,39 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_expired(error: Exception, endpoint: str) -> bool:
-    """Whether the storage behind the Hub refused a signed address, which is valid for a while only; asking the Hub
-    again gives a new one, which huggingface_hub does not do by itself."""
-    found = next((link for link in _chain(error) if isinstance(link, HfHubHTTPError)), None)
-    return found is not None and found.response.status_code == 403 and not str(found.response.url).startswith(endpoint)
+    """Tell whether the storage behind the Hub refused a signed address, which is valid for a while only.
+
+    Asking the Hub again gives a new one, which huggingface_hub does not do by itself."""
+    answer = next((link for link in _chain(error) if isinstance(link, HfHubHTTPError)), None)
+    if answer is None or answer.response.status_code != 403:
+        return False
+    return not str(answer.response.url).startswith(endpoint)
 
 
 def retry_after(error: BaseException) -> float:
-    """Seconds that the server asks to wait: Retry-After, or the `t` of a ratelimit header; 0 when it does not say."""
+    """Read how many seconds the server asks to wait, from Retry-After or the `t` of a rate limit; 0 by default."""
     for link in _chain(error):
         if isinstance(link, HfHubHTTPError):
             headers = link.response.headers
             with contextlib.suppress(ValueError):
                 return float(headers.get("retry-after", "none"))
-            if found := re.search(r";r=0;t=(\d+)", headers.get("ratelimit", "")):
-                return float(found[1])
+            if match := re.search(r";r=0;t=(\d+)", headers.get("ratelimit", "")):
+                return float(match[1])
     return 0.0
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and those behind it, the last first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _is_transport(error: BaseException) -> bool:
-    """A broken or refused connection. The HTTP library is httpx or httpx2, depending on huggingface_hub's version; xet
-    raises the builtin ConnectionError."""
+    """Tell whether an error is a broken or refused connection.
+
+    The HTTP library is httpx or httpx2, depending on huggingface_hub's version; xet raises the builtin
+    ConnectionError."""
     library = type(error).__module__.split(".")[0]
     return isinstance(error, ConnectionError | TimeoutError) or (
         library in ("httpx", "httpx2")
@@ -128,7 +134,7 @@ def _is_transport(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def hub_errors(doing: str, repo_id: str, endpoint: str) -> Iterator[None]:
-    """Whatever huggingface_hub raises inside becomes one HubmodelsError that says what to do, without any secret."""
+    """Turn whatever huggingface_hub raises inside into one HubmodelsError that says what to do, without any secret."""
     try:
         yield
     except HubmodelsError as error:
@@ -142,7 +148,7 @@ def hub_errors(doing: str, repo_id: str, endpoint: str) -> Iterator[None]:
 
 
 def explain(error: Exception, repo_id: str, endpoint: str) -> str:
-    """An error of huggingface_hub in one line: what happened and what to do."""
+    """Explain an error of huggingface_hub in one line: what happened and what to do."""
     chain = list(_chain(error))
     for link in chain:
         if isinstance(link, OSError) and link.errno in NO_ROOM:
@@ -171,8 +177,9 @@ def explain(error: Exception, repo_id: str, endpoint: str) -> str:
 
 
 def _explain_status(error: HfHubHTTPError, repo_id: str) -> str:
+    """Explain an answer of the Hub that is an error, with what the server says of it."""
     status = error.response.status_code
-    said = redact(" ".join(str(error.server_message or "").split()))[:200]
+    said = one_line(redact(str(error.server_message or "")), 200)
     said = f" (the server says: {said})" if said else ""
     if isinstance(error, GatedRepoError):
         return f"{repo_id} is gated: ask for access on its page, then use a token that has it{said}"
@@ -208,7 +215,7 @@ def _explain_status(error: HfHubHTTPError, repo_id: str) -> str:
 
 
 def redact(text: str) -> str:
-    """The text without anything that is, or looks like, a token."""
+    """Replace in a text all that is, or looks like, a token."""
     token = huggingface_hub.get_token()
     if token:
         text = text.replace(token, "hf_***")
@@ -216,4 +223,5 @@ def redact(text: str) -> str:
 
 
 def _short(error: BaseException) -> str:
-    return redact(" ".join(str(error).split()) or type(error).__name__)[:200]
+    """Give an error's message in a few words, without any token."""
+    return one_line(redact(str(error)), 200) or type(error).__name__

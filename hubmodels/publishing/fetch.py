@@ -1,4 +1,4 @@
-"""From the Hub: download with verification, verification of what is there, and the list of releases.
+"""Download from the Hub with verification, verify what is there, and list the releases.
 
 huggingface_hub checks the size of a downloaded file and nothing else, so a flipped byte would be loaded as weights.
 Here every file is compared with the hash that the Hub lists, and then with the release's own checksums and golden
@@ -55,14 +55,14 @@ def download(
     """
     check_repo_id(repo_id)
     api = api or HfApi()
-    where = {"local_dir": local_dir} if local_dir is not None else {"cache_dir": cache_dir}
+    where: dict[str, Any] = {"local_dir": local_dir} if local_dir is not None else {"cache_dir": cache_dir}
     if constants.HF_HUB_OFFLINE:
         with hub_errors(f"find {repo_id}", repo_id, api.endpoint):
             folder = Path(api.snapshot_download(repo_id, revision=revision, local_files_only=True, **where))
-        return folder, _named(verify_folder(folder, repo_id), folder, revision)
+        return folder, _named(verify_folder(folder, repo_id, with_code=True), folder, revision)
     with hub_errors(f"download {repo_id}", repo_id, api.endpoint):
         folder, commit = fetch_files(api, repo_id, revision, where, waits)
-    verification = verify_folder(folder, repo_id)
+    verification = verify_folder(folder, repo_id, with_code=True)
     verification.revision = commit
     return folder, verification
 
@@ -77,7 +77,8 @@ def verify(
     """Verify a release: a folder, or an id on the Hub (which is downloaded into the cache, or taken from it).
 
     Raises:
-        HubmodelsError: the first thing that is wrong."""
+        HubmodelsError: the first thing that is wrong.
+    """
     if Path(release).exists():
         if revision is not None:
             raise HubmodelsError(f"{release} is a folder, which has no revisions: leave out --revision")
@@ -90,7 +91,7 @@ def verify(
 def list_on_hub(
     author: str | None = None, *, api: HfApi | None = None, limit: int | None = 100
 ) -> list[dict[str, Any]]:
-    """The models on the Hub that carry our tag, most recently changed first.
+    """List the models on the Hub that carry our tag, most recently changed first.
 
     Args:
         author: a user or organisation; everybody by default.
@@ -119,10 +120,10 @@ def list_on_hub(
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Raises HubmodelsError unless the id is namespace/name."""
-    part = r"[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?"
+    """Raise HubmodelsError unless the id is namespace/name."""
+    word = r"[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?"
     if (
-        not re.fullmatch(f"{part}/{part}", repo_id, re.ASCII)
+        not re.fullmatch(f"{word}/{word}", repo_id, re.ASCII)
         or "--" in repo_id
         or ".." in repo_id
         or repo_id.endswith(".git")
@@ -133,13 +134,13 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def remote_files(api: HfApi, repo_id: str, revision: str) -> dict[str, RepoFile]:
-    """The files of a repository at a revision, by path."""
+    """List the files of a repository at a revision, by path."""
     listed = api.list_repo_tree(repo_id, revision=revision, recursive=True)
     return {item.path: item for item in listed if isinstance(item, RepoFile)}
 
 
 def same_content(path: Path, remote: RepoFile) -> bool:
-    """Whether a file here is the one that the Hub lists: by SHA-256 for LFS, by git's SHA-1 otherwise."""
+    """Tell whether a file here is the one that the Hub lists: by SHA-256 for LFS, by git's SHA-1 otherwise."""
     if not path.is_file() or path.stat().st_size != remote.size:
         return False
     if remote.lfs is not None:
@@ -148,7 +149,7 @@ def same_content(path: Path, remote: RepoFile) -> bool:
 
 
 def git_hash(content: bytes) -> str:
-    """The id that git gives to a file's content."""
+    """Compute the id that git gives to a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -212,5 +213,6 @@ def check_room(repo_id: str, commit: str, listed: dict[str, RepoFile], where: di
 
 
 def _named(verification: Verification, folder: Path, revision: str | None) -> Verification:
+    """Add the revision to what was verified: the commit where the folder is one of the cache."""
     verification.revision = folder.name if folder.parent.name == "snapshots" else revision
     return verification

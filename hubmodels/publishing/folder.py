@@ -1,4 +1,4 @@
-"""The release folder: a trained model as the files of a Hub repository. No network.
+"""Write the release folder: a trained model as the files of a Hub repository. No network.
 
 README.md                  the card
 config.json                architecture, class names and `auto_map`
@@ -24,38 +24,37 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.dynamic_module_utils import get_relative_import_files
+from transformers import PreTrainedModel
 
+from ..checkpoint import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, quiet_transformers, read_metrics
 from ..errors import HubmodelsError
-from ..files import atomic_file, atomic_folder, hash_file, write_json
+from ..files import atomic_file, atomic_folder, hash_file, read_json, write_json
 from ..recipe import Recipe
-from .card import dataset_name, eval_results_yaml, render_card
-from .code import foreign_code, installed_code, write_code
+from ..report import Figure, Sound
+from .card import DescribedTask, dataset_name, eval_results_yaml, render_card
+from .code import code_files, lacks_code, write_auto_map, write_code
 from .golden import GOLDEN_FILE, reference_model, write_golden
 from .layout import (
     CARD_FILE,
-    METRICS_FILE,
     NOTES_FILE,
-    WEIGHTS_FILE,
+    RECIPE_FILE,
     has_checksum,
     metrics_checksum,
-    read_json,
     release_files,
 )
 from .verification import verify_folder
-from .weights import quiet_transformers
 
 
 def release(
     folder: str | os.PathLike,
     *,
-    model: Any,
+    model: PreTrainedModel,
     processor: Any,
-    task: Any,
+    task: DescribedTask,
     recipe: Recipe,
     results: Mapping[str, Any],
     golden_inputs: Mapping[str, torch.Tensor],
-    plots: Sequence[Any] = (),
+    plots: Sequence[Figure | Sound] = (),
     data: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     model_id: str | None = None,
@@ -95,34 +94,23 @@ def release(
     name = model_id.split("/")[-1] if model_id else folder.parent.name if folder.name == "release" else folder.name
     saved = reference_model(model)
     with atomic_folder(folder) as temporary:
-        with quiet_transformers():
-            saved.save_pretrained(temporary)
-        if not (temporary / WEIGHTS_FILE).is_file():
-            raise HubmodelsError("the weights exceed one file; a release holds them in a single model.safetensors")
-        if processor is not None:
-            processor.save_pretrained(temporary)
+        _save_model(temporary, saved, processor)
         if save_problem is not None:
             save_problem(temporary)
         if with_code:
-            write_code(temporary, model, processor, task.head)
-        recipe.save(temporary / "recipe.yaml")
+            write_auto_map(temporary, model, processor, task.head)
+            write_code(temporary)
+        recipe.save(temporary / RECIPE_FILE)
         write_golden(temporary / GOLDEN_FILE, saved, golden_inputs)
         figures = _write_figures(temporary, plots)
-        if entry := eval_results_yaml(task, results, data, provenance["date"]):
-            file_name, text = entry
-            (temporary / file_name).parent.mkdir()
-            (temporary / file_name).write_text(text, encoding="utf-8")
+        _write_eval_results(temporary, task, results, data, provenance["date"])
         if data.get("dataset"):
             data["dataset"] = dataset_name(str(data["dataset"]))
         metrics = {
             "name": name,
             "model_id": model_id or name,
             "license": license,
-            "family": recipe.family,
-            "task": recipe.task,
-            "model_class": type(model).__name__,
-            "main_metric": task.main_metric,
-            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+            **_describe_model(model, task, recipe),
             "results": dict(results),
             "data": data,
             "provenance": provenance,
@@ -133,28 +121,67 @@ def release(
         metrics["checksums"] = {
             "algorithm": "sha256",
             "metrics": metrics_checksum(metrics),
-            "files": {name: hash_file(temporary / name) for name in release_files(temporary) if has_checksum(name)},
+            "files": _hash_files(temporary),
         }
         write_json(temporary / METRICS_FILE, metrics)
-        verify_folder(temporary, f"the release {name}")
+        verify_folder(temporary, f"the release {name}", with_code=True)
     return folder
 
 
-def _write_card(folder: Path, metrics: Mapping[str, Any], recipe: Recipe, task: Any) -> None:
-    """README.md from what metrics.json holds, the recipe and the notes."""
+def _save_model(folder: Path, model: PreTrainedModel, processor: Any) -> None:
+    """Save a model and its processor, the weights in one file. Raises HubmodelsError when they do not fit one."""
+    with quiet_transformers():
+        model.save_pretrained(folder)
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise HubmodelsError("the weights exceed one file; a release holds them in a single model.safetensors")
+    if processor is not None:
+        processor.save_pretrained(folder)
+
+
+def _describe_model(model: PreTrainedModel, task: DescribedTask, recipe: Recipe) -> dict[str, Any]:
+    """Give the entries of metrics.json that say what the model is."""
+    return {
+        "family": recipe.family,
+        "task": recipe.task,
+        "model_class": type(model).__name__,
+        "main_metric": task.main_metric,
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def _hash_files(folder: Path) -> dict[str, str]:
+    """Compute the SHA-256 of each file that metrics.json lists."""
+    return {name: hash_file(folder / name) for name in release_files(folder) if has_checksum(name)}
+
+
+def _write_eval_results(
+    folder: Path, task: DescribedTask, results: Mapping[str, Any], data: Mapping[str, Any], date: str
+) -> None:
+    """Write the main metric as the Hub's leaderboards read it, where it has an entry there."""
+    if entry := eval_results_yaml(task, results, data, date):
+        file_name, text = entry
+        (folder / file_name).parent.mkdir(exist_ok=True)
+        (folder / file_name).write_text(text, encoding="utf-8")
+
+
+def _write_card(folder: Path, metrics: Mapping[str, Any], recipe: Recipe, task: DescribedTask) -> None:
+    """Write README.md from what metrics.json holds, the recipe and the notes.
+
+    Where a checkout's folder lacks its code, the card speaks of the code that it is published with."""
     notes = folder / NOTES_FILE
+    code = code_files(folder) if lacks_code(folder) else {}
     card = render_card(
         metrics,
         recipe=recipe,
         task=task,
-        files=sorted({*release_files(folder), CARD_FILE, METRICS_FILE}),
+        files=sorted({*release_files(folder), *code, CARD_FILE, METRICS_FILE}),
         notes=notes.read_text(encoding="utf-8") if notes.is_file() else None,
     )
     with atomic_file(folder / CARD_FILE) as temporary:
         temporary.write_text(card, encoding="utf-8")
 
 
-def refresh_card(folder: str | os.PathLike, task: Any, notes: str | None = None) -> None:
+def refresh_card(folder: str | os.PathLike, task: DescribedTask, notes: str | None = None) -> None:
     """Write a release's card anew from its metrics.json, with the present template.
 
     Args:
@@ -167,8 +194,8 @@ def refresh_card(folder: str | os.PathLike, task: Any, notes: str | None = None)
         HubmodelsError: metrics.json is missing or lacks what a card says, as those of hubmodels before 0.1.0 did.
     """
     folder = Path(folder)
-    metrics = read_json(folder / METRICS_FILE)
-    recipe = Recipe.load(folder / "recipe.yaml")
+    metrics = read_metrics(folder)
+    recipe = Recipe.load(folder / RECIPE_FILE)
     if notes is not None and notes.strip():
         with atomic_file(folder / NOTES_FILE) as temporary:
             temporary.write_text(notes.strip() + "\n", encoding="utf-8")
@@ -189,9 +216,9 @@ def refresh_card(folder: str | os.PathLike, task: Any, notes: str | None = None)
 def replace_results(
     folder: str | os.PathLike,
     *,
-    task: Any,
+    task: DescribedTask,
     results: Mapping[str, Any],
-    plots: Sequence[Any] = (),
+    plots: Sequence[Figure | Sound] = (),
     config_values: Mapping[str, Any] | None = None,
 ) -> None:
     """Put what was measured of a release anew in the place of its results. It is replaced whole or not at all.
@@ -211,59 +238,38 @@ def replace_results(
     folder, values = Path(folder).absolute(), dict(config_values or {})
     with atomic_folder(folder) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
-        metrics = read_json(temporary / METRICS_FILE)
-        config = read_json(temporary / "config.json") | values  # in transformers' order
+        metrics = read_metrics(temporary)
+        config = read_json(temporary / CONFIG_FILE) | values  # in transformers' order
         write_json(
-            temporary / "config.json", dict(sorted(config.items(), key=lambda item: (item[0] == "auto_map", item)))
+            temporary / CONFIG_FILE, dict(sorted(config.items(), key=lambda item: (item[0] == "auto_map", item)))
         )
-        recipe = Recipe.load(temporary / "recipe.yaml")
+        recipe = Recipe.load(temporary / RECIPE_FILE)
         recipe.model |= values
-        recipe.save(temporary / "recipe.yaml")
+        recipe.save(temporary / RECIPE_FILE)
         metrics["results"] = dict(results)
         captions = {figure["path"]: figure["caption"] for figure in metrics["figures"]}
         captions |= dict(_write_figures(temporary, plots))
         metrics["figures"] = [{"path": path, "caption": caption} for path, caption in captions.items()]
-        today = datetime.now(UTC).date().isoformat()
-        if entry := eval_results_yaml(task, results, metrics["data"], today):
-            (temporary / entry[0]).write_text(entry[1], encoding="utf-8")
-        listed = metrics["checksums"]["files"]
-        listed.update({name: hash_file(temporary / name) for name in release_files(temporary) if has_checksum(name)})
+        _write_eval_results(temporary, task, results, metrics["data"], datetime.now(UTC).date().isoformat())
+        metrics["checksums"]["files"] |= _hash_files(temporary)
         write_json(temporary / METRICS_FILE, metrics)
         refresh_card(temporary, task)
         verify_folder(temporary, f"the release {folder.name}")
 
 
-def refresh_code(folder: str | os.PathLike) -> list[str]:
-    """Put the installed code in the place of a release's own, which another version made, and its checksums in
-    metrics.json. Gives the names of the files that changed."""
-    folder = Path(folder)
-    metrics = read_json(folder / METRICS_FILE)
-    changed = []
-    names = foreign_code(folder)
-    for name in names:  # grows by what the installed code imports and the release's own did not
-        if (installed := installed_code(name)) is None:
-            raise HubmodelsError(f"{name} is of no family or processor that is installed here; remove it")
-        siblings = [Path(path).name for path in get_relative_import_files(str(installed))]
-        names += [path for path in siblings if path not in names and not (folder / path).exists()]
-        with atomic_file(folder / name) as temporary:
-            temporary.write_bytes(installed.read_bytes())
-        changed.append(name)
-    if changed:
-        metrics["checksums"]["files"].update({name: hash_file(folder / name) for name in changed})
-        write_json(folder / METRICS_FILE, metrics)
-    return changed
+def _write_figures(folder: Path, plots: Sequence[Figure | Sound]) -> list[tuple[str, str]]:
+    """Save each plot as figures/<name>.png and each sound as audio/<name>.wav.
 
-
-def _write_figures(folder: Path, plots: Sequence[Any]) -> list[tuple[str, str]]:
-    """Save each plot as figures/<name>.png and each sound as audio/<name>.wav; gives (path within the folder, caption),
-    the figures first."""
+    Returns:
+        Path within the folder and caption of each, the figures first.
+    """
     from ..figures import save_figure
 
     written = []
-    for plot in sorted(plots, key=lambda plot: hasattr(plot, "waveform")):  # a stable order
-        path = f"audio/{plot.name}.wav" if hasattr(plot, "waveform") else f"figures/{plot.name}.png"
+    for plot in sorted(plots, key=lambda plot: isinstance(plot, Sound)):  # a stable order
+        path = f"audio/{plot.name}.wav" if isinstance(plot, Sound) else f"figures/{plot.name}.png"
         (folder / path).parent.mkdir(exist_ok=True)
-        if hasattr(plot, "waveform"):
+        if isinstance(plot, Sound):
             _write_sound(folder / path, plot.waveform, plot.sampling_rate)
         else:
             save_figure(plot.figure, folder / path)
@@ -272,7 +278,7 @@ def _write_figures(folder: Path, plots: Sequence[Any]) -> list[tuple[str, str]]:
 
 
 def _write_sound(path: Path, waveform: Any, sampling_rate: int) -> None:
-    """A wav file of one channel and 16 bits."""
+    """Write a wav file of one channel and 16 bits."""
     samples = (torch.as_tensor(waveform).double().clamp(-1, 1) * 32767).round().to(torch.int16)
     with wave.open(os.fspath(path), "wb") as file:
         file.setparams((1, 2, sampling_rate, len(samples), "NONE", "not compressed"))

@@ -1,4 +1,4 @@
-"""Is this folder a whole, safe and right release? Nothing in it is run to find out.
+"""Verify that a folder is a whole, safe and right release. Nothing in it is run to find out.
 
 A release may come from anybody. The order of the checks is what makes them safe: names and kinds of files, checksums,
 headers and configs are looked at as bytes first; only then is the model built, from the classes that are installed here
@@ -6,36 +6,44 @@ headers and configs are looked at as bytes first; only then is the model built, 
 """
 
 import ast
+import math
 import os
 import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+import torch
 import yaml
+from safetensors import safe_open
 
-from ..errors import HubmodelsError
-from ..files import hash_file
+from ..checkpoint import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    WEIGHTS_FILE,
+    check_checksums,
+    listed_checksums,
+    load_exactly,
+    read_metrics,
+)
+from ..errors import HubmodelsError, one_line
+from ..families import MODEL_TYPE_PREFIX
+from ..files import read_json
 from ..recipe import Recipe
-from .code import foreign_code
+from ..safetensors_header import read_safetensors_header
+from .code import auto_map_references, foreign_code
 from .golden import GOLDEN_FILE, check_golden
 from .layout import (
-    CONFIG_FILE,
     HARMLESS_SUFFIXES,
-    METRICS_FILE,
-    MODEL_TYPE_PREFIX,
+    PROBLEM_FILE,
     RECIPE_FILE,
     REQUIRED_FILES,
     UNHASHED_FILES,
-    WEIGHTS_FILE,
     check_content,
     check_names,
     metrics_checksum,
-    read_json,
     release_files,
 )
-from .weights import check_weights, count_elements, load_release, read_safetensors_header
 
 # What code that travels with the weights may import beside the standard library and its siblings.
 CODE_LIBRARIES = ("diffusers", "huggingface_hub", "numpy", "PIL", "safetensors", "torch", "transformers")
@@ -43,42 +51,46 @@ CODE_LIBRARIES = ("diffusers", "huggingface_hub", "numpy", "PIL", "safetensors",
 
 @dataclass
 class Verification:
-    """What was found right."""
+    """Say what is right with a release."""
 
     name: str  # folder or Hub id
     num_files: int  # whose checksums agree
     num_parameters: int
     deviation: float  # of the golden output, as a share of its scale
     foreign_code: list[str] = field(default_factory=list)  # files that are not as installed here; they were not run
+    absent_code: list[str] = field(default_factory=list)  # files that `publish` adds to a folder of a checkout
     revision: str | None = None  # commit, for a release from the Hub
 
     def __str__(self) -> str:
         revision = f" at {self.revision[:12]}" if self.revision else ""
         names = ", ".join(self.foreign_code)
         code = f"; its code ({names}) is not the one installed here: read it before you trust it" if names else ""
+        code += "; it holds no code: that of the installed hubmodels is used" if self.absent_code else ""
         return (
             f"{self.name}{revision}: verified. {self.num_files} checksums agree, {self.num_parameters:,} weights load, "
             f"the golden output is reproduced (deviation {self.deviation:.1e} of its scale){code}"
         )
 
 
-def verify_folder(folder: str | os.PathLike, name: str | None = None) -> Verification:
+def verify_folder(folder: str | os.PathLike, name: str | None = None, *, with_code: bool = False) -> Verification:
     """Check every file of a release and reproduce its golden output.
 
     Args:
         folder: a release on this machine, which may come from anybody.
         name: what messages call it; the path by default.
+        with_code: whether the code that it lists must be there, as in what is published. A folder of a checkout has
+            none at all: there hubmodels is installed.
 
     Raises:
         HubmodelsError: the first thing that is wrong, in one line.
     """
     folder, name = Path(folder), name or os.fspath(folder)
     try:
-        hashes = check_files(folder)
+        hashes, absent_code = check_files(folder, with_code)
         check_config(folder)
         for path in folder.glob("*.safetensors"):
             read_safetensors_header(path)
-        model = load_release(folder)
+        model = load_exactly(folder)
         check_weights(model, folder / WEIGHTS_FILE)
         deviation = check_golden(model, folder / GOLDEN_FILE)
     except HubmodelsError as error:
@@ -86,17 +98,22 @@ def verify_folder(folder: str | os.PathLike, name: str | None = None) -> Verific
     except OSError as error:
         raise HubmodelsError(f"{name} is not verified: {error}") from None
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Verification(name, len(hashes), num_parameters, deviation, foreign_code(folder))
+    return Verification(name, len(hashes), num_parameters, deviation, foreign_code(folder), absent_code)
 
 
 # --- files ---
 
 
-def check_files(folder: Path) -> dict[str, str]:
-    """The folder holds what a release must hold, nothing that it may not, and every checksum agrees.
+def check_files(folder: Path, with_code: bool) -> tuple[dict[str, str], list[str]]:
+    """Check that a folder holds what a release must, nothing that it may not, and that every checksum agrees.
+
+    Args:
+        folder: the release.
+        with_code: as `verify_folder` takes it.
 
     Returns:
-        The SHA-256 of each file that has one."""
+        The SHA-256 of each file that has one, and the names of the code that is listed and not there.
+    """
     if not folder.is_dir():
         raise HubmodelsError(f"there is no folder {folder}")
     for required in REQUIRED_FILES:  # before all else: a folder that is no release may hold millions of files
@@ -107,26 +124,30 @@ def check_files(folder: Path) -> dict[str, str]:
     for name in names:
         check_content(folder / name, name)
     hashes = read_checksums(folder)
-    for name, expected in hashes.items():
+    code = [name for name in names if name.endswith(".py")]
+    absent_code = [] if with_code or code else [name for name in hashes if name.endswith(".py")]
+    hashes = {name: value for name, value in hashes.items() if name not in absent_code}
+    for name in hashes:
         if name not in names:
             raise HubmodelsError(f"{name} is missing, which {METRICS_FILE} lists")
-        if hash_file(folder / name) != expected:
-            raise HubmodelsError(f"{name} is not the file that was released: its SHA-256 differs from {METRICS_FILE}'s")
+    check_checksums(hashes, {name: folder / name for name in hashes})
     for name in names:
         if name not in hashes and name not in UNHASHED_FILES and PurePosixPath(name).suffix not in HARMLESS_SUFFIXES:
             raise HubmodelsError(f"{name} is no part of the release: {METRICS_FILE} does not list it")
-    check_code(folder, [name for name in names if name.endswith(".py")])
-    return hashes
+    check_code(folder, code)
+    return hashes, absent_code
 
 
 def check_code(folder: Path, names: list[str]) -> None:
-    """Code must be what `auto_map` names and what that imports, and import only what it may. It is read, not run."""
+    """Check that code is what `auto_map` names and what that imports, and imports only what it may.
+
+    It is read, not run."""
+    references = auto_map_references(folder)
     if not names:
         return
-    reachable, imports = set(), {}
-    for name in names:
-        imports[name] = read_imports(folder / name)
-    todo = [f"{reference.split('--')[-1].split('.')[0]}.py" for reference in _auto_map_references(folder)]
+    reachable: set[str] = set()
+    imports = {name: read_imports(folder / name) for name in names}
+    todo = [f"{reference.split('.')[0]}.py" for reference in references]
     while todo:
         name = todo.pop()
         if name in reachable:
@@ -146,12 +167,17 @@ def check_code(folder: Path, names: list[str]) -> None:
 
 
 def read_imports(path: Path) -> tuple[set[str], set[str]]:
-    """The siblings and the libraries that a Python file imports. Raises HubmodelsError when it is not Python."""
+    """Read what a Python file imports. Raises HubmodelsError when it is not Python.
+
+    Returns:
+        The names of its siblings, and those of the libraries.
+    """
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise HubmodelsError(f"{path.name} is not Python: {error}") from None
-    siblings, libraries = set(), set()
+    siblings: set[str] = set()
+    libraries: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             libraries.update(alias.name.split(".")[0] for alias in node.names)
@@ -164,35 +190,14 @@ def read_imports(path: Path) -> tuple[set[str], set[str]]:
     return siblings, libraries
 
 
-def _auto_map_references(folder: Path) -> list[str]:
-    found = []
-    for name in ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            mapping = read_json(folder / name).get("auto_map") or {}
-            if not isinstance(mapping, dict):
-                raise HubmodelsError(f"auto_map of {name} is no mapping")
-            for value in mapping.values():
-                for reference in value if isinstance(value, list) else [value]:
-                    if reference is not None and not re.fullmatch(r"[A-Za-z_]\w*\.[A-Za-z_]\w*", str(reference)):
-                        raise HubmodelsError(
-                            f"auto_map of {name} names {str(reference)[:100]!r}; it must be file.Class of this release"
-                        )
-                    found += [] if reference is None else [reference]
-    return found
-
-
 def read_checksums(folder: Path) -> dict[str, str]:
-    """What metrics.json says of the other files."""
-    metrics = read_json(folder / METRICS_FILE)
-    values = metrics.get("checksums")
-    hashes = values.get("files") if isinstance(values, dict) else None
-    if not isinstance(hashes, dict) or not hashes:
+    """Read the checksums of a release's files from its metrics.json, whose own values must be those released."""
+    metrics = read_metrics(folder)
+    hashes = listed_checksums(metrics)
+    if not hashes:
         raise HubmodelsError(f"{METRICS_FILE} lists no checksums, so nothing can be verified")
-    if values.get("metrics") != metrics_checksum(metrics):
+    if metrics["checksums"].get("metrics") != metrics_checksum(metrics):
         raise HubmodelsError(f"{METRICS_FILE} is not what was released: the SHA-256 of its values differs")
-    for name, value in hashes.items():
-        if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
-            raise HubmodelsError(f"the checksum of {name} in {METRICS_FILE} is no SHA-256")
     check_names(hashes)
     for required in REQUIRED_FILES:
         if required not in hashes and required not in UNHASHED_FILES:
@@ -204,7 +209,7 @@ def read_checksums(folder: Path) -> dict[str, str]:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """A recipe from anybody. An alias can stand for a mapping that unfolds to gigabytes, so none may be in it."""
+    """Read a recipe from anybody. An alias can stand for a mapping that unfolds to gigabytes, so none may be in it."""
     try:
         depth = 0
         for event in yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
@@ -212,14 +217,18 @@ def read_recipe(path: Path) -> Recipe:
             if isinstance(event, yaml.AliasEvent) or depth > 20:
                 raise HubmodelsError(f"{path.name} has aliases or is nested too deep; a recipe is a plain mapping")
     except (yaml.YAMLError, ValueError) as error:
-        raise HubmodelsError(f"{path.name} is not YAML: {' '.join(str(error).split())[:200]}") from None
+        raise HubmodelsError(f"{path.name} is not YAML: {one_line(error, 200)}") from None
     return Recipe.load(path)
 
 
 def check_config(folder: Path) -> Recipe:
-    """config.json and recipe.yaml speak of the same family, and the config's counts are possible for these weights."""
+    """Check that config.json and recipe.yaml speak of the same family, and that the weights fit the counts.
+
+    problem.json, where there is one, must be a mapping."""
     recipe = read_recipe(folder / RECIPE_FILE)
     config = read_json(folder / CONFIG_FILE)
+    if (folder / PROBLEM_FILE).is_file():
+        read_json(folder / PROBLEM_FILE)
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not model_type.startswith(MODEL_TYPE_PREFIX):
         raise HubmodelsError(
@@ -230,14 +239,15 @@ def check_config(folder: Path) -> Recipe:
             f"{CONFIG_FILE} is of the type {model_type!r}, but {RECIPE_FILE} names the family {recipe.family!r}"
         )
     header = read_safetensors_header(folder / WEIGHTS_FILE)
-    largest = max(sum(count_elements(shape) for _, shape in header.values()), 2**20)
+    largest = max(sum(math.prod(shape) for _, shape in header.values()), 2**20)
     _check_numbers(config, largest, len(header), CONFIG_FILE)
     return recipe
 
 
-def _check_numbers(value: Any, largest: int, num_tensors: int, where: str) -> None:
-    """Refuse sizes that no network with these weights can have, before anything is built from them: a network of 10**9
-    layers would be built for hours, a width of 10**12 would take all memory."""
+def _check_numbers(value: object, largest: int, num_tensors: int, where: str) -> None:
+    """Refuse sizes that no network with these weights can have, before anything is built from them.
+
+    A network of 10**9 layers would be built for hours, a width of 10**12 would take all memory."""
     if isinstance(value, dict):
         for name, item in value.items():
             if re.search(r"layers|depth|blocks", str(name)) and _total(item) > num_tensors:
@@ -254,7 +264,26 @@ def _check_numbers(value: Any, largest: int, num_tensors: int, where: str) -> No
         raise HubmodelsError(f"{where} is {value}, more than all weights together have numbers")
 
 
-def _total(value: Any) -> int:
+def _total(value: object) -> int:
+    """Sum the integers of a value and of the lists in it."""
     if isinstance(value, list):
         return sum(_total(item) for item in value)
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def check_weights(model: torch.nn.Module, path: Path) -> None:
+    """Check that a model holds exactly the numbers of the file: none at its initial value, none left over."""
+    state = model.state_dict()
+    with safe_open(path, framework="pt") as file:
+        stored = set(file.keys())
+        loaded_from = set()
+        for name in stored:
+            if name not in state:
+                raise HubmodelsError(f"{path.name} holds {name!r}, which {type(model).__name__} does not have")
+            value = file.get_tensor(name)
+            if value.shape != state[name].shape or not torch.equal(value.to(state[name].dtype), state[name].cpu()):
+                raise HubmodelsError(f"{name} of the loaded {type(model).__name__} is not what {path.name} holds")
+            loaded_from.add(state[name].data_ptr())
+    for name, value in state.items():  # tied weights are stored once
+        if name not in stored and value.data_ptr() not in loaded_from:
+            raise HubmodelsError(f"{path.name} does not hold {name!r} of {type(model).__name__}")

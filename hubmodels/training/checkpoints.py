@@ -35,9 +35,9 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, the newest first."""
-    found = [path for path in folder.glob("step-*") if path.is_dir() and path.name.removeprefix("step-").isdigit()]
-    return sorted(found, key=step_of, reverse=True)
+    """List the checkpoints in `folder`, the newest first."""
+    paths = [path for path in folder.glob("step-*") if path.is_dir() and path.name.removeprefix("step-").isdigit()]
+    return sorted(paths, key=step_of, reverse=True)
 
 
 def step_of(path: Path) -> int:
@@ -58,21 +58,21 @@ def write_checkpoint(path: Path, model: Tensors, training: Tensors, state: dict[
             hashes = {file.name: hash_file(file) for file in sorted(temporary.iterdir())}
             (temporary / MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
         newest = next(iter(list_checkpoints(path.parent)), None)
-        kept = f"the last whole checkpoint is {newest}" if newest else "there is no earlier checkpoint"
+        remaining = f"the last whole checkpoint is {newest}" if newest else "there is no earlier checkpoint"
         raise HubmodelsError(
-            f"cannot write checkpoint {path}: {reason}; {kept}; make room and go on from there"
+            f"cannot write checkpoint {path}: {reason}; {remaining}; make room and go on from there"
         ) from error
 
 
 def contiguous(tensors: Tensors) -> Tensors:
-    """As safetensors takes them: on the CPU, in row-major order, no two of them sharing memory."""
+    """Copy tensors as safetensors takes them: on the CPU, in row-major order, no two of them sharing memory."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
 def check_checkpoint(path: Path) -> None:
-    """Raises HubmodelsError that names the file when a checkpoint is not as it was written."""
+    """Refuse a checkpoint that is not as it was written. Raises HubmodelsError that names the file."""
     try:
         hashes = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -89,7 +89,11 @@ def check_checkpoint(path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> tuple[Tensors, Tensors, dict[str, Any]]:
-    """The model's tensors, the training's tensors and the state of a checkpoint that `check_checkpoint` has passed."""
+    """Read a checkpoint that `check_checkpoint` has passed.
+
+    Returns:
+        The model's tensors, the training's tensors and the state.
+    """
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     if state.get("format") != FORMAT:
         raise HubmodelsError(f"checkpoint {path} has format {state.get('format')}, this version reads {FORMAT}")
@@ -97,13 +101,16 @@ def read_checkpoint(path: Path) -> tuple[Tensors, Tensors, dict[str, Any]]:
 
 
 def find_checkpoint(asked: str | None, folder: Path) -> tuple[str | None, list[str]]:
-    """The checkpoint to go on from, and what the user should know about the choice.
+    """Choose the checkpoint to go on from.
 
     Removes what a crash left half-written.
 
     Args:
         asked: None for a new run; `latest` (a damaged newest one is named and the one before is used); or a folder.
         folder: the run's checkpoints.
+
+    Returns:
+        Its path, None for a run from the beginning, and what the user should know about the choice.
 
     Raises:
         HubmodelsError: a new run where an unfinished one has its checkpoints, a folder that is no whole checkpoint, or
@@ -133,20 +140,20 @@ def find_checkpoint(asked: str | None, folder: Path) -> tuple[str | None, list[s
 
 def clear_finished(folder: Path) -> list[str]:
     """Make room for a new run. Raises HubmodelsError where that would lose an unfinished one."""
-    found = list_checkpoints(folder)
-    if not found:
+    paths = list_checkpoints(folder)
+    if not paths:
         return []
     try:
-        check_checkpoint(found[0])
-        finished = json.loads((found[0] / "state.json").read_text(encoding="utf-8"))["finished"]
+        check_checkpoint(paths[0])
+        finished = json.loads((paths[0] / "state.json").read_text(encoding="utf-8"))["finished"]
     except (HubmodelsError, KeyError):
         finished = False
     if not finished:
         raise HubmodelsError(
-            f"{folder.parent} holds an unfinished run ({found[0].name}): go on with --resume_from_checkpoint latest, "
+            f"{folder.parent} holds an unfinished run ({paths[0].name}): go on with --resume_from_checkpoint latest, "
             f"give another --output_dir, or remove {folder}"
         )
-    for path in found:
+    for path in paths:
         shutil.rmtree(path)
     return [f"replacing the finished run in {folder.parent}"]
 
@@ -169,7 +176,7 @@ def remove_old(folder: Path, keep: int, also: int | None) -> None:
 
 
 def optimizer_tensors(players: list[Player]) -> Tensors:
-    """The optimizers' state, by player, parameter and kind: `optimizer.model.layers.0.weight.exp_avg`."""
+    """Collect the optimizers' state, by player, parameter and kind: `optimizer.model.layers.0.weight.exp_avg`."""
     return {
         f"optimizer.{player.name or 'model'}.{name}.{kind}": torch.as_tensor(value)
         for player in players
@@ -204,13 +211,13 @@ def load_tensors(model: nn.Module, tensors: Tensors, path: Path) -> None:
     """Copy tensors by name into a model's parameters and buffers.
 
     Raises HubmodelsError when the names or shapes are another model's."""
-    own = all_tensors(model)
-    if own.keys() != tensors.keys() or any(own[name].shape != tensors[name].shape for name in own):
-        differing = sorted(own.keys() ^ tensors.keys()) or [
-            name for name in own if own[name].shape != tensors[name].shape
+    targets = all_tensors(model)
+    if targets.keys() != tensors.keys() or any(targets[name].shape != tensors[name].shape for name in targets):
+        differing = sorted(targets.keys() ^ tensors.keys()) or [
+            name for name in targets if targets[name].shape != tensors[name].shape
         ]
         raise HubmodelsError(
             f"checkpoint {path} belongs to another model: {differing[0]} differs; give the recipe of that run"
         )
-    for name, tensor in own.items():
+    for name, tensor in targets.items():
         tensor.copy_(tensors[name])

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -44,8 +44,11 @@ def folder_lock(folder: Path) -> Iterator[None]:
         yield
 
 
+Result = TypeVar("Result")
+
+
 class Interrupted(Exception):
-    """A signal came while nothing was at hand that the run would miss."""
+    """Says that a signal came while nothing was at hand that the run would miss."""
 
 
 class Interruption:
@@ -79,7 +82,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def breakable(self) -> Iterator[None]:
-        """Within this block a signal raises Interrupted at once; not with several processes, which would part."""
+        """Let a signal raise Interrupted at once within this block; not with several processes, which would part."""
         self._breakable = not self._distributed
         try:
             yield
@@ -87,7 +90,7 @@ class Interruption:
             self._breakable = False
 
     def agreed(self) -> int:
-        """The signal that any process has received, or 0: all processes get the same answer in the same step.
+        """Give the signal that any process has received, or 0: the same to all processes in the same step.
 
         A host-side reduction (gloo), so a GPU's queue is not waited for; with one process it costs nothing.
         """
@@ -98,11 +101,11 @@ class Interruption:
         return int(number)
 
 
-def on_main(accelerator: Accelerator, work: Callable[[], Any]) -> Any:
+def on_main(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
     """Do `work` on the main process and give every process its result, or its HubmodelsError."""
     if accelerator.num_processes == 1:
         return work()
-    outcome: list[Any] = [None, None]
+    outcome: list[Any] = [None, None]  # what the work gave, or the words of its error
     if accelerator.is_main_process:
         try:
             outcome[0] = work()

@@ -2,9 +2,7 @@
 
 import contextlib
 import importlib.util
-import logging
 import os
-import platform
 from collections.abc import Callable, Iterator
 
 import torch
@@ -13,16 +11,16 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, find_executable_batch_size
 from torch import nn
 
+from .. import abilities
+from ..cpu import computes_bf16, cpu_name
 from ..errors import HubmodelsError, nearest
 from ..recipe import TrainingArguments
-
-logger = logging.getLogger("hubmodels")
 
 TRACKERS = ("tensorboard", "trackio", "wandb")
 
 
 def make_accelerator(model: nn.Module, arguments: TrainingArguments, output_dir: os.PathLike) -> Accelerator:
-    """accelerate's view of this process among the others.
+    """Make accelerate's view of this process among the others.
 
     It gives processes, devices, DDP and trackers. Autocast, optimizers and schedules stay torch's own: through
     accelerate's wrappers a step of a small network takes longer (scripts/benchmark.py).
@@ -35,7 +33,7 @@ def make_accelerator(model: nn.Module, arguments: TrainingArguments, output_dir:
             raise HubmodelsError(f"report_to takes {', '.join(TRACKERS)}, got {name!r}{nearest(name, TRACKERS)}")
         if importlib.util.find_spec(name) is None:
             raise HubmodelsError(f"report_to {name} needs a package that is not installed: pip install {name}")
-    two_players = bool(getattr(model, "players", None))
+    two_players = bool(abilities.players(model))
     ddp = DistributedDataParallelKwargs(
         # A player's turn leaves the other's weights without gradients, and its second forward pass must not overwrite
         # buffers that the first one's graph still needs.
@@ -64,7 +62,7 @@ def make_accelerator(model: nn.Module, arguments: TrainingArguments, output_dir:
 def make_autocast(
     device: torch.device, arguments: TrainingArguments
 ) -> Callable[[], contextlib.AbstractContextManager]:
-    """A function that gives the context of a forward pass; see `computes_bf16` for bf16.
+    """Make the function that gives the context of a forward pass; see `computes_bf16` for bf16.
 
     Raises HubmodelsError for fp16 without a GPU."""
     if arguments.fp16 and device.type == "cpu":
@@ -75,27 +73,9 @@ def make_autocast(
     return lambda: torch.autocast(device.type, dtype)
 
 
-def computes_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is any faster than float32 there; says so in the log where it is not.
-
-    An x86 CPU needs AVX-512's or AMX's instructions for it. Without them a matrix product in bfloat16 has 31 GFLOPS
-    against 103 in float32 where there is AVX-512 at least (one core of an Intel Xeon, torch 2.13, 2026-11-27), 0.94
-    against 80 where there is not (one core of an AMD EPYC of 2021)."""
-    if device.type != "cpu":
-        return True
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    if capabilities.get("architecture") == "x86_64":
-        native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
-    else:
-        native = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)()
-    if not native:
-        logger.warning("bf16: this CPU computes bfloat16 in software, slower than float32; float32 it is")
-    return native
-
-
 @contextlib.contextmanager
 def float32_precision(device: torch.device, tf32: bool) -> Iterator[None]:
-    """TF32 or full products of float32 matrices on a GPU, for the time of the run; a CPU is left as it is."""
+    """Set TF32 or full products of float32 matrices on a GPU, for the time of the run; leave a CPU as it is."""
     if device.type != "cuda":
         yield
         return
@@ -119,7 +99,7 @@ def place(model: nn.Module, device: torch.device) -> bool:
 def largest_batch_size(
     start: int, rows: int, attempt: Callable[[int], None], clean: Callable[[], None], accelerator: Accelerator
 ) -> int:
-    """The largest micro-batch with which `attempt` does not run out of memory on any process.
+    """Find the largest micro-batch with which `attempt` does not run out of memory on any process.
 
     Args:
         start: the size to try first. Each next one is at most half, and divides `rows`, so that the global batch stays.
@@ -144,34 +124,25 @@ def largest_batch_size(
         return batch_size
 
     try:
-        found = search()
+        largest = search()
     except RuntimeError as error:
         if "No executable batch size" not in str(error):
             raise
-        found = 0
+        largest = 0
     if accelerator.num_processes > 1:
-        smallest = torch.tensor(found, device=accelerator.device)
+        smallest = torch.tensor(largest, device=accelerator.device)
         torch.distributed.all_reduce(smallest, torch.distributed.ReduceOp.MIN)
-        found = int(smallest)
-    if found == 0:
+        largest = int(smallest)
+    if largest == 0:
         raise HubmodelsError("not even one row fits into memory: use a smaller model or smaller inputs")
-    return found
+    return largest
 
 
 def describe_hardware(accelerator: Accelerator) -> str:
-    """One phrase: "2 x NVIDIA H200" or "Intel Xeon ... (2 threads)"."""
+    """Describe it in one phrase: "2 x NVIDIA H200" or "Intel Xeon ... (2 threads)"."""
     if accelerator.device.type == "cuda":
         name = torch.cuda.get_device_name(accelerator.device)
     else:
         threads = torch.get_num_threads()
         name = f"{cpu_name()} ({threads} thread{'s' * (threads != 1)})"
     return name if accelerator.num_processes == 1 else f"{accelerator.num_processes} x {name}"
-
-
-def cpu_name() -> str:
-    """The processor's name, as the system tells it."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
-        for line in file:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

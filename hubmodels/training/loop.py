@@ -1,78 +1,44 @@
 """The training loop: one for every family, exact, resumable, on one process or many (accelerate).
 
-What it takes: a model whose `forward(**batch)` gives a `loss` (with `players`, whose `forward(**batch, player=name)`
-gives that player's), and batches, an object with
-
-    num_rows                    rows of an epoch, or None for a stream of unknown length
-    steps(epoch, first_step, *, batch_size, accumulation, num_processes, process_index, device)
-                                the optimizer steps of an epoch for one process, from first_step on: each a list of
-                                (weight, batch), where losses times weights sum to the mean over the step's rows
-    steps_per_epoch(rows_per_step)             the number of those steps
-    row_numbers(epoch, step, rows_per_step)    the rows of a step, for a message
-    tensor(name)                               a whole column, for class weights
+It takes a model whose `forward(**batch)` gives a `loss` (of several players `forward(**batch, player=name)` that
+player's), and batches, see `contracts.TrainingBatches`.
 """
 
 import contextlib
 import dataclasses
-import inspect
 import math
 import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..abilities import Diagnoses, carries_state
 from ..errors import HubmodelsError
-from ..figures import loss_figure, save_figure
+from ..figures import save_figure
 from ..recipe import TrainingArguments
-from ..report import Figure
 from . import checkpoints
+from .contracts import Batch, Evaluate, TrainingBatches, Transform
 from .control import Interrupted, Interruption, folder_lock, on_main, plain_errors
 from .devices import describe_hardware, float32_precision, largest_batch_size, make_accelerator, make_autocast, place
-from .losses import Batch, make_loss
+from .losses import make_loss
 from .optimization import Player, WeightAverage, all_tensors, copy_tensors, make_players
 from .records import Records, StepValues
+from .run import Run
 from .state import Position, TrainingState, best_tensors, make_agreement
-
-Transform = Callable[[Batch, torch.Generator | None], Batch]
-Evaluate = Callable[[nn.Module], dict[str, Any]]
 
 READ_EVERY = 1000  # steps after which losses are looked at, however rarely they are logged
 NOTHING = contextlib.nullcontext()
 
 
-@dataclass
-class Run:
-    """What a training gave, beside the model's weights."""
-
-    steps: int  # optimizer steps
-    epochs: float  # passes over the rows
-    seconds: float  # wall-clock time, evaluations and earlier parts of a resumed run included
-    train_loss: float | None  # mean over the last logged steps
-    samples_per_second: float  # rows through training steps a second, without evaluations and checkpoints
-    best_metric: float | None
-    best_step: int | None
-    metric: str | None  # name of the metric that decided
-    stopped_early: bool
-    hardware: str
-    history: list[dict[str, Any]] = field(repr=False)  # the lines of metrics.jsonl; empty but on the main process
-    figures: list[Path] = field(default_factory=list)
-
-    def plots(self) -> list[Figure]:
-        """The loss over the steps, with the validation metric."""
-        caption = f"Training and validation over {self.steps:,} optimizer steps ({self.epochs:g} epochs)."
-        return [Figure("loss", caption, loss_figure(self.history, self.metric))]
-
-
 def train(
     model: nn.Module,
-    batches: Any,
+    batches: TrainingBatches,
     arguments: TrainingArguments,
     *,
     transform: Transform | None = None,
@@ -91,8 +57,8 @@ def train(
         batches: the training rows, see this module's head.
         arguments: how to train.
         transform: (batch, generator) -> batch, on the device; its random numbers come from the generator alone.
-        evaluate: model -> metrics on the validation split, the same on every process, and, from the main one, plots
-            with `name` and `figure`, which are written to the run's figures with the step in their name.
+        evaluate: model -> the metrics on the validation split, the same on every process, and figures, of the main
+            process alone, which are written to the run's figures with the step in their name.
         output_dir: folder of checkpoints, metrics.jsonl and figures; `arguments.output_dir` by default.
         metric_for_best_model: key of `evaluate`'s metrics that decides about the best checkpoint and early stopping.
         greater_is_better: whether a larger value of it is better.
@@ -115,17 +81,17 @@ def train(
         stack.enter_context(float32_precision(loop.device, arguments.tf32))
         loop.prepare()
         stack.callback(loop.records.close)
-        loop.interruption = stack.enter_context(Interruption(loop.accelerator))
+        stack.enter_context(loop.interruption)
         return loop.run()
 
 
 class Loop:
-    """One run: `run` is the loop, below it stand its steps in the order in which it takes them, last `prepare`."""
+    """Trains one model: `run` is the loop; below it stand its steps in the order in which it takes them."""
 
     def __init__(
         self,
         model: nn.Module,
-        batches: Any,
+        batches: TrainingBatches,
         arguments: TrainingArguments,
         transform: Transform | None,
         evaluate: Evaluate | None,
@@ -136,8 +102,8 @@ class Loop:
     ) -> None:
         self.model, self.batches, self.arguments, self.folder = model, batches, arguments, folder
         self.transform, self.evaluate, self.recipe = transform, evaluate, recipe
-        self.metric, self.sign = metric, 1 if greater_is_better else -1
-        if arguments.carry_state and not takes_state(model):
+        self.metric, self.greater_is_better = metric, greater_is_better
+        if arguments.carry_state and not carries_state(model):
             raise HubmodelsError(
                 f"carry_state needs a model whose forward takes and gives a state; {type(model).__name__} does not: "
                 "leave it out"
@@ -149,9 +115,13 @@ class Loop:
         self.accelerator = make_accelerator(model, arguments, folder)
         self.device, self.num_processes = self.accelerator.device, self.accelerator.num_processes
         self.autocast = make_autocast(self.device, arguments)
+        self.interruption = Interruption(self.accelerator)
         self.troubled = False  # whether the last logged values had a diagnosis
+        self.saved_step: int | None = None  # of the newest checkpoint
+        self.window_start, self.window_rows = 0.0, 0  # when the losses were last read, and the rows until then
 
     def run(self) -> Run:
+        """Take all steps, with evaluations and checkpoints between them."""
         position, arguments = self.state.position, self.arguments
         self.model.train()
         if position.evaluation_due:
@@ -185,7 +155,7 @@ class Loop:
         return self.arguments.load_best_model_at_end and self.state.position.best_step == self.state.position.step
 
     def steps(self) -> Iterator[tuple[list[tuple[float, Batch]], bool]]:
-        """The steps from where the run is, epoch after epoch, each with whether it is its epoch's last."""
+        """Give the steps from where the run is, epoch after epoch, each with whether it is its epoch's last."""
         while True:
             position = self.state.position
             steps = self.batches.steps(
@@ -207,8 +177,8 @@ class Loop:
                     current = following
 
     def optimize(self, step: list[tuple[float, Batch]]) -> None:
-        """One optimizer step of each player, on the same rows."""
-        prepared = map(self.prepare_batch, step)
+        """Take one optimizer step of each player, on the same rows."""
+        prepared: Iterable[tuple[float, Batch]] = map(self.prepare_batch, step)
         if len(self.state.players) > 1:
             prepared = list(prepared)
         for player in self.state.players:
@@ -234,6 +204,7 @@ class Loop:
             self.state.average.update()
 
     def step_player(self, player: Player) -> None:
+        """Clip the gradients, step the player's optimizer and schedule, and clear all gradients."""
         scaler = self.state.scaler
         if self.arguments.max_grad_norm > 0:
             if scaler:
@@ -261,6 +232,7 @@ class Loop:
         return weight, batch
 
     def advance(self, step: list[tuple[float, Batch]], last_of_epoch: bool) -> None:
+        """Count the step that was taken."""
         position = self.state.position
         position.step += 1
         self.values.positions.append((position.step, position.epoch, position.step_in_epoch))
@@ -301,7 +273,7 @@ class Loop:
 
     def warn(self, entry: dict[str, Any]) -> None:
         """Say what the model reads in its logged values, once for each trouble that comes."""
-        diagnosis = self.model.diagnose(entry) if hasattr(self.model, "diagnose") else None
+        diagnosis = self.model.diagnose(entry) if isinstance(self.model, Diagnoses) else None
         if diagnosis and not self.troubled:
             self.records.say(f"step {entry['step']}: {diagnosis}")
             self.records.write({"step": entry["step"], "warning": diagnosis})
@@ -323,7 +295,7 @@ class Loop:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Time that does not count as training; the losses before it are read first."""
+        """Stop the clock of the training inside the block; the losses before it are read first."""
         self.log()
         try:
             yield
@@ -342,35 +314,21 @@ class Loop:
             with self.pause(), self.interruption.breakable(), torch.random.fork_rng(devices), torch.no_grad():
                 model = self.state.average.model if self.state.average else self.model
                 model.eval()
-                metrics = self.evaluate(model)
+                metrics, figures = self.evaluate(model)
         except Interrupted:
             return
         finally:
             self.model.train()
         position.evaluation_due = False
-        for plot in (value for value in metrics.values() if hasattr(value, "figure")):
-            save_figure(plot.figure, self.folder / "figures" / f"{plot.name}-{position.step:08d}.png")
-        metrics = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
-        if self.metric is not None:
-            if self.metric not in metrics:
-                raise HubmodelsError(f"metric_for_best_model {self.metric!r} is none of {', '.join(metrics)}")
-            self.judge(on_main(self.accelerator, lambda: metrics[self.metric]))
-        names = {name: f"eval_{name.removeprefix('eval_')}" for name in metrics}
-        self.records.write({"step": position.step, "epoch": self.epochs(), **{names[k]: v for k, v in metrics.items()}})
-
-    def judge(self, value: float) -> None:
-        """Is it the best so far, and has patience run out?"""
-        position, arguments = self.state.position, self.arguments
-        if math.isfinite(value) and (position.best_metric is None or self.sign * (value - position.best_metric) > 0):
-            position.best_metric, position.best_step = value, position.step
-        needed = arguments.early_stopping_threshold
-        better = position.reference is None or self.sign * (value - position.reference) > needed
-        if math.isfinite(value) and better:
-            position.reference, position.without_better = value, 0
-        else:
-            position.without_better += 1
-        if arguments.early_stopping_patience and position.without_better >= arguments.early_stopping_patience:
-            position.stopped = True
+        for figure in figures:
+            save_figure(figure.figure, self.folder / "figures" / f"{figure.name}-{position.step:08d}.png")
+        if (metric := self.metric) is not None:
+            if metric not in metrics:
+                raise HubmodelsError(f"metric_for_best_model {metric!r} is none of {', '.join(metrics)}")
+            value = on_main(self.accelerator, lambda: float(metrics[metric]))
+            position.judge(value, self.greater_is_better, self.arguments)
+        entry = {f"eval_{name.removeprefix('eval_')}": float(value) for name, value in metrics.items()}
+        self.records.write({"step": position.step, "epoch": self.epochs(), **entry})
 
     def save(self) -> Path:
         """Write a checkpoint of this step, unless it is there, and remove old ones."""
@@ -392,7 +350,7 @@ class Loop:
         return path
 
     def check_weights(self) -> None:
-        """A finite loss may still have had a gradient that was not."""
+        """Refuse weights that are not finite: a finite loss may still have had a gradient that was not."""
         if not torch.stack([parameter.detach().isfinite().all() for parameter in self.parameters]).all():
             raise HubmodelsError(
                 f"weights are not finite at step {self.state.position.step}, though the losses were; the last good "
@@ -408,7 +366,7 @@ class Loop:
         raise SystemExit(128 + signal_number)
 
     def finish(self) -> Run:
-        """The weights that the run ends with, and its summary."""
+        """Set the weights that the run ends with, and sum it up."""
         position = self.state.position
         if on_main(self.accelerator, lambda: bool(checkpoints.list_checkpoints(self.checkpoints))):
             self.save()  # so that the newest checkpoint says that the run is finished
@@ -432,11 +390,10 @@ class Loop:
             stopped_early=position.stopped,
             hardware=describe_hardware(self.accelerator),
             history=self.records.history,
-            figures=[self.folder / "figures" / "loss.png"],
         )
 
     def epochs(self) -> float:
-        """Passes over the rows so far; of a stream of unknown length the whole ones."""
+        """Count the passes over the rows so far; of a stream of unknown length the whole ones."""
         position = self.state.position
         if self.batches.num_rows is None:
             return float(position.epoch)
@@ -537,11 +494,6 @@ def lock_folder(folder: Path, stack: contextlib.ExitStack) -> None:
     stack.enter_context(folder_lock(folder))
 
 
-def takes_state(model: nn.Module) -> bool:
-    """Whether a model's state can be carried from one batch to the next: it has one player, and a state to give."""
-    return "state" in inspect.signature(model.forward).parameters and not getattr(model, "players", None)
-
-
 def mix(use: str, seed: int, process_index: int) -> int:
-    """A seed of its own for each use and process."""
+    """Make a seed of its own for each use and process."""
     return random.Random(f"{use} {seed} {process_index}").getrandbits(63)

@@ -7,45 +7,53 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .. import abilities
 from ..errors import HubmodelsError
 from ..recipe import TrainingArguments
+from .contracts import Batch, TrainingBatches
 
-Batch = dict[str, torch.Tensor]
+Loss = Callable[[nn.Module, Batch, str | None], tuple[torch.Tensor, Any]]
 
 
-def make_loss(
-    arguments: TrainingArguments, model: nn.Module, batches: Any, device: torch.device
-) -> Callable[[nn.Module, Batch, str | None], tuple[torch.Tensor, Any]]:
-    """A function (model, batch, player) -> (scalar loss, a mean over the rows of the batch; the model's outputs).
+def make_loss(arguments: TrainingArguments, model: nn.Module, batches: TrainingBatches, device: torch.device) -> Loss:
+    """Give the function of a training step: (model, batch, player) -> (scalar loss, a mean over the rows; outputs).
 
-    Without label smoothing and class weights it is the model's own `loss`.
+    Without label smoothing and class weights the loss is the model's own.
 
     Raises HubmodelsError when one of them is asked of a model that is no single-label classifier."""
     smoothing, balanced = arguments.label_smoothing_factor, arguments.class_weights == "balanced"
     if not smoothing and not balanced:
         return model_loss
-    config = getattr(model, "config", None)
-    num_classes, problem = getattr(config, "num_labels", 0), getattr(config, "problem_type", None)
-    if getattr(model, "players", None) or problem not in (None, "single_label_classification") or num_classes < 2:
+    num_classes = abilities.count_classes(model)
+    if not num_classes:
         raise HubmodelsError(
             f"label_smoothing_factor and class_weights need a classifier with one class a row; {type(model).__name__} "
             "is none: leave both at their defaults"
         )
     weights = balanced_weights(batches.tensor("labels"), num_classes).to(device) if balanced else None
+    pair_targets = model.pair_targets if isinstance(model, abilities.PairsTargets) else pair_rows
 
     def loss(model: nn.Module, batch: Batch, player: str | None) -> tuple[torch.Tensor, Any]:
         outputs = call(model, batch, player)
-        return class_loss(outputs, batch.get("labels"), weights, smoothing), outputs
+        labels = batch.get("labels")
+        logits, targets = (None, None) if labels is None else pair_targets(outputs, labels)
+        return class_loss(logits, targets, weights, smoothing), outputs
 
     return loss
 
 
+def pair_rows(outputs: Any, labels: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """Give a row's logits and its label, as `abilities.PairsTargets` does for a model that pairs them otherwise."""
+    return abilities.logits(outputs), labels
+
+
 def call(model: nn.Module, batch: Batch, player: str | None) -> Any:
+    """Run `forward`, for a player where there are several."""
     return model(**batch) if player is None else model(**batch, player=player)
 
 
 def model_loss(model: nn.Module, batch: Batch, player: str | None) -> tuple[torch.Tensor, Any]:
-    """The loss that the model computes, and its outputs. Raises HubmodelsError when it gives none."""
+    """Give the loss that the model computes, and its outputs. Raises HubmodelsError when it gives none."""
     outputs = call(model, batch, player)
     loss = outputs.loss
     if loss is None:
@@ -54,23 +62,20 @@ def model_loss(model: nn.Module, batch: Batch, player: str | None) -> tuple[torc
 
 
 def class_loss(
-    outputs: Any, labels: torch.Tensor | None, class_weights: torch.Tensor | None, smoothing: float
+    logits: torch.Tensor | None, labels: torch.Tensor | None, class_weights: torch.Tensor | None, smoothing: float
 ) -> torch.Tensor:
-    """Cross-entropy with label smoothing (Szegedy et al. 2016, arXiv:1512.00567, sec. 7) and class weights.
+    """Compute the cross-entropy with label smoothing (Szegedy et al. 2016, arXiv:1512.00567, sec. 7) and class weights.
 
     The weighted loss is divided by the number of labels, not by the sum of their weights as torch's mean is: then a
     step's gradient does not depend on how it is cut into micro-batches. Balanced weights average 1 over the rows.
 
     Args:
-        outputs: has `logits`, (B, classes) or (B, T, classes), or `member_logits` of an ensemble, (B, K, classes).
-        labels: classes, int64 (B,) or (B, T) with -100 for "none"; or probabilities of the logits' shape.
+        logits: (B, classes) or (B, T, classes); None of a model without any, which is refused.
+        labels: classes, int64 (B,) or (B, T) with -100 for "none"; or probabilities of the logits' shape. None is
+            refused, as are other shapes.
         class_weights: (classes,) or None.
         smoothing: share of the target that is spread over all classes.
     """
-    logits = getattr(outputs, "logits", None)
-    members = getattr(outputs, "member_logits", None)
-    if members is not None and labels is not None:  # of an ensemble (B, K, classes): each learns by itself
-        logits, labels = members.flatten(0, 1), labels.repeat_interleave(members.shape[1], dim=0)
     if logits is None or labels is None or logits.ndim not in (2, 3):
         raise HubmodelsError(
             "label_smoothing_factor and class_weights need a classifier, whose logits are (rows, classes) or (rows, "
@@ -91,9 +96,11 @@ def class_loss(
 
 
 def balanced_weights(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """scikit-learn's "balanced" weights: rows / (classes that occur * rows of the class), 0 where a class has none.
+    """Compute scikit-learn's "balanced" weights, float32 (num_classes,).
 
-    Returns float32 (num_classes,). Raises HubmodelsError when labels are not classes 0..num_classes-1."""
+    A class has rows / (classes that occur * rows of the class), and 0 where it has no row.
+
+    Raises HubmodelsError when labels are not classes 0..num_classes-1."""
     labels = labels.flatten()
     labels = labels[labels != -100]
     classes = not labels.is_floating_point() and labels.numel() > 0

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import get_scheduler
 from transformers.trainer_utils import SchedulerType
 
+from .. import abilities
 from ..errors import HubmodelsError, nearest
 from ..recipe import TrainingArguments
 
@@ -21,7 +22,7 @@ NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 
 @dataclass
 class Player:
-    """What takes its turn in each step: a name for `forward(player=...)`, its parameters, optimizer and schedule."""
+    """Takes its turn in each step: a name for `forward(player=...)`, parameters, an optimizer and a schedule."""
 
     name: str | None  # None for the single player of the whole model
     parameters: dict[str, nn.Parameter]  # by their names in the whole model
@@ -30,7 +31,7 @@ class Player:
 
 
 def make_players(model: nn.Module, arguments: TrainingArguments, total_steps: int) -> list[Player]:
-    """The model's players in the order of their turns.
+    """Make the model's players in the order of their turns.
 
     Raises:
         HubmodelsError: no weights to train, weights that belong to no player, or an unknown schedule.
@@ -38,11 +39,11 @@ def make_players(model: nn.Module, arguments: TrainingArguments, total_steps: in
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not trainable:
         raise HubmodelsError(f"{type(model).__name__} has no weights to train: every parameter has requires_grad=False")
-    declared = getattr(model, "players", None) or {None: ""}
+    declared: dict[str | None, str] = dict(abilities.players(model).items()) or {None: ""}
     players = []
     for name, path in declared.items():
-        own = {id(parameter) for parameter in model.get_submodule(path).parameters()}
-        parameters = {key: parameter for key, parameter in trainable.items() if id(parameter) in own}
+        ids = {id(parameter) for parameter in model.get_submodule(path).parameters()}
+        parameters = {key: parameter for key, parameter in trainable.items() if id(parameter) in ids}
         optimizer = make_optimizer(model, parameters, arguments)
         players.append(Player(name, parameters, optimizer, make_scheduler(optimizer, arguments, total_steps)))
     for name in trainable:
@@ -54,21 +55,21 @@ def make_players(model: nn.Module, arguments: TrainingArguments, total_steps: in
 
 
 def without_decay(model: nn.Module) -> set[int]:
-    """The ids of parameters that weight decay must not touch: biases and other vectors, norms and embeddings."""
-    kept = {id(parameter) for parameter in model.parameters() if parameter.ndim < 2}
+    """Give the ids of parameters that weight decay must not touch: biases and other vectors, norms and embeddings."""
+    ids = {id(parameter) for parameter in model.parameters() if parameter.ndim < 2}
     for module in model.modules():
         if isinstance(module, (*NORMS, nn.Embedding, nn.EmbeddingBag)):
-            kept.update(id(parameter) for parameter in module.parameters(recurse=False))
-    return kept
+            ids.update(id(parameter) for parameter in module.parameters(recurse=False))
+    return ids
 
 
 def make_optimizer(
     model: nn.Module, parameters: dict[str, nn.Parameter], arguments: TrainingArguments
 ) -> torch.optim.Optimizer:
-    """AdamW or SGD with Nesterov momentum, in torch's fused form, which steps all tensors in one kernel."""
-    kept = without_decay(model)
-    decayed = [parameter for parameter in parameters.values() if id(parameter) not in kept]
-    others = [parameter for parameter in parameters.values() if id(parameter) in kept]
+    """Make AdamW or SGD with Nesterov momentum, in torch's fused form, which steps all tensors in one kernel."""
+    undecayed = without_decay(model)
+    decayed = [parameter for parameter in parameters.values() if id(parameter) not in undecayed]
+    others = [parameter for parameter in parameters.values() if id(parameter) in undecayed]
     groups = [{"params": decayed, "weight_decay": arguments.weight_decay}, {"params": others, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if arguments.weight_decay == 0:  # one group is one call
@@ -85,8 +86,9 @@ def make_optimizer(
 def make_scheduler(
     optimizer: torch.optim.Optimizer, arguments: TrainingArguments, total_steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """A schedule of transformers or `coslog4`, which steps once an optimizer step; warmup_steps below 1 is a share of
-    all steps."""
+    """Make a schedule of transformers or `coslog4`, which steps once an optimizer step.
+
+    `warmup_steps` below 1 is a share of all steps."""
     name = arguments.lr_scheduler_type
     names = [item.value for item in SchedulerType if item.value not in ("reduce_lr_on_plateau", "greedy")]
     names.append("coslog4")
@@ -105,13 +107,15 @@ def make_scheduler(
 
 
 def coslog4(progress: float) -> float:
-    """The learning rate's factor at a share `progress` of training, in [0, 1]: four cycles from 0 to 1 and back, each
-    twice as long as the one before (RealMLP, Holzmuller et al. 2024, arXiv:2407.04491, section 3)."""
+    """Compute the learning rate's factor at a share `progress` of training, in [0, 1].
+
+    It has four cycles from 0 to 1 and back, each twice as long as the one before (RealMLP, Holzmuller et al. 2024,
+    arXiv:2407.04491, section 3)."""
     return 0.5 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * progress)))
 
 
 class WeightAverage:
-    """The exponential moving average of a model's weights (EMA, `torch.optim.swa_utils`), as a second model.
+    """Keeps the exponential moving average of a model's weights (`torch.optim.swa_utils`), as a second model.
 
     The first update copies the weights, each later one moves the average by 1 - decay of the difference; after n
     updates the decay is at most (1 + n) / (10 + n), or a short run would end near what it began with. Floating buffers
@@ -125,9 +129,9 @@ class WeightAverage:
         self.decay = decay
         # Lists once, not a walk over the modules in every step. The weights themselves, not views of their memory:
         # preparing a model for several processes gives them other memory.
-        parts = tuple(f"{name}." for name in getattr(model, "averaged", ())) or ("",)
+        prefixes = tuple(f"{name}." for name in abilities.averaged(model)) or ("",)
         averages, weights = all_tensors(self.model), all_tensors(model)
-        chosen = [name for name in weights if weights[name].is_floating_point() and name.startswith(parts)]
+        chosen = [name for name in weights if weights[name].is_floating_point() and name.startswith(prefixes)]
         self._floats = [(averages[name], weights[name]) for name in chosen]
         self._others = [(averages[name], weights[name]) for name in weights if name not in set(chosen)]
         self._averages = [average for average, _ in self._floats]
@@ -147,7 +151,7 @@ class WeightAverage:
 
 
 def all_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Every parameter and buffer once, by name; of tied ones the first name."""
+    """Collect every parameter and buffer once, by name; of tied ones by the first name."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 

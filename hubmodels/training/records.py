@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
+from .. import abilities
 from ..figures import loss_figure, save_figure
 from ..files import atomic_file
 
@@ -17,7 +18,7 @@ Entry = dict[str, Any]  # one line of metrics.jsonl
 
 
 class StepValues:
-    """Losses and gradient norms of the steps since they were last read, kept on the device.
+    """Keeps losses and gradient norms of the steps since they were last read, on the device.
 
     Reading a loss in every step would make the host wait for the device every time."""
 
@@ -26,15 +27,19 @@ class StepValues:
         self.positions: list[tuple[int, int, int]] = []  # (step, epoch, step in the epoch)
         self.losses: list[torch.Tensor] = []  # one a player and step
         self.norms: list[torch.Tensor] = []
+        self.has_measures: bool | None = None  # whether the model's outputs can hold any; None before the first
         self.measures: dict[str, list[torch.Tensor]] = {}  # what the model says of a step beside its loss, by name
 
     def measure(self, outputs: Any) -> None:
         """Keep a model output's `measures`, scalars by name, where it has any; of some only in some steps."""
-        for name, value in (getattr(outputs, "measures", None) or {}).items():
-            self.measures.setdefault(name, []).append(value)
+        if self.has_measures is None:  # asked once: the outputs of a run are of one class, and asking takes 6 us
+            self.has_measures = isinstance(outputs, abilities.GivesMeasures)
+        if self.has_measures:
+            for name, value in abilities.measures(outputs).items():
+                self.measures.setdefault(name, []).append(value)
 
     def read_measures(self) -> dict[str, float]:
-        """The mean of each measure over the steps that had it, and over the processes; forgets them."""
+        """Give the mean of each measure over the steps that had it, and over the processes; forget them."""
         if not self.measures:
             return {}
         means = torch.stack([torch.stack(values).double().mean() for values in self.measures.values()])
@@ -45,7 +50,11 @@ class StepValues:
         return dict(zip(names, means.tolist(), strict=True))
 
     def read(self) -> tuple[list[tuple[int, int, int]], torch.Tensor, torch.Tensor]:
-        """Positions (S steps), losses (S, players), mean over processes, and norms (S, players or 0); forgets them."""
+        """Give what S steps left since the last time, and forget it.
+
+        Returns:
+            Positions; losses (S, players), their mean over processes; norms (S, players), without clipping (S, 0).
+        """
         positions, steps = self.positions, len(self.positions)
         if not steps:
             return [], torch.zeros(0, 1), torch.zeros(0, 0)
@@ -60,7 +69,7 @@ class StepValues:
 
 
 class Records:
-    """metrics.jsonl, one JSON object a line, and what shows the same on the way. Only the main process writes.
+    """Writes metrics.jsonl, one JSON object a line, and shows the same on the way. Only the main process writes.
 
     Args:
         folder: the run's folder.
@@ -90,7 +99,7 @@ class Records:
             self.say(note)
 
     def write(self, entry: Entry) -> None:
-        """One line, with the numbers that JSON has not (a metric that is NaN) as null."""
+        """Write one line, with the numbers that JSON has not (a metric that is NaN) as null."""
         if self.main:
             entry = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
             self.history.append(entry)
@@ -107,7 +116,7 @@ class Records:
             self.bar.update(step - self.bar.n)
 
     def say(self, message: str) -> None:
-        """A line above the bar."""
+        """Show a line above the bar."""
         if self.main:
             self.bar.write(message, file=sys.stderr)
 
@@ -126,7 +135,7 @@ class Records:
 
 
 def read_lines(path: Path) -> list[Entry]:
-    """The entries of metrics.jsonl; a line cut short by a crash, and those after it, are left out."""
+    """Read the entries of metrics.jsonl; a line cut short by a crash, and those after it, are left out."""
     entries: list[Entry] = []
     if not path.is_file():
         return entries

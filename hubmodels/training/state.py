@@ -1,6 +1,7 @@
 """Everything that training changes, as one object that a checkpoint can hold and put back, bit for bit."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ LENGTH_ARGUMENTS = frozenset({"num_train_epochs", "max_steps"})
 
 @dataclass
 class Position:
-    """Where a run is and how it went so far: a checkpoint's state.json."""
+    """Tells where a run is and how it went so far: a checkpoint's state.json."""
 
     step: int = 0
     epoch: int = 0
@@ -46,10 +47,24 @@ class Position:
     training_seconds: float = 0.0  # without evaluations and checkpoints
     seconds: float = 0.0  # wall-clock time of all parts of the run
 
+    def judge(self, value: float, greater_is_better: bool, arguments: TrainingArguments) -> None:
+        """Take an evaluation's metric into account: is it the best so far, and has patience run out?"""
+        sign = 1 if greater_is_better else -1
+        if math.isfinite(value) and (self.best_metric is None or sign * (value - self.best_metric) > 0):
+            self.best_metric, self.best_step = value, self.step
+        threshold = arguments.early_stopping_threshold
+        better = self.reference is None or sign * (value - self.reference) > threshold
+        if math.isfinite(value) and better:
+            self.reference, self.without_better = value, 0
+        else:
+            self.without_better += 1
+        if arguments.early_stopping_patience and self.without_better >= arguments.early_stopping_patience:
+            self.stopped = True
+
 
 @dataclass
 class TrainingState:
-    """The model and all that trains it."""
+    """Holds the model and all that trains it."""
 
     model: nn.Module
     players: list[Player]
@@ -61,17 +76,19 @@ class TrainingState:
     carried: dict[int, torch.Tensor] = field(default_factory=dict)  # by micro-batch, with carry_state
 
     def process_tensors(self) -> list[checkpoints.Tensors]:
-        """Each process's random states, and its buffers where every process has its own. Every process calls this."""
-        own = {"random.cpu": torch.get_rng_state(), "random.transform": self.generator.get_state()}
+        """Collect each process's random states, and its buffers where every process has its own.
+
+        Every process calls this."""
+        tensors = {"random.cpu": torch.get_rng_state(), "random.transform": self.generator.get_state()}
         if self.accelerator.device.type == "cuda":
-            own["random.cuda"] = torch.cuda.get_rng_state(self.accelerator.device)
-        own |= {f"carried.{index}": value.cpu() for index, value in self.carried.items()}
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.accelerator.device)
+        tensors |= {f"carried.{index}": value.cpu() for index, value in self.carried.items()}
         if self.accelerator.num_processes == 1:
-            return [own]
-        own |= {f"buffer.{name}": value.cpu() for name, value in self.model.named_buffers()}
-        parts: list[Any] = [None] * self.accelerator.num_processes
-        torch.distributed.all_gather_object(parts, own)
-        return parts
+            return [tensors]
+        tensors |= {f"buffer.{name}": value.cpu() for name, value in self.model.named_buffers()}
+        of_processes: list[Any] = [None] * self.accelerator.num_processes
+        torch.distributed.all_gather_object(of_processes, tensors)
+        return of_processes
 
     def write(
         self, path: Path, process_tensors: list[checkpoints.Tensors], agreement: dict[str, Any], *, finished: bool
@@ -80,8 +97,8 @@ class TrainingState:
         training = checkpoints.optimizer_tensors(self.players)
         if self.average:
             training |= {f"average.{name}": value for name, value in all_tensors(self.average.model).items()}
-        for index, part in enumerate(process_tensors):
-            training |= {f"process.{index}.{name}": value for name, value in part.items()}
+        for index, tensors in enumerate(process_tensors):
+            training |= {f"process.{index}.{name}": value for name, value in tensors.items()}
         values = {
             "finished": finished,
             "position": dataclasses.asdict(self.position),
@@ -113,7 +130,7 @@ class TrainingState:
         if self.scaler:
             self.scaler.load_state_dict(saved["scaler"])
         if self.average:
-            checkpoints.load_tensors(self.average.model, part_of(training, "average."), path)
+            checkpoints.load_tensors(self.average.model, without_prefix(training, "average."), path)
             self.average.num_updates = saved["average_updates"]
         self.position = Position(**saved["position"])
         if saved["num_processes"] != self.accelerator.num_processes:
@@ -121,35 +138,35 @@ class TrainingState:
                 f"going on with {self.accelerator.num_processes} process(es) instead of {saved['num_processes']}: each "
                 "step has the same rows, dropout and augmentation draw other numbers, and a carried state begins anew"
             ]
-        self._restore_process(part_of(training, f"process.{self.accelerator.process_index}."))
+        self._restore_process(without_prefix(training, f"process.{self.accelerator.process_index}."))
         return []
 
     @torch.no_grad()
-    def _restore_process(self, own: checkpoints.Tensors) -> None:
-        torch.set_rng_state(own["random.cpu"])
-        if self.accelerator.device.type == "cuda" and "random.cuda" in own:
-            torch.cuda.set_rng_state(own["random.cuda"], self.accelerator.device)
-        if own["random.transform"].shape == self.generator.get_state().shape:  # else it was another kind of device
-            self.generator.set_state(own["random.transform"])
-        carried = part_of(own, "carried.")
+    def _restore_process(self, tensors: checkpoints.Tensors) -> None:
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.accelerator.device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.accelerator.device)
+        if tensors["random.transform"].shape == self.generator.get_state().shape:  # else it was another kind of device
+            self.generator.set_state(tensors["random.transform"])
+        carried = without_prefix(tensors, "carried.")
         self.carried = {int(index): value.to(self.accelerator.device) for index, value in carried.items()}
         for name, buffer in self.model.named_buffers():
-            if f"buffer.{name}" in own:
-                buffer.copy_(own[f"buffer.{name}"])
+            if f"buffer.{name}" in tensors:
+                buffer.copy_(tensors[f"buffer.{name}"])
 
 
-def part_of(tensors: checkpoints.Tensors, prefix: str) -> checkpoints.Tensors:
-    """The tensors whose names begin with the prefix, without it."""
+def without_prefix(tensors: checkpoints.Tensors, prefix: str) -> checkpoints.Tensors:
+    """Select the tensors whose names begin with the prefix, and name them without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def best_tensors(path: Path) -> checkpoints.Tensors:
-    """The weights that were evaluated at a checkpoint: the averaged ones where there are any.
+    """Read the weights that were evaluated at a checkpoint: the averaged ones where there are any.
 
     Raises HubmodelsError when it is damaged."""
     checkpoints.check_checkpoint(path)
     model, training, _ = checkpoints.read_checkpoint(path)
-    return part_of(training, "average.") or model
+    return without_prefix(training, "average.") or model
 
 
 def make_agreement(
@@ -159,7 +176,7 @@ def make_agreement(
     rows_per_step: int,
     recipe: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """What a run that goes on must have in common with the one that stopped, by the name to show when it has not."""
+    """Collect what a run that goes on must have in common with the one that stopped, by the name to show."""
     free = FREE_ARGUMENTS
     if arguments.lr_scheduler_type in ("constant", "constant_with_warmup") and not 0 < arguments.warmup_steps < 1:
         free |= LENGTH_ARGUMENTS  # the schedule does not know the end, so the run may be made longer
@@ -170,19 +187,19 @@ def make_agreement(
     return {**values, **(recipe or {})}
 
 
-def compare_agreements(path: Path, saved: dict[str, Any], mine: dict[str, Any]) -> None:
-    """Raises HubmodelsError that names the first value that differs."""
-    saved, mine = flatten(saved), flatten(mine)
-    for name in dict.fromkeys([*saved, *mine]):
-        if saved.get(name) != mine.get(name):
+def compare_agreements(path: Path, saved: dict[str, Any], current: dict[str, Any]) -> None:
+    """Refuse to go on where a value differs. Raises HubmodelsError that names the first one."""
+    saved, current = flatten(saved), flatten(current)
+    for name in dict.fromkeys([*saved, *current]):
+        if saved.get(name) != current.get(name):
             raise HubmodelsError(
-                f"cannot go on from {path}: {name} was {saved.get(name)!r} and is now {mine.get(name)!r}; give the old "
-                "value, or start a new run in another --output_dir"
+                f"cannot go on from {path}: {name} was {saved.get(name)!r} and is now {current.get(name)!r}; give the "
+                "old value, or start a new run in another --output_dir"
             )
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with names like `model.hidden_sizes`."""
+    """Flatten nested mappings into one, with names like `model.hidden_sizes`."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}

@@ -1,5 +1,6 @@
 """Batches: which rows a step has, how they are shared, and that one can start anywhere."""
 
+import inspect
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import torch
 from hubmodels.data import Batches, Columns, StreamedBatches, WindowedColumns
 from hubmodels.data.batches import prefetch
 from hubmodels.errors import HubmodelsError
+from hubmodels.training.contracts import TrainingBatches
 
 # (rows, batch size, accumulation, processes): whole steps, partial ones, fewer rows than processes
 SHAPES = [(64, 8, 1, 1), (50, 8, 2, 1), (50, 4, 2, 2), (50, 4, 1, 4), (33, 8, 2, 2), (3, 2, 3, 4), (17, 16, 1, 1)]
@@ -218,3 +220,14 @@ def test_windows_in_lanes_stay_where_they_are() -> None:
     batches = Batches(windows_of(40, 5, 5), seed=3, in_lanes=True, max_shift=4)
     first = [batch["step"][:, 0] % 5 for step in batches.steps(0, batch_size=2) for _, batch in step]
     assert all((place == 0).all() for place in first)
+
+
+def test_the_sources_of_steps_are_what_the_training_loop_takes() -> None:
+    # Stages do not import each other: the loop says as a Protocol what it takes, and here both are held together.
+    methods = {name for name, value in vars(TrainingBatches).items() if inspect.isfunction(value) and name[0] != "_"}
+    assert {"steps", "steps_per_epoch", "row_numbers", "tensor"} <= methods
+    for source in (Batches, StreamedBatches):
+        for name in methods:
+            assert inspect.signature(getattr(source, name)) == inspect.signature(getattr(TrainingBatches, name)), name
+        assert "steps" not in vars(source)  # one signature, of their base class
+    assert Batches(NumberColumns(3), seed=0).num_rows == 3

@@ -1,5 +1,7 @@
 """Loading: names to splits, carving, and what bad input gets."""
 
+from pathlib import Path
+
 import datasets
 import numpy as np
 import pytest
@@ -192,8 +194,31 @@ def test_a_folder_of_sounds_loads_whether_a_decoder_is_installed_or_not(tmp_path
         for number in range(10):
             (tmp_path / "train" / name / f"{number}.wav").write_bytes(b"RIFF" + bytes(60))
     split = load_data(DataArguments(dataset=str(tmp_path))).splits["train"]
-    assert isinstance(split.features["audio"], datasets.Audio)
+    assert type(split.features["audio"]) is datasets.Audio
     assert split.features["label"].names == ["high", "low"]
     stored = split.cast_column("audio", datasets.Audio(decode=False))[0]["audio"]
     assert stored["path"].endswith(".wav")
     assert datasets.Audio.encode_example is encode
+
+
+def test_sounds_that_a_table_names_load_whether_a_decoder_is_installed_or_not(tmp_path):
+    lines = ["file_name,speaker"]
+    for number in range(20):
+        (tmp_path / f"{number}.wav").write_bytes(b"RIFF" + bytes(60))
+        lines.append(f"{number}.wav,{'ab'[number % 2]}")
+    (tmp_path / "metadata.csv").write_text("\n".join(lines))
+    splits = load_data(DataArguments(dataset=str(tmp_path))).splits
+    again = load_data(DataArguments(dataset=str(tmp_path))).splits  # from the cache
+    assert sum(map(len, splits.values())) == 20
+    for name, split in splits.items():
+        assert split.features == again[name].features
+        assert type(split.features["audio"]) is datasets.Audio
+        stored = split.cast_column("audio", datasets.Audio(decode=False))[:]
+        assert [Path(item["path"]).parent for item in stored["audio"]] == [tmp_path] * len(split)
+        assert set(stored["speaker"]) <= {"a", "b"}
+
+
+def test_a_data_set_of_save_to_disk_is_refused(tmp_path):
+    datasets.Dataset.from_dict({"x": [1, 2]}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(HubmodelsError, match="saved using `save_to_disk`"):
+        load_data(DataArguments(dataset=str(tmp_path / "saved")))

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from hubmodels.evaluation import predict
-from hubmodels.evaluation.prediction import OneDnnLinear
 
 
 class Rows:
@@ -167,32 +165,3 @@ def test_two_processes_split_the_rows_and_both_get_all(tmp_path) -> None:
             got = np.load(tmp_path / f"{count}-{process}.npz")
             np.testing.assert_allclose(got["scores"], wanted["scores"], atol=1e-6)
             np.testing.assert_array_equal(got["first"], wanted["first"])
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(500, 48), (3, 200, 48), (4, 48), (500, 1, 48)])
-def test_linear_maps_through_one_dnn_give_the_same_numbers(shape, bias) -> None:
-    torch.manual_seed(0)
-    layer, rows = torch.nn.Linear(48, 32, bias=bias), torch.randn(shape)
-    with torch.inference_mode(), OneDnnLinear():
-        found = layer(rows)
-        turned = F.linear(rows, layer.weight.T.contiguous().T, layer.bias)  # columns before rows in memory
-        cut = layer(rows[::2])
-    exact = layer.double()(rows.double()).detach()
-    for values, reference in ((found, exact), (turned, exact), (cut, exact[::2])):
-        torch.testing.assert_close(values.double(), reference, rtol=0, atol=2e-6)  # values are of the order of 1
-
-
-def test_many_float32_rows_go_to_one_dnn_and_nothing_else_does(monkeypatch) -> None:
-    layer, calls = torch.nn.Linear(8, 8), []
-    mode = OneDnnLinear()
-    kernel = mode.linear
-    assert kernel is not None, "torch's usual builds have oneDNN"
-    monkeypatch.setattr(mode, "linear", lambda *args: calls.append(args[0].shape[0]) or kernel(*args))
-    with torch.inference_mode(), mode:
-        layer(torch.randn(100, 8))
-        layer(torch.randn(2, 8))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert layer(torch.randn(300, 8)).dtype == torch.bfloat16
-        torch.nn.Linear(8, 8).double()(torch.randn(400, 8, dtype=torch.float64))
-    assert calls == [100]

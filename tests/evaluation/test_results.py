@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hubmodels.evaluation import evaluate
-from hubmodels.evaluation.results import wilson_interval
+from hubmodels.evaluation.bootstrap import wilson_interval
+from hubmodels.report import Baseline
 from hubmodels.tasks.image_classification import ImageClassification
 from hubmodels.tasks.targets.one_class import FittedOneClass
 
@@ -30,8 +31,8 @@ def rows_with(accuracy: float, num_rows: int, seed: int, labels: np.ndarray | No
     }
 
 
-def baseline_of(rows: dict) -> SimpleNamespace:
-    return SimpleNamespace(name="logistic regression", rows=rows, seconds=1.25)
+def baseline_of(rows: dict) -> Baseline:
+    return Baseline(name="logistic regression", rows=rows, seconds=1.25)
 
 
 class Error:

@@ -15,7 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, PreTrainedModel
 
-from hubmodels import auto
+from hubmodels import auto, families
 
 
 def load_cases(family: str) -> ModuleType:
@@ -27,23 +27,25 @@ def load_cases(family: str) -> ModuleType:
 
 
 TARGETS = ("labels", "future_values")  # what a head gives the loss of
-CASES = {family: load_cases(family) for family in auto.list_families()}
+CASES = {family: load_cases(family) for family in families.list_families()}
 MODELS = [
     pytest.param(family, head, tiny, id=f"{family}-{head}-{tiny}")
     for family, cases in CASES.items()
-    for head in auto.family_classes(family)
+    for head in families.family_classes(family)
     for tiny in cases.TINY
     if head in getattr(cases, "HEADS", {}).get(tiny, [head])
 ]
 CONFIGS = [pytest.param(family, tiny, id=f"{family}-{tiny}") for family, cases in CASES.items() for tiny in cases.TINY]
-FIELDS = [(family, name) for family in CASES for name in auto.config_fields(family) if name not in auto.LABEL_FIELDS]
+FIELDS = [
+    (name, field) for name in CASES for field in families.config_fields(name) if field not in families.LABEL_FIELDS
+]
 every_model = pytest.mark.parametrize(("family", "head", "tiny"), MODELS)
 every_head = pytest.mark.parametrize(("family", "head", "tiny"), [case for case in MODELS if case.values[1] != "Model"])
 
 
 def make(family: str, head: str, tiny: str, rows: int = 6) -> tuple[PreTrainedModel, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
-    model = auto.build_model(family, head, CASES[family].TINY[tiny])
+    model = families.build_model(family, head, CASES[family].TINY[tiny])
     inputs = CASES[family].tiny_inputs(model.config, head, rows, torch.Generator().manual_seed(1))
     return model, inputs
 
@@ -57,7 +59,7 @@ def compare(ours: dict, theirs: dict) -> None:
 
 @pytest.mark.parametrize(("family", "tiny"), CONFIGS)
 def test_a_config_comes_back_from_its_file_as_it_was(family: str, tiny: str, tmp_path: Path) -> None:
-    config = auto.config_class(family)(**CASES[family].TINY[tiny])
+    config = families.config_class(family)(**CASES[family].TINY[tiny])
     config.save_pretrained(tmp_path)
     loaded = AutoConfig.from_pretrained(tmp_path)
     assert type(loaded) is type(config)
@@ -68,12 +70,12 @@ def test_a_config_comes_back_from_its_file_as_it_was(family: str, tiny: str, tmp
 @pytest.mark.parametrize(("family", "name"), FIELDS)
 def test_a_config_field_of_another_type_is_refused(family: str, name: str) -> None:
     with pytest.raises(StrictDataclassError, match=name):
-        auto.config_class(family)(**{name: object()})
+        families.config_class(family)(**{name: object()})
 
 
 @pytest.mark.parametrize(("family", "name"), FIELDS)
 def test_a_config_field_says_what_it_means(family: str, name: str) -> None:
-    assert auto.config_help(family)[name]
+    assert families.config_help(family)[name]
 
 
 @every_model
@@ -224,7 +226,7 @@ def test_bfloat16_weights_and_autocast_run(family: str, head: str, tiny: str) ->
 
 def has_one_class_a_row(family: str, head: str, tiny: str) -> bool:
     """Whether a classifier's labels are (rows,), not one a token or none."""
-    config = auto.config_class(family)(**CASES[family].TINY[tiny])
+    config = families.config_class(family)(**CASES[family].TINY[tiny])
     labels = CASES[family].tiny_inputs(config, head, 6, torch.Generator()).get("labels")
     return head.endswith("Classification") and labels is not None and labels.shape == (6,)
 
@@ -263,7 +265,7 @@ def test_a_classifier_follows_its_problem_type(family: str, head: str, tiny: str
 
 @pytest.mark.parametrize(("family", "head", "tiny"), CLASSIFIERS)
 def test_one_label_is_regression(family: str, head: str, tiny: str) -> None:
-    model = auto.build_model(family, head, {**CASES[family].TINY[tiny], "num_labels": 1}).eval()
+    model = families.build_model(family, head, {**CASES[family].TINY[tiny], "num_labels": 1}).eval()
     inputs = CASES[family].tiny_inputs(model.config, head, 6, torch.Generator().manual_seed(1))
     inputs["labels"] = torch.linspace(-1, 1, 6)
     outputs = model(**inputs)

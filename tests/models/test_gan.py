@@ -12,7 +12,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch.nn import functional
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.data import Batches
 from hubmodels.models.gan.configuration_gan import GanConfig
 from hubmodels.models.gan.modeling_gan import GanModel
@@ -44,7 +44,7 @@ def tiny_inputs(config: Any, head: str, rows: int, generator: torch.Generator) -
 
 def build(**fields: Any) -> GanModel:
     torch.manual_seed(0)
-    return auto.build_model("gan", "Model", {**SMALL, **fields}).train()
+    return families.build_model("gan", "Model", {**SMALL, **fields}).train()
 
 
 def batch(model: GanModel, rows: int = 6) -> dict[str, torch.Tensor]:

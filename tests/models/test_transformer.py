@@ -18,7 +18,7 @@ from torch.nn.attention.flex_attention import flex_attention as plain_flex
 from transformers import masking_utils
 from transformers.integrations import flex_attention as flex
 
-from hubmodels import TransformerConfig, auto
+from hubmodels import TransformerConfig, families
 from hubmodels.models.transformer.conversion_transformer import convert_vit
 from hubmodels.models.transformer.modeling_transformer_block import (
     RmsNormOnCpu,
@@ -82,7 +82,7 @@ WORDS = torch.arange(1, 8).expand(2, 7) + torch.arange(2).view(2, 1)  # two rows
 
 def build(head: str, tiny: str, **fields: object) -> torch.nn.Module:
     torch.manual_seed(0)
-    return auto.build_model("transformer", head, {**TINY[tiny], **fields}).eval()
+    return families.build_model("transformer", head, {**TINY[tiny], **fields}).eval()
 
 
 @pytest.mark.parametrize("tiny", ["llama", "gpt2"])
@@ -454,7 +454,7 @@ def test_rows_that_are_packed_into_one_see_only_themselves() -> None:
 )
 def test_a_head_refuses_a_config_of_another_kind(head: str, fields: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        auto.build_model("transformer", head, {"hidden_size": 16, "image_size": 8, **fields})
+        families.build_model("transformer", head, {"hidden_size": 16, "image_size": 8, **fields})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from transformers import AutoFeatureExtractor, AutoProcessor, pipeline
 from transformers.pipelines import PIPELINE_REGISTRY, AudioClassificationPipeline, TextToAudioPipeline
 from transformers.utils import ModelOutput
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.pipelines.audio import ClassToAudioPipeline
 from hubmodels.processors.processing_audio import HubmodelsAudioFeatureExtractor
 from hubmodels.processors.processing_audio_wav import write_wav
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
         "id2label": {0: "a", 1: "b"},
     }
     path = tmp_path_factory.mktemp("classifier")
-    auto.build_model("cnn", "ForAudioClassification", values).save_pretrained(path)
+    families.build_model("cnn", "ForAudioClassification", values).save_pretrained(path)
     extractor().save_pretrained(path)
     return path
 
@@ -91,7 +91,7 @@ class Drawing(torch.nn.Module):
     def __init__(self, class_conditional: bool = True) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.config = type(auto.build_config("cnn", {}))(id2label={0: "low", 1: "high"})
+        self.config = type(families.build_config("cnn", {}))(id2label={0: "low", 1: "high"})
         self.config.class_conditional = class_conditional
         self.device, self.dtype = torch.device("cpu"), torch.float32
 

@@ -98,6 +98,38 @@ def test_a_classifier_answers_with_its_models_probabilities(classifier, tmp_path
         assert classify(one)["score"] == pytest.approx(scores[1], abs=1e-6)
 
 
+def test_a_model_in_memory_answers_as_its_checkpoint_does(forecaster, classifier) -> None:
+    inputs = {"time-series-forecasting": make_frame().assign(id=1), "time-series-classification": np.eye(3)}
+    for tag, folder in (("time-series-forecasting", forecaster), ("time-series-classification", classifier)):
+        saved = pipeline(tag, model=folder)
+        model = type(saved.model)(saved.model.config).eval()
+        model.load_state_dict(saved.model.state_dict())
+        model.name_or_path = ""
+        answers = pipeline(tag, model=model, processor=saved.processor)(inputs[tag])
+        expected = saved(inputs[tag])
+        if tag == "time-series-forecasting":
+            assert [row["date"] for row in answers] == [row["date"] for row in expected]
+            # Weights that lie elsewhere in memory can change the order of a sum.
+            columns = ["a", "a_0.1", "a_0.5", "a_0.9", "b", "b_0.1", "b_0.5", "b_0.9"]
+            assert list(answers[0]) == ["id", "date", *columns]
+            np.testing.assert_allclose(pd.DataFrame(answers)[columns], pd.DataFrame(expected)[columns], rtol=1e-6)
+        else:
+            assert answers["label"] == expected["label"]
+            assert answers["probabilities"] == pytest.approx(expected["probabilities"], rel=1e-6)
+
+
+def test_a_model_of_several_labels_gives_the_probability_of_each(classifier) -> None:
+    classify = pipeline("time-series-classification", model=classifier)
+    classify.model.config.problem_type = "multi_label_classification"
+    series = np.eye(3)
+    with torch.no_grad():
+        expected = classify.model(**classify.preprocess(series)).logits.sigmoid()[0]
+    answer = classify(series)
+    assert answer["probabilities"] == {"no": expected[0].item(), "yes": expected[1].item()}
+    assert answer["label"] == ("no", "yes")[int(expected.argmax())]
+    assert answer["score"] == expected.max().item()
+
+
 def test_what_cannot_be_read_is_refused_in_one_line(forecaster, classifier) -> None:
     forecast = pipeline("time-series-forecasting", model=forecaster)
     classify = pipeline("time-series-classification", model=classifier)

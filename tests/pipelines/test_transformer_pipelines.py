@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from transformers import pipeline
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
-from hubmodels.tasks._text import UNDERSTANDING_TOKENS, train_tokenizer
+from hubmodels.tasks.inputs.tokenizers import UNDERSTANDING_TOKENS, train_tokenizer
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "id2label": {0: "no", 1: "yes"}}
 TEXT = "the quick brown fox jumps over the lazy dog"
@@ -23,7 +23,7 @@ def save(tmp_path: Path):
     def build(head: str, **fields: object) -> str:
         torch.manual_seed(0)
         values = {**SMALL, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **fields}
-        auto.build_model("transformer", head, values).save_pretrained(tmp_path)
+        families.build_model("transformer", head, values).save_pretrained(tmp_path)
         tokenizer.save_pretrained(tmp_path)
         if "patch_size" in fields:
             HubmodelsImageProcessor(size={"height": 8, "width": 8}).save_pretrained(tmp_path)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
-from hubmodels.auto import build_model
+from hubmodels.families import build_model
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
 
 H, W = 5, 7

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hub_repository import User
 from hub_server import HubServer
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.figures import new_figure
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
 from hubmodels.publishing import release
@@ -36,7 +36,7 @@ def make_release(folder: Path, seed: int = 0, **changes: Any) -> Path:
     torch.manual_seed(seed)
     labels = {0: "bag", 1: "coat", 2: "shirt"}
     values = {"num_channels": 1, "image_size": 8, "id2label": labels, "label2id": {v: k for k, v in labels.items()}}
-    model = auto.build_model("mlp", "ForImageClassification", values | {"hidden_sizes": [16]})
+    model = families.build_model("mlp", "ForImageClassification", values | {"hidden_sizes": [16]})
     processor = HubmodelsImageProcessor(
         size={"height": 8, "width": 8}, num_channels=1, image_mean=[0.3], image_std=[0.4]
     )
@@ -64,7 +64,7 @@ def make_release(folder: Path, seed: int = 0, **changes: Any) -> Path:
             family="mlp", task="image-classification", data={"dataset": "someone/pictures"}, training={"seed": seed}
         ),
         "results": results,
-        "golden_inputs": task.golden_inputs(processor, values),
+        "golden_inputs": task.input.bind(processor).golden_inputs(),
         "plots": [Figure("confusion_matrix", "Confusion matrix. Rows are the true classes.", figure)],
         "data": {
             "dataset": "someone/pictures",

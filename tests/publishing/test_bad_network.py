@@ -10,10 +10,10 @@ from hub_repository import Fault
 from hub_server import HubServer
 from huggingface_hub import HfApi, constants
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.errors import HubmodelsError
 from hubmodels.publishing import download, publish
-from hubmodels.publishing.folder import release_files
+from hubmodels.publishing.layout import release_files
 
 SOON = (0.01, 0.01)  # seconds between our own attempts; huggingface_hub's own first one is after 1 s
 
@@ -222,7 +222,7 @@ def test_bytes_that_keep_arriving_damaged_leave_nothing_that_could_be_loaded(
 
 def test_a_large_file_that_is_cut_is_resumed_where_it_was(tmp_path: Path, hub: HubServer, api: HfApi) -> None:
     values = {"num_channels": 1, "image_size": 8, "hidden_sizes": [60_000], "num_labels": 3}
-    folder = make_release(tmp_path / "wide", model=auto.build_model("mlp", "ForImageClassification", values))
+    folder = make_release(tmp_path / "wide", model=families.build_model("mlp", "ForImageClassification", values))
     hub.add_repo("me/x", {name: (folder / name).read_bytes() for name in release_files(folder)})
     large = hub.model("me/x").head().files["model.safetensors"]
     assert len(large.content) > 16_000_000

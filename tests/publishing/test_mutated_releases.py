@@ -14,11 +14,11 @@ import torch
 from conftest import make_release
 from safetensors.torch import load_file
 
+from hubmodels.checkpoint import load_exactly
 from hubmodels.errors import HubmodelsError
 from hubmodels.files import hash_file
 from hubmodels.publishing import verify_folder
 from hubmodels.publishing.golden import compute_outputs
-from hubmodels.publishing.weights import load_release
 
 FILES = (
     ".eval_results/pictures.yaml", "README.md", "config.json", "configuration_mlp.py", "figures/confusion_matrix.png",
@@ -172,7 +172,7 @@ def test_a_mutated_release_is_refused_in_one_line_or_gives_the_right_output(
         assert len(message) < 700
     else:
         assert verification.deviation <= 1e-4
-        logits = compute_outputs(load_release(folder), {"pixel_values": right["inputs.pixel_values"]})["logits"]
+        logits = compute_outputs(load_exactly(folder), {"pixel_values": right["inputs.pixel_values"]})["logits"]
         torch.testing.assert_close(logits, right["outputs.logits"])
     assert time.perf_counter() - started < 20
 

@@ -18,7 +18,7 @@ from huggingface_hub import HfApi
 from PIL import Image
 from transformers import AutoImageProcessor
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.publishing import publish, verify
 from hubmodels.recipe import Recipe
 
@@ -144,13 +144,13 @@ def every_head(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     numbers = np.arange(12 * 10 * 3, dtype=np.uint32) ** 2 % 251
     Image.fromarray(numbers.astype(np.uint8).reshape(10, 12, 3)).save(root / "picture.png")
     folders = []
-    for family in auto.list_families():
+    for family in families.list_families():
         cases = load_cases(family)
-        for head in auto.family_classes(family):
+        for head in families.family_classes(family):
             torch.manual_seed(0)
             heads = getattr(cases, "HEADS", {})
             tiny = next(name for name in cases.TINY if head in heads.get(name, [head]))
-            model = auto.build_model(family, head, cases.TINY[tiny])
+            model = families.build_model(family, head, cases.TINY[tiny])
             inputs = cases.tiny_inputs(model.config, head, 2, torch.Generator().manual_seed(1))
             recipe = Recipe(family=family, task=AnyTask.tag)
             folder = root / f"{family}-{head.lower()}"

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, ModelCard
 
 from hubmodels.errors import HubmodelsError
 from hubmodels.publishing import download, list_on_hub, publish, verify
-from hubmodels.publishing.folder import release_files
+from hubmodels.publishing.layout import release_files
 
 WRITES = r"^(POST /api/repos/create|POST .*/(commit|tag|branch|preupload)/|PUT |POST .*/info/lfs/)"
 

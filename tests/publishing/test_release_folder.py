@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.cli import main
 from hubmodels.errors import HubmodelsError
 from hubmodels.publishing import verify_folder
@@ -35,7 +35,7 @@ def test_a_release_holds_every_file_of_the_layout(made: Path) -> None:
 
 def test_a_release_loads_with_plain_transformers_calls_and_the_local_classes(made: Path) -> None:
     model = AutoModelForImageClassification.from_pretrained(made)
-    assert type(model) is auto.family_classes("mlp")["ForImageClassification"]
+    assert type(model) is families.family_classes("mlp")["ForImageClassification"]
     assert type(AutoImageProcessor.from_pretrained(made)).__module__ == "hubmodels.processors.processing_image"
     golden = load_file(made / "golden.safetensors")
     with torch.no_grad():
@@ -46,7 +46,7 @@ def test_a_release_loads_with_plain_transformers_calls_and_the_local_classes(mad
 
 
 def test_releasing_leaves_the_model_as_it_was(tmp_path: Path) -> None:
-    model = auto.build_model(
+    model = families.build_model(
         "cnn", "ForImageClassification", {"num_channels": 1, "image_size": 8, "hidden_sizes": [4], "depths": [1]}
     )
     model = model.to(torch.bfloat16, memory_format=torch.channels_last).train()
@@ -70,7 +70,7 @@ def test_releasing_leaves_the_model_as_it_was(tmp_path: Path) -> None:
 
 def test_a_release_that_fails_changes_nothing(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    model = auto.build_model("mlp", "ForImageClassification", {"num_channels": 1, "image_size": 8})
+    model = families.build_model("mlp", "ForImageClassification", {"num_channels": 1, "image_size": 8})
     with torch.no_grad():
         model.classifier.weight[0, 0] = float("nan")
     with pytest.raises(HubmodelsError, match="not finite"):

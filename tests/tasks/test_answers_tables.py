@@ -36,14 +36,10 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # task, option
 
 def make_frame(num_rows: int = 60) -> pd.DataFrame:
     generator = np.random.default_rng(0)
-    columns = {
-        "id": range(num_rows),
-        "x": generator.normal(size=num_rows),
-        "town": generator.choice(["n", "s"], num_rows),
-    }
-    numbers = {"price": generator.normal(size=num_rows), "rent": generator.normal(size=num_rows)}
+    numbers = {name: generator.normal(size=num_rows) for name in ("x", "price", "rent")}
     labels = {name: generator.integers(0, 2, num_rows) for name in ("warm", "wet")}
-    return pd.DataFrame({**columns, **numbers, **labels, "kind": generator.choice(["a", "b", "c"], num_rows)})
+    texts = {"town": generator.choice(["n", "s"], num_rows), "kind": generator.choice(["a", "b", "c"], num_rows)}
+    return pd.DataFrame({**numbers, **labels, **texts})
 
 
 def save_release(folder: Path, tag: str, options: dict[str, Any], fields: dict[str, Any]) -> None:
@@ -58,13 +54,13 @@ def save_release(folder: Path, tag: str, options: dict[str, Any], fields: dict[s
     Recipe(family="mlp", task=tag, data={"dataset": "rows.csv", **data}).save(folder / "recipe.yaml")
 
 
-def as_columns(answers: list[dict[str, Any]], options: dict[str, Any]) -> dict[str, list[Any]]:
+def as_columns(answers: list[dict[str, Any]]) -> dict[str, list[Any]]:
     """Return a pipeline's answers under the names of the columns of a file of predictions."""
     columns: dict[str, list[Any]] = {}
     for answer in answers:
-        several = "labels" in answer
         row: dict[str, Any] = {}
         if "label" in answer:
+            several = "labels" in answer
             row["prediction"] = "; ".join(answer["labels"]) if several else answer["label"]
             row |= {f"probability_{name}": value for name, value in answer["probabilities"].items()}
             assert answer["score"] == max(answer["probabilities"].values()) == row[f"probability_{answer['label']}"]
@@ -72,11 +68,7 @@ def as_columns(answers: list[dict[str, Any]], options: dict[str, Any]) -> dict[s
                 row["uncertainty of the likeliest" if several else "uncertainty"] = answer["uncertainty"]
         else:
             for what, told in answer.items():
-                row |= (
-                    {f"{what}_{name}": value for name, value in told.items()}
-                    if isinstance(told, dict)
-                    else {what: told}
-                )
+                row |= {f"{what}_{name}": told[name] for name in told} if isinstance(told, dict) else {what: told}
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
     return columns
@@ -89,7 +81,7 @@ def test_a_pipeline_and_predict_answer_alike(tmp_path: Path, tag: str, options: 
     make_frame().to_csv(tmp_path / "rows.csv", index=False)
     predict_file(str(release), str(tmp_path / "rows.csv"), str(tmp_path / "out.parquet"), keep=[])
     told = pd.read_parquet(tmp_path / "out.parquet")
-    columns = as_columns(pipeline(tag, model=str(release))(str(tmp_path / "rows.csv")), options)
+    columns = as_columns(pipeline(tag, model=str(release))(str(tmp_path / "rows.csv")))
     if "uncertainty of the likeliest" in columns:
         likeliest = told[["probability_warm", "probability_wet"]].to_numpy().argmax(axis=1)
         deviations = told[["uncertainty_warm", "uncertainty_wet"]].to_numpy()[range(len(told)), likeliest]

@@ -5,12 +5,12 @@ import pytest
 import torch
 from datasets import Audio, ClassLabel, Dataset, Features, Value, concatenate_datasets
 
-from hubmodels.data import encode_dataset
 from hubmodels.errors import HubmodelsError
 from hubmodels.figures import save_figure
 from hubmodels.processors.processing_audio_wav import write_wav
-from hubmodels.tasks import _audio_augmentation as augmentation
-from hubmodels.tasks.audio_classification import AudioClassification
+from hubmodels.tasks.audio_classification import AudioClassification, AudioClassificationProblem
+from hubmodels.tasks.inputs import sound_augmentation as augmentation
+from hubmodels.tasks.inputs.sounds import Spectrograms
 
 RATE = 4_000
 NAMES = ["low", "high"]
@@ -37,21 +37,11 @@ def sound_rows(audio: list, labels: list, label: object) -> Dataset:
     return dataset.cast_column("audio", Audio())
 
 
-def prepared(dataset: Dataset, **options) -> tuple:
-    task = AudioClassification(**options)
+def fitted(dataset: Dataset, **options) -> tuple[AudioClassificationProblem, Dataset]:
+    """The problem that the options and these rows make, and the selected rows."""
+    task = AudioClassification.from_options(**options)
     selected = task.select(dataset)
-    processor = task.fit_processor(selected)
-    return task, selected, processor, task.fit_config(selected, processor)
-
-
-def encoded(task, selected: Dataset, processor, values: dict):
-    return encode_dataset(
-        selected,
-        lambda batch, numbers: task.encode(batch, numbers, selected.features, processor, values),
-        task.encoded_features(processor, values),
-        key="test",
-        description="Encoding",
-    )
+    return task.fit(selected), selected
 
 
 # ---------------------------------------------------------------- columns, and what the data decide
@@ -66,7 +56,7 @@ def test_sounds_are_found_by_their_type_and_left_undecoded() -> None:
     assert set(selected[0]["clip"]) == {"bytes", "path"}
 
 
-def test_paths_can_be_named_as_the_sounds(tmp_path) -> None:
+def test_paths_can_be_named_as_the_sounds(tmp_path, encode_rows) -> None:
     paths = []
     for number in range(4):
         (tmp_path / f"{number}.wav").write_bytes(sound(300 + 300 * number))
@@ -74,8 +64,8 @@ def test_paths_can_be_named_as_the_sounds(tmp_path) -> None:
     dataset = Dataset.from_dict({"where": paths, "label": ["a", "b", "a", "b"]})
     with pytest.raises(HubmodelsError, match="no audio column.*--audio_column_name"):
         AudioClassification().select(dataset)
-    task, selected, processor, values = prepared(dataset, audio_column_name="where")
-    assert encoded(task, selected, processor, values).tensor("samples").shape == (4, processor.num_samples)
+    problem, selected = fitted(dataset, audio_column_name="where")
+    assert encode_rows(problem, selected).tensor("samples").shape == (4, problem.processor.num_samples)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +89,8 @@ def test_two_columns_of_sounds_need_a_choice() -> None:
 
 
 def test_rate_length_and_level_are_those_of_the_training_sounds() -> None:
-    _, _, processor, values = prepared(rows(40, seconds=0.24))
+    problem, _ = fitted(rows(40, seconds=0.24))
+    processor, values = problem.processor, problem.config_fields()
     assert (processor.sampling_rate, processor.duration) == (RATE, 0.25)  # up to the next 20th of a second
     assert (processor.n_fft, processor.hop_length) == (192, 50)  # 48 and 12.5 ms
     assert values["image_size"] == list(processor.input_shape) == [40, 20]
@@ -110,8 +101,8 @@ def test_rate_length_and_level_are_those_of_the_training_sounds() -> None:
 
 def test_what_the_options_say_stands() -> None:
     options = {"sampling_rate": 2_000, "duration": 0.2, "num_mel_bins": 16, "n_fft": 128, "hop_length": 32}
-    _, _, processor, _ = prepared(rows(8), **options)
-    assert {name: getattr(processor, name) for name in options} == options
+    problem, _ = fitted(rows(8), **options)
+    assert {name: getattr(problem.processor, name) for name in options} == options
 
 
 @pytest.mark.parametrize(
@@ -126,17 +117,17 @@ def test_what_the_options_say_stands() -> None:
 )
 def test_impossible_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        AudioClassification(**options)
+        AudioClassification.from_options(**options)
 
 
 def test_a_checkpoint_of_another_form_is_refused(tmp_path) -> None:
-    _, _, processor, _ = prepared(rows(8))
-    processor.save_pretrained(tmp_path)
-    assert AudioClassification().load_processor(str(tmp_path)).to_dict() == processor.to_dict()
+    problem, _ = fitted(rows(8))
+    problem.save(tmp_path)
+    assert Spectrograms().load(str(tmp_path)).processor.to_dict() == problem.processor.to_dict()
     with pytest.raises(HubmodelsError, match="has the sampling_rate 4000; leave out --sampling_rate 8000"):
-        AudioClassification(sampling_rate=8_000).load_processor(str(tmp_path))
+        Spectrograms(sampling_rate=8_000).load(str(tmp_path))
     with pytest.raises(HubmodelsError, match="no usable feature extractor"):
-        AudioClassification().load_processor(str(tmp_path / "nowhere"))
+        Spectrograms().load(str(tmp_path / "nowhere"))
 
 
 # ---------------------------------------------------------------- rows
@@ -151,43 +142,44 @@ def test_a_checkpoint_of_another_form_is_refused(tmp_path) -> None:
     ],
 )
 def test_a_bad_sound_is_named_by_its_row(data: bytes, message: str) -> None:
-    task, selected, processor, values = prepared(rows(8))
+    problem, selected = fitted(rows(8))
     batch = selected[:]
     batch["audio"][3] = {"bytes": data, "path": None}
     with pytest.raises(HubmodelsError, match=message):
-        task.encode(batch, list(range(8)), selected.features, processor, values)
+        problem.encode(batch, list(range(8)), selected.features)
 
 
 def test_a_file_of_rows_needs_no_labels() -> None:
     import pyarrow
 
-    task, selected, processor, values = prepared(rows(8))
+    problem, selected = fitted(rows(8))
     stored = selected[:2]["audio"]
-    expected = processor.to_samples([item["bytes"] for item in stored])
+    expected = problem.processor.to_samples([item["bytes"] for item in stored])
     for column in ([item["bytes"] for item in stored], stored):
         table = pyarrow.table({"audio": column})
-        assert np.array_equal(task.encode_inputs(table, [0, 1], processor, values)["samples"], expected)
+        assert np.array_equal(problem.encode_inputs(table, [0, 1])["samples"], expected)
     with pytest.raises(HubmodelsError, match="no column of sounds"):
-        task.encode_inputs(pyarrow.table({"x": [1]}), [0], processor, values)
+        problem.encode_inputs(pyarrow.table({"x": [1]}), [0])
 
 
-def test_encoded_rows_become_what_the_processor_gives() -> None:
-    task, selected, processor, values = prepared(rows(8))
-    columns = encoded(task, selected, processor, values)
-    batch = task.transform(processor, values, training=False)(columns.batch(torch.arange(8)), None)
+def test_encoded_rows_become_what_the_processor_gives(encode_rows) -> None:
+    problem, selected = fitted(rows(8))
+    columns = encode_rows(problem, selected)
+    batch = problem.transform(training=False)(columns.batch(torch.arange(8)), None)
+    assert set(batch) == {"input_values", "labels"}
     sounds = [item["bytes"] for item in selected["audio"]]
-    assert torch.equal(batch["input_values"], processor(sounds, return_tensors="pt")["input_values"])
+    assert torch.equal(batch["input_values"], problem.processor(sounds, return_tensors="pt")["input_values"])
     assert batch["labels"].tolist() == [0, 1] * 4
 
 
 # ---------------------------------------------------------------- augmentation
 
 
-def test_training_augments_by_its_generator_alone() -> None:
+def test_training_augments_by_its_generator_alone(encode_rows) -> None:
     options = {"time_shift": 0.2, "speed": 0.1, "noise": 0.3, "time_masking": 0.3, "frequency_masking": 0.3}
-    task, selected, processor, values = prepared(rows(8), **options)
-    batch = encoded(task, selected, processor, values).batch(torch.arange(8))
-    train, test = (task.transform(processor, values, training=training) for training in (True, False))
+    problem, selected = fitted(rows(8), **options)
+    batch = encode_rows(problem, selected).batch(torch.arange(8))
+    train, test = (problem.transform(training=training) for training in (True, False))
 
     def drawn(seed: int) -> torch.Tensor:
         return train(batch, torch.Generator().manual_seed(seed))["input_values"]
@@ -200,19 +192,19 @@ def test_training_augments_by_its_generator_alone() -> None:
 def test_a_shift_moves_each_sound_and_brings_silence() -> None:
     waveforms = torch.arange(1.0, 21).repeat(50, 1)
     shifted = augmentation.random_shift(waveforms, 3, torch.Generator().manual_seed(0))
-    found = set()
+    shifts = set()
     for row in shifted:
-        (shift,) = {int(place + 1 - value) for place, value in enumerate(row.tolist()) if value}
+        (shift,) = {int(index + 1 - value) for index, value in enumerate(row.tolist()) if value}
         assert (row == 0).sum() == abs(shift)
-        found.add(shift)
-    assert found == {-3, -2, -1, 0, 1, 2, 3}
+        shifts.add(shift)
+    assert shifts == {-3, -2, -1, 0, 1, 2, 3}
 
 
 def test_a_change_of_speed_changes_the_pitch_within_its_limit() -> None:
     times = torch.arange(4_000) / RATE
     waveforms = torch.sin(2 * torch.pi * 400 * times).repeat(30, 1)
     changed = augmentation.random_speed(waveforms, 0.25, torch.Generator().manual_seed(0))
-    pitches = torch.fft.rfft(changed).abs()[:, 1:].argmax(dim=1) + 1.0  # 1 Hz a place
+    pitches = torch.fft.rfft(changed).abs()[:, 1:].argmax(dim=1) + 1.0  # 1 Hz a index
     assert pitches.min() >= 400 / 1.26
     assert pitches.max() <= 400 * 1.26
     assert pitches.std() > 20
@@ -244,50 +236,50 @@ def test_a_mask_is_one_stretch_within_its_limit(frequency: bool) -> None:
 # ---------------------------------------------------------------- results
 
 
-def test_the_baseline_tells_low_from_high() -> None:
-    task, selected, processor, values = prepared(rows(60))
-    columns = encoded(task, selected, processor, values)
-    found = task.baseline(columns, columns, processor, values, seed=0)
-    assert "logistic regression" in found.name
-    assert (found.rows["predictions"] == np.arange(60) % 2).all()
+def test_the_baseline_tells_low_from_high(encode_rows) -> None:
+    problem, selected = fitted(rows(60))
+    columns = encode_rows(problem, selected)
+    baseline = problem.baseline(columns, columns)
+    assert baseline.name == "logistic regression on mean and spread of the log-mel bands"
+    assert (baseline.rows["predictions"] == np.arange(60) % 2).all()
 
 
-def test_the_baseline_of_one_class_predicts_it() -> None:
-    task, selected, processor, values = prepared(rows(20))
-    low = encoded(task, selected.select(range(0, 20, 2)), processor, values)
-    found = task.baseline(low, encoded(task, selected, processor, values), processor, values, seed=0)
-    assert (found.rows["predictions"] == 0).all()
+def test_the_baseline_of_one_class_predicts_it(encode_rows) -> None:
+    problem, selected = fitted(rows(20))
+    low = encode_rows(problem, selected.select(range(0, 20, 2)))
+    baseline = problem.baseline(low, encode_rows(problem, selected))
+    assert (baseline.rows["predictions"] == 0).all()
 
 
-def test_its_figures_can_be_drawn(tmp_path) -> None:
-    task, selected, processor, values = prepared(rows(20))
-    columns = encoded(task, selected, processor, values)
+def test_its_figures_can_be_drawn(tmp_path, encode_rows) -> None:
+    problem, selected = fitted(rows(20))
+    columns = encode_rows(problem, selected)
     labels = columns.tensor("labels").numpy()
-    found = {
+    results = {
         "labels": labels, "predictions": np.where(np.arange(20) < 3, 1 - labels, labels),
         "confidences": np.linspace(0.5, 1, 20).astype(np.float32), "losses": np.ones(20, dtype=np.float32),
     }  # fmt: skip
-    plots = list(task.plots(found, columns, processor, values))
-    assert [plot.name for plot in plots] == ["confusion_matrix", "worst_mistakes", "reliability"]
-    for plot in plots:
-        save_figure(plot.figure, tmp_path / f"{plot.name}.png")
-        assert (tmp_path / f"{plot.name}.png").stat().st_size > 5_000
-    found["predictions"] = labels
-    assert "worst_mistakes" not in [plot.name for plot in task.plots(found, columns, processor, values)]
+    figures = list(problem.figures(results, columns))
+    assert [figure.name for figure in figures] == ["confusion_matrix", "worst_mistakes", "reliability"]
+    for figure in figures:
+        save_figure(figure.figure, tmp_path / f"{figure.name}.png")
+        assert (tmp_path / f"{figure.name}.png").stat().st_size > 5_000
+    results["predictions"] = labels
+    assert "worst_mistakes" not in [figure.name for figure in problem.figures(results, columns)]
 
 
 def test_the_golden_inputs_are_no_silence() -> None:
-    task, _, processor, values = prepared(rows(8))
-    inputs = task.golden_inputs(processor, values)["input_values"]
-    assert inputs.shape == (2, *processor.input_shape)
+    problem, _ = fitted(rows(8))
+    inputs = problem.golden_inputs()["input_values"]
+    assert inputs.shape == (2, *problem.processor.input_shape)
     assert inputs.std() > 0.2
 
 
 def test_text_classes_are_sorted_and_unknown_ones_refused() -> None:
     audio = rows(8).cast_column("audio", Audio(decode=False))["audio"][:]
     named = sound_rows(audio, ["b", "a"] * 4, Value("string"))
-    task, selected, processor, values = prepared(named)
-    assert values["id2label"] == {0: "a", 1: "b"}
+    problem, selected = fitted(named)
+    assert problem.config_fields()["id2label"] == {0: "a", 1: "b"}
     batch = selected[:2] | {"label": ["a", "c"]}
     with pytest.raises(HubmodelsError, match="row 1, column 'label': unknown class 'c'"):
-        task.encode(batch, [0, 1], selected.features, processor, values)
+        problem.encode(batch, [0, 1], selected.features)

@@ -1,6 +1,7 @@
 """Fill mask: what is hidden, that evaluations repeat, losses by hand, the mixture of neighbours."""
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import datasets
@@ -8,31 +9,33 @@ import numpy as np
 import pytest
 import torch
 
-from hubmodels.data import WindowedColumns, encode_dataset
+from hubmodels.data import WindowedColumns
 from hubmodels.errors import HubmodelsError
-from hubmodels.tasks._text import GENERATION_TOKENS, train_tokenizer
-from hubmodels.tasks.fill_mask import FillMask, Neighbours, content_numbers, hidden_neighbours, hide_tokens
+from hubmodels.tasks.baselines.neighbours import Neighbours, hidden_neighbours
+from hubmodels.tasks.fill_mask import FillMask, FillMaskProblem
+from hubmodels.tasks.inputs.tokenizers import GENERATION_TOKENS, train_tokenizer
+from hubmodels.tasks.targets.hidden_tokens import content_numbers, hide_tokens
 
 TEXTS = ["the cat sat on the mat", "", "a dog ran by the log", "the cow and the cat sat"] * 30
 
 
-def prepare(texts: list[str], tmp_path, **options):
-    task = FillMask(**{"tokenizer": "characters", "context_length": 16, **options})
-    rows = task.select(datasets.Dataset.from_dict({"text": texts}))
-    tokenizer = task.fit_processor(rows)
-    values = task.fit_config(rows, tokenizer)
-    stream = encode_dataset(
-        rows,
-        lambda batch, numbers: task.encode(batch, numbers, rows.features, tokenizer, values),
-        task.encoded_features(tokenizer, values),
-        [str(tmp_path), repr(task)],
-        "Encoding",
-    )
-    return task, tokenizer, values, WindowedColumns(stream, *task.windows(stream, tokenizer, values))
+@pytest.fixture
+def prepare(encode_rows: Callable) -> Callable:
+    """Bind the task to texts and encode them: the problem and its windows."""
+
+    def bind(texts: list[str], **options) -> tuple[FillMaskProblem, WindowedColumns]:
+        task = FillMask.from_options(**{"tokenizer": "characters", "context_length": 16, **options})
+        rows = task.select(datasets.Dataset.from_dict({"text": texts}))
+        problem = task.fit(rows)
+        stream = encode_rows(problem, rows)
+        return problem, WindowedColumns(stream, *problem.windows(stream))
+
+    return bind
 
 
-def test_windows_share_no_token_and_leave_out_less_than_one(tmp_path) -> None:
-    _, tokenizer, _, windows = prepare(TEXTS, tmp_path)
+def test_windows_share_no_token_and_leave_out_less_than_one(prepare: Callable) -> None:
+    problem, windows = prepare(TEXTS)
+    tokenizer = problem.processor
     stream = windows.tensor("input_ids")
     assert tokenizer.decode(stream[:50]).startswith("<s>the cat sat on the mat</s><s>a dog")
     tokens = windows.batch(torch.arange(len(windows)))["input_ids"].flatten()
@@ -45,7 +48,8 @@ def test_in_training_fifteen_percent_are_hidden_in_three_ways_and_no_special_tok
     special = torch.zeros_like(tokens, dtype=torch.bool)
     special[:, ::10] = True
     drawn = torch.rand(3, 400, 100, generator=torch.Generator().manual_seed(1))
-    inputs, labels = hide_tokens(tokens, drawn, special, 4, 1000, 0.15)
+    hidden_batch = hide_tokens(tokens, drawn, special, 4, 1000, 0.15)
+    inputs, labels = hidden_batch["input_ids"], hidden_batch["labels"]
     hidden = labels != -100
     assert not (hidden & special).any()
     assert torch.equal(labels[hidden], tokens[hidden])
@@ -64,14 +68,14 @@ def test_of_a_row_that_can_have_one_at_least_one_token_is_hidden() -> None:
     special = torch.zeros_like(tokens, dtype=torch.bool)
     special[0] = True
     drawn = torch.rand(3, 300, 4, generator=torch.Generator().manual_seed(1))
-    counts = (hide_tokens(tokens, drawn, special, 4, 99, 0.01)[1] != -100).sum(dim=1)
+    counts = (hide_tokens(tokens, drawn, special, 4, 99, 0.01)["labels"] != -100).sum(dim=1)
     assert counts[0] == 0
     assert (counts[1:] >= 1).all()
 
 
-def test_an_evaluation_hides_the_same_tokens_of_a_row_in_any_batch(tmp_path) -> None:
-    task, tokenizer, values, windows = prepare(TEXTS, tmp_path)
-    hide = task.transform(tokenizer, values, training=False)
+def test_an_evaluation_hides_the_same_tokens_of_a_row_in_any_batch(prepare: Callable) -> None:
+    problem, windows = prepare(TEXTS)
+    hide = problem.transform(training=False)
     whole = hide(windows.batch(torch.arange(20)), None)
     for rows in (torch.arange(20).flip(0), torch.tensor([7]), torch.tensor([3, 3])):
         some = hide(windows.batch(rows), None)
@@ -95,9 +99,9 @@ def test_numbers_drawn_from_content_are_uniform_and_independent_of_each_other() 
     assert ((content_numbers(changed, 1) == content_numbers(tokens, 1)).float().mean()) < 1e-3
 
 
-def test_training_draws_anew_and_from_the_generator_alone(tmp_path) -> None:
-    task, tokenizer, values, windows = prepare(TEXTS, tmp_path)
-    hide = task.transform(tokenizer, values, training=True)
+def test_training_draws_anew_and_from_the_generator_alone(prepare: Callable) -> None:
+    problem, windows = prepare(TEXTS)
+    hide = problem.transform(training=True)
     first, second, third = (
         hide(windows.batch(torch.arange(20)), torch.Generator().manual_seed(seed))["labels"] for seed in (0, 0, 1)
     )
@@ -105,13 +109,13 @@ def test_training_draws_anew_and_from_the_generator_alone(tmp_path) -> None:
     assert not torch.equal(first, third)
 
 
-def test_losses_and_hits_are_those_of_torch(tmp_path) -> None:
-    task, tokenizer, values, windows = prepare(TEXTS, tmp_path)
-    batch = task.transform(tokenizer, values, training=False)(windows.batch(torch.arange(30)), None)
-    logits = torch.randn(30, 16, values["vocab_size"], generator=torch.Generator().manual_seed(0))
-    logits += 2 * torch.nn.functional.one_hot(batch["labels"].clamp(min=0), values["vocab_size"])
-    found = task.predict(SimpleNamespace(logits=logits), batch)
-    metrics = task.metrics({name: value.numpy() for name, value in found.items()}, values)
+def test_losses_and_hits_are_those_of_torch(prepare: Callable) -> None:
+    problem, windows = prepare(TEXTS)
+    batch = problem.transform(training=False)(windows.batch(torch.arange(30)), None)
+    logits = torch.randn(30, 16, problem.config_fields()["vocab_size"], generator=torch.Generator().manual_seed(0))
+    logits += 2 * torch.nn.functional.one_hot(batch["labels"].clamp(min=0), problem.config_fields()["vocab_size"])
+    found = problem.predict(SimpleNamespace(logits=logits), batch)
+    metrics = problem.metrics({name: value.numpy() for name, value in found.items()})
     flat, labels = logits.flatten(0, 1), batch["labels"].flatten()
     loss = torch.nn.functional.cross_entropy(flat, labels, ignore_index=-100).item()
     hits = (flat.argmax(1) == labels)[labels != -100].float().mean().item()
@@ -148,9 +152,9 @@ def test_weights_go_to_the_neighbour_that_tells_the_token() -> None:
     assert model.weights[2] > 0.95
 
 
-def test_the_baseline_sees_what_the_network_sees(tmp_path) -> None:
-    task, tokenizer, values, windows = prepare(TEXTS, tmp_path)
-    hide = task.transform(tokenizer, values, training=False)
+def test_the_baseline_sees_what_the_network_sees(prepare: Callable) -> None:
+    problem, windows = prepare(TEXTS)
+    hide = problem.transform(training=False)
     pairs, wanted, rows = hidden_neighbours(windows, hide, np.arange(len(windows)))
     batch = hide(windows.batch(torch.arange(len(windows))), None)
     places = (batch["labels"] != -100).nonzero()
@@ -159,18 +163,18 @@ def test_the_baseline_sees_what_the_network_sees(tmp_path) -> None:
         assert token == batch["labels"][row, place]
         assert pair[0] == (batch["input_ids"][row, place - 1] if place else -1)
         assert pair[1] == (batch["input_ids"][row, place + 1] if place < 15 else -1)
-    baseline = task.baseline(windows, windows, tokenizer, values, seed=0)
+    baseline = problem.baseline(windows, windows)
     assert baseline.rows["tokens"].sum() == len(wanted)
-    assert task.metrics(baseline.rows, values)["loss"] < math.log(values["vocab_size"]) - 0.5
+    assert problem.metrics(baseline.rows)["loss"] < math.log(problem.config_fields()["vocab_size"]) - 0.5
 
 
 def test_a_tokenizer_without_a_mask_is_refused(tmp_path) -> None:
     train_tokenizer("characters", ["ab"], GENERATION_TOKENS, None).save_pretrained(tmp_path)
     with pytest.raises(HubmodelsError, match="has no mask token"):
-        FillMask().load_processor(str(tmp_path))
+        FillMask().input.load(str(tmp_path))
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1])
 def test_a_share_that_hides_nothing_or_all_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="mlm_probability"):
-        FillMask(mlm_probability=share)
+        FillMask.from_options(mlm_probability=share)

@@ -213,13 +213,13 @@ def test_a_file_of_predictions_has_a_column_for_each_latent_number() -> None:
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     """A classifier whose features measure samples."""
-    from hubmodels import auto
+    from hubmodels import families
     from hubmodels.processors.processing_image import HubmodelsImageProcessor
 
     folder = tmp_path_factory.mktemp("classifier")
     torch.manual_seed(0)
     values = {"num_channels": 1, "image_size": 8, "hidden_sizes": [4], "depths": [1]}
-    auto.build_model("cnn", "ForImageClassification", values).save_pretrained(folder)
+    families.build_model("cnn", "ForImageClassification", values).save_pretrained(folder)
     HubmodelsImageProcessor(num_channels=1, size={"height": 8, "width": 8}).save_pretrained(folder)
     return folder
 

@@ -88,31 +88,31 @@ def test_multi_label_metrics_are_scikit_learns() -> None:
     target = labels_named("abcd")
     rows = target.predict(outputs, {"labels": torch.from_numpy(labels).float()})
     rows = {name: value.numpy() for name, value in rows.items()}
-    found = target.metrics(rows)
+    measured = target.metrics(rows)
     probabilities = logits.float().sigmoid().numpy()
     predicted = probabilities >= 0.5
-    assert found.keys() <= COLUMNS.metric_names.keys()
-    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted))
-    assert found["macro_f1"] == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
-    assert found["roc_auc"] == pytest.approx(metrics.roc_auc_score(labels, probabilities), abs=1e-6)
-    assert found["label_accuracy"] == pytest.approx(1 - metrics.hamming_loss(labels, predicted))
+    assert measured.keys() <= COLUMNS.metric_names.keys()
+    assert measured["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted))
+    assert measured["macro_f1"] == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
+    assert measured["roc_auc"] == pytest.approx(metrics.roc_auc_score(labels, probabilities), abs=1e-6)
+    assert measured["label_accuracy"] == pytest.approx(1 - metrics.hamming_loss(labels, predicted))
     of_labels = [metrics.log_loss(labels[:, k], probabilities[:, k]) for k in range(4)]
-    assert found["log_loss"] == pytest.approx(np.mean(of_labels), rel=1e-5)
+    assert measured["log_loss"] == pytest.approx(np.mean(of_labels), rel=1e-5)
     scores = target.class_metrics(rows)
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(labels, predicted)
     for name, expected in (("precision", precision), ("recall", recall), ("f1", f1)):
         np.testing.assert_allclose(scores[name], expected)
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(labels).double())
-    assert found["log_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert measured["log_loss"] == pytest.approx(loss.item(), rel=1e-5)
 
 
 def test_a_label_of_no_row_leaves_the_area_undefined_and_the_rest_defined() -> None:
     labels = np.array([[1, 0], [0, 0], [1, 0]])
     rows = probability_rows(np.array([[0.9, 0.1], [0.2, 0.2], [0.4, 0.0]]), labels)
-    found = labels_named("ab").metrics(rows)
-    assert np.isnan(found["roc_auc"])
-    assert found["accuracy"] == pytest.approx(2 / 3)  # the last row's first label is missed
-    assert found["macro_f1"] == pytest.approx(2 / 3)  # of the first label alone: the second neither occurs nor is found
+    measured = labels_named("ab").metrics(rows)
+    assert np.isnan(measured["roc_auc"])
+    assert measured["accuracy"] == pytest.approx(2 / 3)  # the last row's first label is missed
+    assert measured["macro_f1"] == pytest.approx(2 / 3)  # of the first label alone: the second never occurs
 
 
 def test_baselines_beat_each_labels_share_and_bear_a_constant_label(bound, monkeypatch) -> None:
@@ -202,9 +202,9 @@ def test_a_table_with_several_label_columns_is_trained_measured_and_predicted(ru
     assert json.loads(out)["metrics"]["macro_f1"] == pytest.approx(stated["metrics"]["macro_f1"], rel=1e-6)
     code, _, err = run_cli("predict", release, tmp_path / "rows.csv", "--output", tmp_path / "out.csv")
     assert code == 0, err
-    found = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
+    told = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
     answers = pipeline("tabular-classification", model=str(release))(frame)
-    assert found["prediction"].tolist() == ["; ".join(answer["labels"]) for answer in answers]
+    assert told["prediction"].tolist() == ["; ".join(answer["labels"]) for answer in answers]
     for name in NAMES:
         ours = [answer["probabilities"][name] for answer in answers]
-        np.testing.assert_allclose(found[f"probability_{name}"], ours, atol=1e-5)
+        np.testing.assert_allclose(told[f"probability_{name}"], ours, atol=1e-5)

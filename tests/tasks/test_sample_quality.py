@@ -8,7 +8,7 @@ from scipy.linalg import sqrtm
 from sklearn.neighbors import NearestNeighbors
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.errors import HubmodelsError
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
 from hubmodels.tasks.inputs.image_features import FeatureExtractor, sample_images, to_bytes
@@ -146,7 +146,7 @@ def test_the_distance_stands_beside_its_floor_with_intervals_around_the_values()
 def test_features_are_the_pooled_ones_of_the_classifiers_own_processor(tmp_path) -> None:
     torch.manual_seed(0)
     values = {"num_channels": 3, "image_size": 10, "hidden_sizes": [4], "depths": [1], "num_labels": 2}
-    auto.build_model("cnn", "ForImageClassification", values).save_pretrained(tmp_path)
+    families.build_model("cnn", "ForImageClassification", values).save_pretrained(tmp_path)
     processor = HubmodelsImageProcessor(size={"height": 10, "width": 10}, image_mean=[0.1, 0.2, 0.3], image_std=0.5)
     processor.save_pretrained(tmp_path)
     bytes_ = images(7, 0, 3)

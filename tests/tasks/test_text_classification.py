@@ -1,6 +1,7 @@
 """Text classification: encoding, trimming, token dropout, baselines, the figure of words."""
 
 import logging
+from collections.abc import Callable
 
 import datasets
 import numpy as np
@@ -8,39 +9,38 @@ import pyarrow
 import pytest
 import torch
 
-from hubmodels.data import encode_dataset
+from hubmodels.data import Columns
 from hubmodels.errors import HubmodelsError
-from hubmodels.tasks.text_classification import TextClassification, read_texts, word_influence
+from hubmodels.tasks.figures.texts import word_influence
+from hubmodels.tasks.text_classification import TextClassification, TextClassificationProblem
 
 TEXTS = ["a fine film", "bad", "a fine and very long film indeed", "really bad , bad film"]
 
 
-def prepare(texts: list[str], tmp_path, labels: list[str] | None = None, **options):
-    task = TextClassification(**{"tokenizer": "bpe", "vocab_size": 300, **options})
-    labels = labels or ["pos", "neg"] * (len(texts) // 2)
-    columns = {"text": texts, "label": labels}
-    if task.text_pair_column_name:
-        columns[task.text_pair_column_name] = [text[::-1] for text in texts]
-    rows = task.select(datasets.Dataset.from_dict(columns))
-    tokenizer = task.fit_processor(rows)
-    values = task.fit_config(rows, tokenizer)
-    encoded = encode_dataset(
-        rows,
-        lambda batch, numbers: task.encode(batch, numbers, rows.features, tokenizer, values),
-        task.encoded_features(tokenizer, values),
-        [str(tmp_path), repr(task)],
-        "Encoding",
-    )
-    return task, tokenizer, values, encoded
+@pytest.fixture
+def prepare(encode_rows: Callable) -> Callable:
+    """Bind the task to texts and encode them: the problem and its encoded rows."""
+
+    def bind(texts: list[str], labels: list[str] | None = None, **options) -> tuple[TextClassificationProblem, Columns]:
+        task = TextClassification.from_options(**{"tokenizer": "bpe", "vocab_size": 300, **options})
+        columns = {"text": texts, "label": labels or ["pos", "neg"] * (len(texts) // 2)}
+        if task.input.text_pair_column_name:
+            columns[task.input.text_pair_column_name] = [text[::-1] for text in texts]
+        rows = task.select(datasets.Dataset.from_dict(columns))
+        problem = task.fit(rows)
+        return problem, encode_rows(problem, rows)
+
+    return bind
 
 
-def test_texts_are_padded_to_the_longest_one_and_batches_trimmed_to_theirs(tmp_path) -> None:
-    task, tokenizer, values, encoded = prepare(TEXTS, tmp_path)
+def test_texts_are_padded_to_the_longest_one_and_batches_trimmed_to_theirs(prepare: Callable) -> None:
+    problem, encoded = prepare(TEXTS)
+    tokenizer = problem.processor
     longest = max(len(tokenizer(text)["input_ids"]) for text in TEXTS)
     assert tokenizer.model_max_length == longest == encoded.tensor("input_ids").shape[1]
-    assert values["id2label"] == {0: "neg", 1: "pos"}
+    assert problem.config_fields()["id2label"] == {0: "neg", 1: "pos"}
     for chosen in ([0, 1, 2, 3], [1], [0, 1]):
-        batch = task.transform(tokenizer, values, training=False)(encoded.batch(torch.tensor(chosen)), None)
+        batch = problem.transform(training=False)(encoded.batch(torch.tensor(chosen)), None)
         wanted = tokenizer([TEXTS[number] for number in chosen], padding=True, return_tensors="pt")
         assert torch.equal(batch["input_ids"], wanted["input_ids"])
         assert torch.equal(batch["attention_mask"], wanted["attention_mask"])
@@ -48,9 +48,10 @@ def test_texts_are_padded_to_the_longest_one_and_batches_trimmed_to_theirs(tmp_p
         assert set(batch) == {"input_ids", "attention_mask", "labels"}
 
 
-def test_longer_texts_are_cut_and_counted(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
+def test_longer_texts_are_cut_and_counted(prepare: Callable, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="hubmodels"):
-        _, tokenizer, _, encoded = prepare(TEXTS, tmp_path, max_length=4)
+        problem, encoded = prepare(TEXTS, max_length=4)
+        tokenizer = problem.processor
     lengths = [len(tokenizer(text)["input_ids"]) for text in TEXTS]
     cut = sum(length > 4 for length in lengths)
     assert cut > 0
@@ -62,18 +63,20 @@ def test_longer_texts_are_cut_and_counted(tmp_path, caplog: pytest.LogCaptureFix
     assert encoded.tensor("lengths").tolist() == [min(length, 4) for length in lengths]
 
 
-def test_a_second_text_follows_the_first_behind_a_separator(tmp_path) -> None:
-    task, tokenizer, values, encoded = prepare(TEXTS, tmp_path, text_pair_column_name="other")
-    batch = task.transform(tokenizer, values, training=False)(encoded.batch(torch.arange(4)), None)
+def test_a_second_text_follows_the_first_behind_a_separator(prepare: Callable) -> None:
+    problem, encoded = prepare(TEXTS, text_pair_column_name="other")
+    tokenizer = problem.processor
+    batch = problem.transform(training=False)(encoded.batch(torch.arange(4)), None)
     wanted = tokenizer(TEXTS, [text[::-1] for text in TEXTS], padding=True, return_tensors="pt")
     assert torch.equal(batch["input_ids"], wanted["input_ids"])
 
 
-def test_token_dropout_is_of_the_asked_share_and_spares_special_tokens(tmp_path) -> None:
-    task, tokenizer, values, encoded = prepare(["one two three four five six " * 40] * 2, tmp_path, token_dropout=0.25)
-    drop = task.transform(tokenizer, values, training=True)
+def test_token_dropout_is_of_the_asked_share_and_spares_special_tokens(prepare: Callable) -> None:
+    problem, encoded = prepare(["one two three four five six " * 40] * 2, token_dropout=0.25)
+    tokenizer = problem.processor
+    drop = problem.transform(training=True)
     batch, again = (drop(encoded.batch(torch.tensor([0, 1] * 40)), torch.Generator().manual_seed(3)) for _ in range(2))
-    whole = task.transform(tokenizer, values, training=False)(encoded.batch(torch.tensor([0, 1] * 40)), None)
+    whole = problem.transform(training=False)(encoded.batch(torch.tensor([0, 1] * 40)), None)
     assert torch.equal(batch["input_ids"], again["input_ids"])
     changed = batch["input_ids"] != whole["input_ids"]
     special = torch.isin(whole["input_ids"], torch.tensor(tokenizer.all_special_ids))
@@ -82,19 +85,19 @@ def test_token_dropout_is_of_the_asked_share_and_spares_special_tokens(tmp_path)
     assert (batch["input_ids"][changed] == tokenizer.unk_token_id).all()
 
 
-def test_baselines_read_the_texts_again_and_tell_the_classes_apart(tmp_path) -> None:
+def test_baselines_read_the_texts_again_and_tell_the_classes_apart(prepare: Callable) -> None:
     texts = [f"{word} film number {number}" for number in range(40) for word in ("good", "bad")]
-    task, tokenizer, values, encoded = prepare(texts, tmp_path)
-    assert [text.strip() for text in read_texts(encoded, tokenizer, np.arange(80))] == texts
-    baseline = task.baseline(encoded, encoded, tokenizer, values, seed=0)
-    assert task.metrics(baseline.rows, values)["accuracy"] == 1
+    problem, encoded = prepare(texts)
+    assert [text.strip() for text in problem.input.decode(encoded, np.arange(80))] == texts
+    baseline = problem.baseline(encoded, encoded)
+    assert problem.metrics(baseline.rows)["accuracy"] == 1
     names = {baseline.name, *(other.name for other in baseline.others)}
     assert names == {f"{name} on TF-IDF of words and pairs" for name in ("logistic regression", "naive Bayes")}
 
 
-def test_baselines_take_texts_without_words_and_one_class_alone(tmp_path) -> None:
-    task, tokenizer, values, encoded = prepare(["+ +", "- -"] * 20, tmp_path)
-    assert task.metrics(task.baseline(encoded, encoded, tokenizer, values, 0).rows, values)["accuracy"] == 1
+def test_baselines_take_texts_without_words_and_one_class_alone(prepare: Callable) -> None:
+    problem, encoded = prepare(["+ +", "- -"] * 20)
+    assert problem.metrics(problem.baseline(encoded, encoded).rows)["accuracy"] == 1
 
     class OneClass:
         def __init__(self, columns):
@@ -109,12 +112,13 @@ def test_baselines_take_texts_without_words_and_one_class_alone(tmp_path) -> Non
         def tensor(self, name):
             return torch.ones(40, dtype=torch.int64) if name == "labels" else self.columns.tensor(name)
 
-    rows = task.baseline(OneClass(encoded), encoded, tokenizer, values, 0).rows
-    assert task.metrics(rows, values)["accuracy"] == 0.5
+    rows = problem.baseline(OneClass(encoded), encoded).rows
+    assert problem.metrics(rows)["accuracy"] == 0.5
 
 
-def test_the_influence_of_a_word_is_what_the_loss_gains_without_it(tmp_path) -> None:
-    _, tokenizer, _, encoded = prepare(["good film", "bad film"] * 4, tmp_path)
+def test_the_influence_of_a_word_is_what_the_loss_gains_without_it(prepare: Callable) -> None:
+    problem, encoded = prepare(["good film", "bad film"] * 4)
+    tokenizer = problem.processor
 
     def predict(columns) -> dict:
         """A classifier that looks for the class's own word alone: without it the loss is 2, with it 0.5."""
@@ -124,32 +128,32 @@ def test_the_influence_of_a_word_is_what_the_loss_gains_without_it(tmp_path) -> 
         pairs = zip(batch["labels"].tolist(), texts, strict=True)
         return {"losses": np.array([0.5 if own[label] in text else 2.0 for label, text in pairs])}
 
-    influence = word_influence(predict, encoded, tokenizer)
+    influence = word_influence(predict, encoded, problem.processor)
     assert influence[1] == {"good": pytest.approx(1.5 * 4 / 5), "film": 0}  # 4 texts; divided by one more
     assert influence[0] == {"bad": pytest.approx(1.5 * 4 / 5), "film": 0}
 
 
-def test_inputs_of_a_file_are_encoded_as_the_rows_of_a_data_set(tmp_path) -> None:
-    task, tokenizer, values, encoded = prepare(TEXTS, tmp_path)
+def test_inputs_of_a_file_are_encoded_as_the_rows_of_a_data_set(prepare: Callable) -> None:
+    problem, encoded = prepare(TEXTS)
     table = pyarrow.table({"id": [1, 2, 3, 4], "text": TEXTS})
-    found = task.encode_inputs(table, range(4), tokenizer, values)
+    found = problem.encode_inputs(table, list(range(4)))
     assert (found["input_ids"] == encoded.tensor("input_ids").numpy()).all()
-    named = TextClassification(text_column_name="review")
+    named = TextClassification.from_options(text_column_name="review").input.bind(problem.processor)
     with pytest.raises(HubmodelsError, match="no column of text 'review' among id, text"):
-        named.encode_inputs(table, range(4), tokenizer, values)
+        named.encode_inputs(table, list(range(4)))
     with pytest.raises(HubmodelsError, match="row 1 has an empty text"):
-        task.encode_inputs(pyarrow.table({"text": ["a", " "]}), range(2), tokenizer, values)
+        problem.encode_inputs(pyarrow.table({"text": ["a", " "]}), [0, 1])
 
 
 @pytest.mark.parametrize(("options", "message"), [({"max_length": 2}, "max_length"), ({"token_dropout": 1}, "dropout")])
 def test_options_that_cannot_work_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TextClassification(**options)
+        TextClassification.from_options(**options)
 
 
 def test_the_label_is_no_text_and_a_missing_pair_is_named() -> None:
     rows = datasets.Dataset.from_dict({"review": ["a", "b"], "sentiment": ["x", "y"]})
-    task = TextClassification(label_column_name="sentiment")
+    task = TextClassification.from_options(label_column_name="sentiment")
     assert task.select(rows).column_names == ["review", "sentiment"]
     with pytest.raises(HubmodelsError, match=r"no column 'reviewer', did you mean 'review'.*--text_pair_column_name"):
-        TextClassification(label_column_name="sentiment", text_pair_column_name="reviewer").select(rows)
+        TextClassification.from_options(label_column_name="sentiment", text_pair_column_name="reviewer").select(rows)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import datasets
@@ -9,41 +10,42 @@ import numpy as np
 import pytest
 import torch
 
-from hubmodels.data import Columns, WindowedColumns, encode_dataset
+from hubmodels.data import Columns, WindowedColumns
 from hubmodels.errors import HubmodelsError
-from hubmodels.tasks._ngrams import NgramModel
-from hubmodels.tasks.text_generation import TextGeneration, _wrap, part_numbers
+from hubmodels.tasks.baselines.ngrams import NgramModel
+from hubmodels.tasks.figures.streams import wrap
+from hubmodels.tasks.targets.next_tokens import segment_numbers
+from hubmodels.tasks.text_generation import TextGeneration, TextGenerationProblem
 
 LINES = ["one two\n", "three\n", "\n", "four", "five", ""]
 
 
-def prepare(texts: list[str], tmp_path, **options):
-    task = TextGeneration(**{"tokenizer": "characters", "context_length": 4, **options})
-    rows = task.select(datasets.Dataset.from_dict({"text": texts}))
-    tokenizer = task.fit_processor(rows)
-    values = task.fit_config(rows, tokenizer)
-    stream = encode_dataset(
-        rows,
-        lambda batch, numbers: task.encode(batch, numbers, rows.features, tokenizer, values),
-        task.encoded_features(tokenizer, values),
-        str(tmp_path),
-        "Encoding",
-    )
-    return task, tokenizer, values, stream
+@pytest.fixture
+def prepare(encode_rows: Callable) -> Callable:
+    """Bind the task to texts and encode them: the problem and its stream."""
+
+    def bind(texts: list[str], **options) -> tuple[TextGenerationProblem, Columns]:
+        task = TextGeneration.from_options(**{"tokenizer": "characters", "context_length": 4, **options})
+        rows = task.select(datasets.Dataset.from_dict({"text": texts}))
+        problem = task.fit(rows)
+        return problem, encode_rows(problem, rows)
+
+    return bind
 
 
-def test_the_stream_is_all_texts_with_an_end_of_text_where_no_line_goes_on(tmp_path) -> None:
-    _, tokenizer, _, stream = prepare(LINES, tmp_path)
+def test_the_stream_is_all_texts_with_an_end_of_text_where_no_line_goes_on(prepare: Callable) -> None:
+    problem, stream = prepare(LINES)
+    tokenizer = problem.processor
     text = tokenizer.decode(stream.tensor("input_ids"))
     assert text == "one two\nthree\n\nfour<|endoftext|>five<|endoftext|>"
     assert stream.tensor("input_ids").dtype == torch.int32
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 5])
-def test_windows_predict_every_token_but_the_first_exactly_once(tmp_path, length: int) -> None:
-    task, tokenizer, values, stream = prepare(LINES, tmp_path, context_length=length)
-    windows = WindowedColumns(stream, *task.windows(stream, tokenizer, values))
-    batch = task.transform(tokenizer, values, training=False)(windows.batch(torch.arange(len(windows))), None)
+def test_windows_predict_every_token_but_the_first_exactly_once(prepare: Callable, length: int) -> None:
+    problem, stream = prepare(LINES, context_length=length)
+    windows = WindowedColumns(stream, *problem.windows(stream))
+    batch = problem.transform(training=False)(windows.batch(torch.arange(len(windows))), None)
     tokens = stream.tensor("input_ids")[:-1].long()  # the last end separates nothing
     count = len(windows) * length
     assert batch["input_ids"].shape == batch["shift_labels"].shape == (len(windows), length)
@@ -52,43 +54,46 @@ def test_windows_predict_every_token_but_the_first_exactly_once(tmp_path, length
     assert len(tokens) - 1 - count < length
 
 
-def test_a_split_shorter_than_a_window_is_refused(tmp_path) -> None:
-    task, tokenizer, values, stream = prepare(["abc"], tmp_path, context_length=3)
+def test_a_split_shorter_than_a_window_is_refused(prepare: Callable) -> None:
+    problem, stream = prepare(["abc"], context_length=3)
     with pytest.raises(HubmodelsError, match="only 3 tokens, fewer than the 4 of a window.*--context_length"):
-        task.windows(stream, tokenizer, values)
+        problem.windows(stream)
 
 
-def test_losses_are_those_of_torch_and_characters_those_of_the_text(tmp_path) -> None:
-    task, tokenizer, values, stream = prepare(["abcabc é\n" * 8], tmp_path, context_length=20)
-    windows = WindowedColumns(stream, *task.windows(stream, tokenizer, values))
-    batch = task.transform(tokenizer, values, training=False)(windows.batch(torch.arange(len(windows))), None)
-    logits = torch.randn(*batch["input_ids"].shape, values["vocab_size"], generator=torch.Generator().manual_seed(0))
-    rows = {name: value.numpy() for name, value in task.predict(SimpleNamespace(logits=logits), batch).items()}
+def test_losses_are_those_of_torch_and_characters_those_of_the_text(prepare: Callable) -> None:
+    problem, stream = prepare(["abcabc é\n" * 8], context_length=20)
+    windows = WindowedColumns(stream, *problem.windows(stream))
+    batch = problem.transform(training=False)(windows.batch(torch.arange(len(windows))), None)
+    logits = torch.randn(
+        *batch["input_ids"].shape, problem.config_fields()["vocab_size"], generator=torch.Generator().manual_seed(0)
+    )
+    rows = {name: value.numpy() for name, value in problem.predict(SimpleNamespace(logits=logits), batch).items()}
     assert rows["losses"].shape == rows["tokens"].shape == (len(windows), 16)
-    found = task.metrics(rows, values)
+    found = problem.metrics(rows)
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["shift_labels"].flatten()).item()
     assert found["loss"] == pytest.approx(loss, rel=1e-6)
     assert found["perplexity"] == pytest.approx(math.exp(loss), rel=1e-6)
     assert found["bits_per_character"] == pytest.approx(loss / math.log(2), rel=1e-6)  # a character is a token
 
 
-def test_bits_per_character_of_bpe_count_the_characters_of_its_tokens(tmp_path) -> None:
+def test_bits_per_character_of_bpe_count_the_characters_of_its_tokens(prepare: Callable) -> None:
     text = "the cat sat on the mat. " * 6
-    task, tokenizer, values, stream = prepare([text], tmp_path, tokenizer="bpe", vocab_size=280)
-    windows = WindowedColumns(stream, *task.windows(stream, tokenizer, values))
-    batch = task.transform(tokenizer, values, training=False)(windows.batch(torch.arange(len(windows))), None)
-    logits = torch.zeros(*batch["input_ids"].shape, values["vocab_size"])
-    rows = {name: value.numpy() for name, value in task.predict(SimpleNamespace(logits=logits), batch).items()}
+    problem, stream = prepare([text], tokenizer="bpe", vocab_size=280)
+    tokenizer = problem.processor
+    windows = WindowedColumns(stream, *problem.windows(stream))
+    batch = problem.transform(training=False)(windows.batch(torch.arange(len(windows))), None)
+    logits = torch.zeros(*batch["input_ids"].shape, problem.config_fields()["vocab_size"])
+    rows = {name: value.numpy() for name, value in problem.predict(SimpleNamespace(logits=logits), batch).items()}
     predicted = tokenizer.decode(batch["shift_labels"].flatten())
-    bits = batch["shift_labels"].numel() * math.log2(values["vocab_size"]) / len(predicted)
+    bits = batch["shift_labels"].numel() * math.log2(problem.config_fields()["vocab_size"]) / len(predicted)
     assert len(predicted) > batch["shift_labels"].numel()
-    assert task.metrics(rows, values)["bits_per_character"] == pytest.approx(bits, rel=1e-6)
+    assert problem.metrics(rows)["bits_per_character"] == pytest.approx(bits, rel=1e-6)
 
 
-def test_parts_of_a_window_are_even_and_at_most_sixteen() -> None:
-    assert part_numbers(5).tolist() == [0, 1, 2, 3, 4]
-    assert part_numbers(64).bincount().tolist() == [4] * 16
-    assert set(part_numbers(100).bincount().tolist()) == {6, 7}
+def test_segments_of_a_window_are_even_and_at_most_sixteen() -> None:
+    assert segment_numbers(5).tolist() == [0, 1, 2, 3, 4]
+    assert segment_numbers(64).bincount().tolist() == [4] * 16
+    assert set(segment_numbers(100).bincount().tolist()) == {6, 7}
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
@@ -127,18 +132,18 @@ def test_the_ngram_model_learns_what_a_longer_context_tells() -> None:
     assert NgramModel(text, 2, 3).losses(text)[2:].mean() < 0.02
 
 
-def test_the_baseline_is_measured_on_the_windows_of_the_network(tmp_path) -> None:
-    task, tokenizer, values, stream = prepare(["abab" * 30 + "c"], tmp_path, context_length=7)
-    windows = WindowedColumns(stream, *task.windows(stream, tokenizer, values))
-    baseline = task.baseline(windows, windows, tokenizer, values, seed=0)
+def test_the_baseline_is_measured_on_the_windows_of_the_network(prepare: Callable) -> None:
+    problem, stream = prepare(["abab" * 30 + "c"], context_length=7)
+    windows = WindowedColumns(stream, *problem.windows(stream))
+    baseline = problem.baseline(windows, windows)
     assert baseline.rows["losses"].shape == (len(windows), 7)
     assert baseline.rows["tokens"].sum() == baseline.rows["characters"].sum() == 7 * len(windows)
-    assert task.metrics(baseline.rows, values)["loss"] < 0.2
+    assert problem.metrics(baseline.rows)["loss"] < 0.2
     assert "gram model" in baseline.name
 
 
 def test_a_line_that_is_too_long_is_wrapped_and_its_characters_are_counted() -> None:
-    lines = _wrap("ab\n" + "x" * 100 + "\t\nc")
+    lines = wrap("ab\n" + "x" * 100 + "\t\nc")
     assert [len(line) for line, _ in lines] == [2, 96, 5, 1]
     assert sum(length for _, length in lines) == len("ab\n" + "x" * 100 + "\t\nc") + 1
     assert lines[2][0] == "xxxx "
@@ -147,8 +152,18 @@ def test_a_line_that_is_too_long_is_wrapped_and_its_characters_are_counted() -> 
 @pytest.mark.parametrize("length", [0, -1])
 def test_a_window_without_tokens_is_refused(length: int) -> None:
     with pytest.raises(ValueError, match="context_length must be at least 1"):
-        TextGeneration(context_length=length)
+        TextGeneration.from_options(context_length=length)
 
 
-def test_columns_stay_a_stream(tmp_path) -> None:
-    assert isinstance(prepare(LINES, tmp_path)[3], Columns)
+def test_columns_stay_a_stream(prepare: Callable) -> None:
+    assert isinstance(prepare(LINES)[1], Columns)
+
+
+def test_a_restored_problem_predicts_before_it_transforms(prepare: Callable) -> None:
+    problem, _ = prepare(["the cat sat. " * 9], tokenizer="bpe", vocab_size=270)
+    restored = problem.task.bind(problem.task.input.bind(problem.processor), problem.config_fields(), {})
+    labels = torch.arange(24).view(2, 12) * 11
+    outputs = SimpleNamespace(logits=torch.zeros(2, 12, problem.config_fields()["vocab_size"]))
+    rows = restored.predict(outputs, {"shift_labels": labels})
+    for row, tokens in zip(rows["characters"].tolist(), labels.tolist(), strict=True):
+        assert row == sum(int(problem.input.characters[token]) for token in tokens)

@@ -7,16 +7,17 @@ import pytest
 import torch
 from datasets import Audio, ClassLabel, Dataset, Features, Value
 
-from hubmodels import auto
-from hubmodels.data import encode_dataset
+from hubmodels import families
 from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
 from hubmodels.figures import save_figure
 from hubmodels.processors.processing_audio_wav import write_wav
 from hubmodels.report import Sound
-from hubmodels.tasks._audio_quality import SoundClassifier, diversity, mean_sounds, sample_sounds, to_samples
+from hubmodels.tasks.baselines.class_means import class_mean_samples
+from hubmodels.tasks.inputs.sound_features import SoundClassifier, sample_sounds
+from hubmodels.tasks.targets.diversity import diversity
 from hubmodels.tasks.targets.sample_quality import frechet_distance
-from hubmodels.tasks.text_to_audio import TextToAudio, take_sounds
+from hubmodels.tasks.text_to_audio import TextToAudio
 
 RATE = 4_000
 NAMES = ["low", "high"]
@@ -63,40 +64,34 @@ class Sampler(torch.nn.Linear):
         return values.view(num_samples, num_states, *values.shape[1:])
 
 
-def prepared(dataset: Dataset | None = None, **options) -> SimpleNamespace:
-    task = TextToAudio(**OPTIONS, **options)
-    selected = task.select(rows() if dataset is None else dataset)
-    processor = task.fit_processor(selected)
-    values = task.fit_config(selected, processor)
+@pytest.fixture(scope="module")
+def prepared(encode_rows):
+    """A problem of these options, its encoded splits, and what is drawn of the test sounds."""
 
-    def encoded(dataset: Dataset):
-        return encode_dataset(
-            task.select(dataset),
-            lambda batch, numbers: task.encode(batch, numbers, selected.features, processor, values),
-            task.encoded_features(processor, values),
-            key="test",
-            description="Encoding",
-        )
+    def prepare(known: dict | None = None, **options) -> SimpleNamespace:
+        task = TextToAudio.from_options(**OPTIONS, **options)
+        problem = task.fit(task.select(rows()))
+        problem.know_model(KNOWS if known is None else known)
+        columns = {"train": encode_rows(problem, task.select(rows(2 * COUNT, 1))),
+                   "test": encode_rows(problem, task.select(rows()))}  # fmt: skip
+        return SimpleNamespace(task=task, problem=problem, processor=problem.processor, columns=columns)
 
-    columns = {"train": encoded(rows(2 * COUNT, 1)), "test": encoded(rows())}
-    return SimpleNamespace(task=task, processor=processor, values=values, columns=columns, selected=selected)
+    return prepare
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
+def classifier(tmp_path_factory, prepared):
     """A convolutional network that tells low from high, trained for a moment."""
     case = prepared()
+    labels = case.problem.config_fields()
     values = {
         "num_channels": 1, "image_size": list(case.processor.input_shape), "hidden_sizes": [8], "depths": [1],
-        "embedding_size": 8, "pooling": "flatten", "id2label": case.values["id2label"],
-        "label2id": case.values["label2id"],
+        "embedding_size": 8, "pooling": "flatten", "id2label": labels["id2label"], "label2id": labels["label2id"],
     }  # fmt: skip
     torch.manual_seed(0)
-    model = auto.build_model("cnn", "ForAudioClassification", values)
+    model = families.build_model("cnn", "ForAudioClassification", values)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    batch = case.task.transform(case.processor, KNOWS, training=False)(
-        case.columns["train"].batch(torch.arange(80)), None
-    )
+    batch = case.problem.transform(training=False)(case.columns["train"].batch(torch.arange(80)), None)
     for _ in range(20):
         optimizer.zero_grad()
         model(**batch).loss.backward()
@@ -107,42 +102,50 @@ def classifier(tmp_path_factory):
     return str(folder)
 
 
-def examined(case: SimpleNamespace, model, values: dict, columns: dict | None = None):
-    transform = case.task.transform(case.processor, values, training=False)
-    return case.task.examine(model, columns or case.columns, transform, case.processor, case.values | values, seed=0)
+def examined(case: SimpleNamespace, model, columns: dict | None = None):
+    return case.problem.examine(model, columns or case.columns)
 
 
 # ---------------------------------------------------------------- what the data decide
 
 
-def test_the_config_has_the_shape_and_the_statistics_of_the_training_inputs() -> None:
-    case = prepared()
-    batch = case.task.transform(case.processor, {}, training=False)(
-        case.columns["test"].batch(torch.arange(COUNT)), None
-    )
-    inputs = batch["input_values"]
-    assert (case.values["data"], case.values["num_mel_bins"], case.values["num_frames"]) == ("audio", *inputs.shape[1:])
-    assert case.values["data_mean"] == pytest.approx(inputs.mean().item(), abs=1e-3)
-    assert case.values["data_std"] == pytest.approx(inputs.std().item(), abs=1e-3)
-    assert case.values["id2label"] == dict(enumerate(NAMES))
-    waveform = prepared(audio_features="waveform")
-    assert (waveform.values["num_mel_bins"], waveform.values["num_frames"]) == (0, 800)
+def test_the_config_has_the_shape_and_the_statistics_of_the_training_inputs(prepared) -> None:
+    case = prepared(known={})
+    values = case.problem.config_fields()
+    inputs = case.problem.transform(training=False)(case.columns["test"].batch(torch.arange(COUNT)), None)[
+        "input_values"
+    ]
+    assert (values["data"], values["num_mel_bins"], values["num_frames"]) == ("audio", *inputs.shape[1:])
+    assert values["data_mean"] == pytest.approx(inputs.mean().item(), abs=1e-3)
+    assert values["data_std"] == pytest.approx(inputs.std().item(), abs=1e-3)
+    assert values["id2label"] == dict(enumerate(NAMES))
+    waveform = prepared(audio_features="waveform").problem.config_fields()
+    assert (waveform["num_mel_bins"], waveform["num_frames"]) == (0, 800)
 
 
-def test_labels_go_to_models_that_know_classes_alone() -> None:
-    case = prepared(time_shift=0.1, speed=0.1)
-    batch = case.columns["train"].batch(torch.arange(6))
-    transform = case.task.transform(case.processor, {}, training=True)
+def test_a_problem_comes_back_from_its_processor_and_config(prepared, tmp_path) -> None:
+    problem = prepared().problem
+    problem.save(tmp_path)
+    bound = problem.task.bind(problem.task.input.load(str(tmp_path)), problem.config_fields(), {}, seed=problem.seed)
+    assert bound.config_fields() == problem.config_fields()
+    assert bound.cache_key() == problem.cache_key()
+
+
+def test_labels_go_to_models_that_know_classes_alone(prepared) -> None:
+    unconditional = prepared(known={}, time_shift=0.1, speed=0.1)
+    batch = unconditional.columns["train"].batch(torch.arange(6))
+    transform = unconditional.problem.transform(training=True)
     first, again = (transform(batch, torch.Generator().manual_seed(0)) for _ in range(2))
     assert set(first) == {"input_values"}
     assert torch.equal(first["input_values"], again["input_values"])
-    assert set(case.task.transform(case.processor, KNOWS, training=True)(batch, None)) == {"input_values", "labels"}
+    told = prepared(time_shift=0.1, speed=0.1).problem.transform(training=True)(batch, None)
+    assert set(told) == {"input_values", "labels"}
 
 
 @pytest.mark.parametrize(("options", "message"), [({"time_shift": 1.5}, "time_shift"), ({"speed": -1.0}, "speed")])
 def test_impossible_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TextToAudio(**options)
+        TextToAudio.from_options(**options)
 
 
 def test_data_without_classes_are_refused() -> None:
@@ -150,63 +153,67 @@ def test_data_without_classes_are_refused() -> None:
         TextToAudio().select(rows(4).select_columns(["audio"]))
 
 
-def test_a_loss_of_each_row_is_a_metric_where_the_model_gives_one() -> None:
-    task, batch = TextToAudio(), {"input_values": torch.zeros(3, 2, 2)}
-    found = task.predict(SimpleNamespace(row_loss=torch.tensor([1.0, 2.0, 6.0])), batch)
-    assert task.metrics({"losses": found["losses"].numpy()}, {}) == {"loss": 3.0}
-    assert task.predict(SimpleNamespace(), batch)["rows"].tolist() == [1, 1, 1]
+def test_a_loss_of_each_row_is_a_metric_where_the_model_gives_one(prepared) -> None:
+    problem, batch = prepared().problem, {"input_values": torch.zeros(3, 2, 2)}
+    results = problem.predict(SimpleNamespace(row_loss=torch.tensor([1.0, 2.0, 6.0])), batch)
+    assert problem.metrics({"losses": results["losses"].numpy()}) == {"loss": 3.0}
+    assert problem.predict(SimpleNamespace(), batch)["rows"].tolist() == [1, 1, 1]
 
 
 # ---------------------------------------------------------------- measures
 
 
-def test_samples_like_the_data_are_near_the_floor_and_recognised(classifier: str) -> None:
+def test_samples_like_the_data_are_near_the_floor_and_recognised(classifier: str, prepared) -> None:
     case = prepared(audio_classifier=classifier)
-    found = examined(case, Sampler(case.processor), KNOWS)
-    metrics = {name: item.value for name, item in found.metrics.items()}
+    examination = examined(case, Sampler(case.processor))
+    metrics = {name: item.value for name, item in examination.metrics.items()}
     assert metrics["class_accuracy"] > 0.95
     assert metrics["real_accuracy"] > 0.95
     assert metrics["inverted_accuracy"] > 0.9
     assert 0.5 < metrics["diversity"] < 1.6
     assert metrics["fid"] < 30 * metrics["fid_floor"] + metrics["fid_inverted"]
-    assert set(found.metrics) <= set(case.task.metric_names)
-    for item in (found.metrics["class_accuracy"], found.metrics["diversity"], found.metrics["novelty"]):
+    assert set(examination.metrics) <= set(case.task.metric_names)
+    for item in (
+        examination.metrics["class_accuracy"],
+        examination.metrics["diversity"],
+        examination.metrics["novelty"],
+    ):
         assert item.low <= item.value <= item.high
-    assert found.baseline_name == "Griffin-Lim of class means with noise"
-    assert found.baseline_metrics["class_accuracy"].value > 0.8
-    results = evaluate({"rows": np.ones(COUNT)}, case.task, case.values, None, found)
+    assert examination.baseline_name == "Griffin-Lim of class means with noise"
+    assert examination.baseline_metrics["class_accuracy"].value > 0.8
+    results = evaluate({"rows": np.ones(COUNT)}, case.problem, None, examination)
     assert results.difference.low < results.difference.value < results.difference.high
     assert results.verdict
 
 
-def test_one_sound_a_class_is_recognised_and_neither_diverse_nor_near(classifier: str) -> None:
+def test_one_sound_a_class_is_recognised_and_neither_diverse_nor_near(classifier: str, prepared) -> None:
     case = prepared(audio_classifier=classifier)
-    found = examined(case, Sampler(case.processor, collapsed=True), KNOWS, {"test": case.columns["test"]})
-    fair = examined(case, Sampler(case.processor), KNOWS, {"test": case.columns["test"]})
-    assert found.metrics["class_accuracy"].value == 1
-    assert found.metrics["diversity"].value < 0.3 < fair.metrics["diversity"].value  # their phases differ
-    assert found.metrics["fid"].value > 1.3 * fair.metrics["fid"].value
-    assert found.baseline_name is None  # no training sounds at hand
-    assert "novelty" not in found.metrics
+    examination = examined(case, Sampler(case.processor, collapsed=True), {"test": case.columns["test"]})
+    fair = examined(case, Sampler(case.processor), {"test": case.columns["test"]})
+    assert examination.metrics["class_accuracy"].value == 1
+    assert examination.metrics["diversity"].value < 0.3 < fair.metrics["diversity"].value  # their phases differ
+    assert examination.metrics["fid"].value > 1.3 * fair.metrics["fid"].value
+    assert examination.baseline_name is None  # no training sounds at hand
+    assert "novelty" not in examination.metrics
 
 
-def test_a_model_without_classes_is_measured_without_them(classifier: str) -> None:
-    case = prepared(audio_classifier=classifier)
-    found = examined(case, Sampler(case.processor), {})
-    assert "class_accuracy" not in found.metrics
-    assert found.metrics["real_accuracy"].value > 0.95
-    assert [plot.name for plot in found.figures if isinstance(plot, Sound)] == ["samples"]
+def test_a_model_without_classes_is_measured_without_them(classifier: str, prepared) -> None:
+    case = prepared(known={}, audio_classifier=classifier)
+    examination = examined(case, Sampler(case.processor))
+    assert "class_accuracy" not in examination.metrics
+    assert examination.metrics["real_accuracy"].value > 0.95
+    assert [plot.name for plot in examination.figures if isinstance(plot, Sound)] == ["samples"]
 
 
-def test_without_a_classifier_spectrograms_are_compared() -> None:
+def test_without_a_classifier_spectrograms_are_compared(prepared) -> None:
     case = prepared()
-    found = examined(case, Sampler(case.processor), KNOWS)
-    assert "class_accuracy" not in found.metrics
-    assert found.metrics["fid"].value < found.baseline_metrics["fid"].value * 3
-    validated = case.task.validate(
-        Sampler(case.processor), case.columns["test"], None, case.processor, case.values | KNOWS, 0
-    )
-    assert validated["fid"] > 0
+    examination = examined(case, Sampler(case.processor))
+    assert "class_accuracy" not in examination.metrics
+    assert examination.metrics["fid"].value < examination.baseline_metrics["fid"].value * 3
+    model = Sampler(case.processor)
+    first, again = (case.problem.validate(model, case.columns["test"]) for _ in range(2))
+    assert first["fid"] > 0
+    assert again == first
 
 
 def test_a_classifier_that_is_none_is_named(tmp_path) -> None:
@@ -214,30 +221,30 @@ def test_a_classifier_that_is_none_is_named(tmp_path) -> None:
         SoundClassifier(tmp_path / "nowhere", RATE)
 
 
-def test_a_classifier_of_another_rate_hears_the_same(classifier: str) -> None:
+def test_a_classifier_of_another_rate_hears_the_same(classifier: str, prepared) -> None:
     case = prepared()
-    samples, labels = take_sounds(case.columns["test"], 20, 0)
+    samples, labels = case.problem.take_real(case.columns["test"], 20, 0)
     doubled = samples.repeat_interleave(2, dim=1)  # twice the rate, roughly
-    features, classes = SoundClassifier(classifier, RATE)(samples)
-    _, again = SoundClassifier(classifier, 2 * RATE)(doubled)
+    features, classes = SoundClassifier(classifier, RATE).recognise(samples)
+    _, again = SoundClassifier(classifier, 2 * RATE).recognise(doubled)
     assert (classes == labels.numpy()).mean() > 0.9
     assert (again == classes).mean() > 0.9
     assert features.shape == (20, 8)
 
 
 def test_silent_samples_are_measured_too(classifier: str) -> None:
-    features, classes = SoundClassifier(classifier, RATE)(torch.zeros(3, 800, dtype=torch.int16))
+    features, classes = SoundClassifier(classifier, RATE).recognise(torch.zeros(3, 800, dtype=torch.int16))
     assert np.isfinite(features).all()
     assert classes.shape == (3,)
 
 
-def test_samples_are_repeatable_sounds_of_the_classes_asked_for() -> None:
+def test_samples_are_repeatable_sounds_of_the_classes_asked_for(prepared) -> None:
     case = prepared()
     model, labels = Sampler(case.processor), torch.tensor([1, 0, 1])
-    first = sample_sounds(model, case.processor, 3, 0, labels)
+    first = sample_sounds(model, case.problem.input, 3, 0, labels)
     assert first.shape == (3, 800)
     assert first.dtype == torch.int16
-    assert torch.equal(first, sample_sounds(model, case.processor, 3, 0, labels))
+    assert torch.equal(first, sample_sounds(model, case.problem.input, 3, 0, labels))
     pitches = np.abs(np.fft.rfft(first.numpy())).argmax(axis=1) * 5  # Hz a place
     assert (pitches > 700).tolist() == [True, False, True]
 
@@ -248,7 +255,7 @@ def test_the_classical_samples_have_the_mean_and_spread_of_their_class() -> None
     values = (
         0.1 * torch.randn(400, 3, 2, generator=generator) * (1 + classes.view(-1, 1, 1)) + classes.view(-1, 1, 1) - 0.5
     )
-    drawn = mean_sounds(values, classes, torch.ones(5_000, dtype=torch.int64), seed=0)
+    drawn = class_mean_samples(values, classes, torch.ones(5_000, dtype=torch.int64), seed=0)
     torch.testing.assert_close(drawn.mean(0), values[classes == 1].mean(0), atol=0.02, rtol=0)
     torch.testing.assert_close(drawn.std(0), values[classes == 1].std(0), atol=0.02, rtol=0)
 
@@ -261,10 +268,10 @@ def test_diversity_is_a_ratio_of_mean_distances_within_classes() -> None:
     assert np.isnan(diversity(fake[:1], classes[:1], real, classes).value)
 
 
-def test_what_goes_through_a_waveform_model_stays() -> None:
+def test_what_goes_through_a_waveform_model_stays(prepared) -> None:
     case = prepared(audio_features="waveform")
-    samples, _ = take_sounds(case.columns["test"], 5, 0)
-    back = to_samples(case.processor.to_values(samples), case.processor)
+    samples, _ = case.problem.take_real(case.columns["test"], 5, 0)
+    back = case.problem.invert(samples)
     assert (back.int() - samples.int()).abs().max() <= 1
     assert frechet_distance(back.double().numpy()[:, :8], samples.double().numpy()[:, :8]) < 1
 
@@ -272,9 +279,9 @@ def test_what_goes_through_a_waveform_model_stays() -> None:
 # ---------------------------------------------------------------- figures, sounds, a release
 
 
-def test_its_figures_and_sounds_can_be_written(classifier: str, tmp_path) -> None:
+def test_its_figures_and_sounds_can_be_written(classifier: str, prepared, tmp_path) -> None:
     case = prepared(audio_classifier=classifier)
-    plots = examined(case, Sampler(case.processor), KNOWS).figures
+    plots = examined(case, Sampler(case.processor)).figures
     sounds = [plot for plot in plots if isinstance(plot, Sound)]
     assert [plot.name for plot in plots if not isinstance(plot, Sound)] == [
         "steps", "samples", "nearest_training_sounds", "trajectories",
@@ -291,19 +298,15 @@ def test_its_figures_and_sounds_can_be_written(classifier: str, tmp_path) -> Non
     assert len(sounds[0].waveform) == 3 * (800 + 800)  # each with its pause
 
 
-def test_the_golden_inputs_have_classes_where_the_model_does() -> None:
-    case = prepared()
-    assert set(case.task.golden_inputs(case.processor, {})) == {"input_values"}
-    assert case.task.golden_inputs(case.processor, KNOWS)["labels"].tolist() == [0, 1]
+def test_the_golden_inputs_have_classes_where_the_model_does(prepared) -> None:
+    assert set(prepared(known={}).problem.golden_inputs()) == {"input_values"}
+    assert prepared().problem.golden_inputs()["labels"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(("known", "rows_of_panels"), [(KNOWS, 2), ({}, 2)])
-def test_a_preview_shows_samples_and_is_alike_each_time(known: dict, rows_of_panels: int, tmp_path) -> None:
-    case = prepared()
-    values = case.values | known
-    (first,), (second,) = (
-        list(case.task.preview(Sampler(case.processor), case.processor, values, seed=0)) for _ in range(2)
-    )
+def test_a_preview_shows_samples_and_is_alike_each_time(known: dict, rows_of_panels: int, prepared) -> None:
+    case = prepared(known=known)
+    (first,), (second,) = (list(case.problem.preview(Sampler(case.processor))) for _ in range(2))
     assert len(first.figure.axes) == 6 * rows_of_panels
     for one, other in zip(first.figure.axes, second.figure.axes, strict=True):
         assert np.array_equal(one.images[0].get_array(), other.images[0].get_array())

@@ -5,13 +5,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from hubmodels.errors import HubmodelsError
-from hubmodels.tasks._text import (
+from hubmodels.tasks.inputs.text_columns import check_texts, text_column
+from hubmodels.tasks.inputs.tokenizers import (
     GENERATION_TOKENS,
     UNDERSTANDING_TOKENS,
     byte_alphabet,
-    check_texts,
     load_tokenizer,
-    text_column,
     token_characters,
     tokenizer_key,
     train_tokenizer,
@@ -128,7 +127,7 @@ def test_a_tokenizer_without_padding_pads_with_its_end(tmp_path) -> None:
 @pytest.mark.parametrize(("kind", "size"), [("bpe", 200), ("characters", 2)])
 def test_a_vocabulary_too_small_for_its_kind_is_refused(kind: str, size: int) -> None:
     with pytest.raises(ValueError, match="vocab_size must be at least"):
-        TextGeneration(tokenizer=kind, vocab_size=size)
+        TextGeneration.from_options(tokenizer=kind, vocab_size=size)
 
 
 def test_the_text_column_is_found_by_type_then_by_name_or_refused() -> None:

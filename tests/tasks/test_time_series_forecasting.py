@@ -1,19 +1,26 @@
 """Time-series forecasting: columns, gaps, windows by a brute-force list, metrics by hand, baselines, bad input."""
 
 import math
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 import torch
 
-from hubmodels.data.columns import WindowedColumns, encode_dataset
+from hubmodels.binding import bind_checkpoint
+from hubmodels.data import WindowedColumns
 from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
-from hubmodels.tasks._forecasts import find_season, forecast_rows, repeat_season, seasonal_errors
-from hubmodels.tasks._series import fill_forward
-from hubmodels.tasks.time_series_forecasting import TimeSeriesForecasting, usual_seasons
+from hubmodels.recipe import Recipe
+from hubmodels.tasks.baselines.forecasts import fill_forward, repeat_season
+from hubmodels.tasks.targets.forecast import FittedForecast, Forecast
+from hubmodels.tasks.targets.forecast_rows import forecast_rows
+from hubmodels.tasks.targets.seasons import find_season, seasonal_errors, usual_seasons
+from hubmodels.tasks.time_series_forecasting import TimeSeriesForecasting
+from hubmodels.workflow import build_model
 
 
 def make_frame(rows: int = 120, seed: int = 0, season: int = 6) -> pd.DataFrame:
@@ -29,19 +36,22 @@ def to_dataset(frame: pd.DataFrame) -> datasets.Dataset:
     return datasets.Dataset.from_pandas(frame, preserve_index=False)
 
 
-def encode(task: TimeSeriesForecasting, frame: pd.DataFrame, fitted: tuple | None = None):
-    """The processor, the config's values and the windows of a table."""
-    rows = task.select(to_dataset(frame))
-    processor, values = fitted or (task.fit_processor(rows), None)
-    values = values or task.fit_config(rows, processor)
-    columns = encode_dataset(
-        rows,
-        lambda batch, numbers: task.encode(batch, numbers, rows.features, processor, values),
-        task.encoded_features(processor, values),
-        key=[processor.to_dict(), repr(task), values],
-        description="encoding",
-    )
-    return processor, values, WindowedColumns(columns, *task.windows(columns, processor, values))
+def make_task(**options) -> TimeSeriesForecasting:
+    return TimeSeriesForecasting.from_options(**SHORT | options)
+
+
+@pytest.fixture
+def encode(encode_rows):
+    """A problem of these options, fitted to a table or given, and the table's windows."""
+
+    def run(frame: pd.DataFrame, problem=None, **options):
+        task = problem.task if problem else make_task(**options)
+        rows = task.select(to_dataset(frame))
+        problem = problem or task.fit(rows)
+        columns = encode_rows(problem, rows)
+        return problem, WindowedColumns(columns, *problem.windows(columns))
+
+    return run
 
 
 SHORT = {"context_length": 12, "prediction_length": 4}
@@ -51,11 +61,11 @@ def every_window(columns: WindowedColumns) -> dict[str, torch.Tensor]:
     return columns.batch(torch.arange(len(columns)))
 
 
-def test_windows_of_one_series_are_all_stretches_in_order() -> None:
-    task, frame = TimeSeriesForecasting(**SHORT, window_stride=3), make_frame(40)
-    processor, values, columns = encode(task, frame)
+def test_windows_of_one_series_are_all_stretches_in_order(encode) -> None:
+    frame = make_frame(40)
+    problem, columns = encode(frame, window_stride=3)
     scaled = (frame[["a", "b"]] - frame[["a", "b"]].mean()) / frame[["a", "b"]].std(ddof=0)
-    inputs = task.transform(processor, values, training=True)(every_window(columns))
+    inputs = problem.transform(training=True)(every_window(columns))
     starts = [start for start in range(40) if start % 3 == 0 and start + 16 <= 40]
     expected = np.stack([scaled.to_numpy()[start : start + 16] for start in starts])
     np.testing.assert_allclose(inputs["past_values"], expected[:, :12], rtol=1e-4, atol=1e-5)
@@ -64,27 +74,26 @@ def test_windows_of_one_series_are_all_stretches_in_order() -> None:
     assert inputs["future_observed_mask"].all()
 
 
-def test_windows_never_cross_a_series_whatever_the_order_of_the_rows() -> None:
+def test_windows_never_cross_a_series_whatever_the_order_of_the_rows(encode) -> None:
     first, second, third = (make_frame(rows, seed).assign(id=f"s{seed}") for seed, rows in enumerate((20, 18, 9)))
     frame = pd.concat([first, second, third]).sort_values("date", kind="stable")
-    _, _, columns = encode(TimeSeriesForecasting(**SHORT), frame)
+    _, columns = encode(frame)
     assert len(columns) == (20 - 15) + (18 - 15)
     batch = every_window(columns)
     assert (batch["series"] == batch["series"][:, :1]).all()
-    alone = [encode(TimeSeriesForecasting(**SHORT), one.drop(columns="id"))[2] for one in (first, second)]
+    alone = [encode(one.drop(columns="id"))[1] for one in (first, second)]
     means = frame[["a", "b"]].mean(), frame[["a", "b"]].std(ddof=0)
-    for place, (one, own) in enumerate(zip(alone, (first, second), strict=True)):
-        expected = every_window(one)["values"].numpy() * own[["a", "b"]].std(ddof=0).to_numpy()
-        expected = (expected + own[["a", "b"]].mean().to_numpy() - means[0].to_numpy()) / means[1].to_numpy()
-        found = batch["values"][:5] if place == 0 else batch["values"][5:]
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    for windows, rows, values in zip(alone, (first, second), (batch["values"][:5], batch["values"][5:]), strict=True):
+        expected = every_window(windows)["values"].numpy() * rows[["a", "b"]].std(ddof=0).to_numpy()
+        expected = (expected + rows[["a", "b"]].mean().to_numpy() - means[0].to_numpy()) / means[1].to_numpy()
+        np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_a_gap_becomes_missing_steps_and_no_window_without_anything_seen_or_told_is_kept() -> None:
-    task, frame = TimeSeriesForecasting(**SHORT), make_frame(60)
+def test_a_gap_becomes_missing_steps_and_no_window_without_anything_seen_or_told_is_kept(encode) -> None:
+    frame = make_frame(60)
     frame.loc[5, "a"] = np.nan
     cut = frame.drop(index=range(20, 37)).reset_index(drop=True)
-    processor, values, columns = encode(task, cut)
+    problem, columns = encode(cut)
     observed = torch.from_numpy((~frame[["a", "b"]].isna()).to_numpy(copy=True))
     observed[20:37] = False
     assert torch.equal(columns.tensor("observed").bool(), observed)
@@ -95,47 +104,50 @@ def test_a_gap_becomes_missing_steps_and_no_window_without_anything_seen_or_told
         if observed[start : start + 12].any() and observed[start + 12 : start + 16].any()
     ]
     assert columns.starts.tolist() == expected
-    assert processor.frequency == "1h"
-    assert values["season_length"] == 6
+    assert problem.processor.frequency == "1h"
+    assert problem.target.season_length == 6
 
 
-def test_texts_and_dates_as_times_give_the_same_steps() -> None:
+def test_texts_and_dates_as_times_give_the_same_steps(encode) -> None:
     frame = make_frame(40).drop(index=[7, 8])
-    expected = every_window(encode(TimeSeriesForecasting(**SHORT), frame)[2])
+    expected = every_window(encode(frame)[1])
     for times in (
         frame["date"].astype(str),
         frame["date"].dt.tz_localize("UTC"),
         np.arange(40).tolist()[:7] + list(range(9, 40)),
     ):
-        found = every_window(encode(TimeSeriesForecasting(**SHORT), frame.assign(date=times))[2])
-        assert all(torch.equal(found[name], expected[name]) for name in expected)
+        steps = every_window(encode(frame.assign(date=times))[1])
+        assert all(torch.equal(steps[name], expected[name]) for name in expected)
 
 
-def test_covariates_go_to_their_inputs_and_only_targets_are_told() -> None:
+def test_covariates_go_to_their_inputs_and_only_targets_are_told(encode) -> None:
     frame = pd.concat(
         [make_frame(30, seed).assign(id=seed, price=np.arange(30.0), size=float(seed)) for seed in (3, 4)]
     )
-    task = TimeSeriesForecasting(
-        **SHORT,
+    problem, columns = encode(
+        frame,
         target_column_names=["b"],
         future_column_names=["price"],
         static_column_names=["size"],
         calendar=["hour"],
     )
-    processor, values, columns = encode(task, frame)
-    inputs = task.transform(processor, values, training=False)(every_window(columns))
+    inputs = problem.transform(training=False)(every_window(columns))
     assert {name: tuple(value.shape[1:]) for name, value in inputs.items()} == {
         "past_values": (12, 2), "past_observed_mask": (12, 2), "future_values": (4, 1), "future_observed_mask": (4, 1),
         "past_time_features": (12, 3), "future_time_features": (4, 3), "static_real_features": (1,),
     }  # fmt: skip
-    assert values["prediction_channel_indices"] == [1]
-    assert values["id2label"] == {0: "b"}
+    assert problem.config_fields() == {
+        "num_input_channels": 2, "prediction_channel_indices": [1], "context_length": 12, "prediction_length": 4,
+        "num_time_features": 3, "num_static_real_features": 1,
+        "quantiles": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
+    }  # fmt: skip
+    assert problem.target.names == ["b"]
     assert inputs["static_real_features"].unique().tolist() == [-1, 1]
     np.testing.assert_allclose(
         inputs["future_time_features"][0, :, 2], (np.arange(12, 16) - 14.5) / np.arange(30).std(), rtol=1e-5
     )
     np.testing.assert_allclose(inputs["past_time_features"][0, :, 0], np.sin(2 * np.pi * np.arange(12) / 24), atol=1e-6)
-    golden = task.golden_inputs(processor, values)
+    golden = problem.golden_inputs()
     shapes = {name: (tuple(value.shape[1:]), value.dtype) for name, value in inputs.items() if "future_v" not in name}
     shapes.pop("future_observed_mask")
     assert {name: (tuple(value.shape[1:]), value.dtype) for name, value in golden.items()} == shapes
@@ -168,19 +180,20 @@ def test_metrics_are_the_sums_by_hand() -> None:
         losses.append(2 * np.mean(pinball))
     every = np.concatenate([np.array(values) for values in errors.values()])
     scales = [0.5, 2.0, 0.0]
-    found = TimeSeriesForecasting().metrics(rows, {"season_errors": scales})
-    assert list(found) == list(TimeSeriesForecasting.metric_names)
-    assert found["mse"] == pytest.approx(np.square(every).mean(), rel=1e-5)
-    assert found["mae"] == pytest.approx(np.abs(every).mean(), rel=1e-5)
-    assert found["mase"] == pytest.approx(
-        np.mean([np.abs(errors[place]).mean() / scales[place] for place in (0, 1)]), rel=1e-5
+    target = FittedForecast(options=Forecast(), names=["a", "b", "c"], levels=[0.1, 0.5, 0.9], season_errors=scales)
+    metrics = target.metrics(rows)
+    assert list(metrics) == list(TimeSeriesForecasting().metric_names)
+    assert metrics["mse"] == pytest.approx(np.square(every).mean(), rel=1e-5)
+    assert metrics["mae"] == pytest.approx(np.abs(every).mean(), rel=1e-5)
+    assert metrics["mase"] == pytest.approx(
+        np.mean([np.abs(errors[channel]).mean() / scales[channel] for channel in (0, 1)]), rel=1e-5
     )
-    assert found["quantile_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
-    assert found["coverage"] == pytest.approx(np.mean(covered), rel=1e-5)
-    by_channel = TimeSeriesForecasting().class_metrics(
-        rows, {"season_errors": scales, "id2label": dict.fromkeys("abc")}
+    assert metrics["quantile_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert metrics["coverage"] == pytest.approx(np.mean(covered), rel=1e-5)
+    by_channel = target.class_metrics(rows)
+    np.testing.assert_allclose(
+        by_channel["mse"], [np.square(errors[channel]).mean() for channel in range(3)], rtol=1e-5
     )
-    np.testing.assert_allclose(by_channel["mse"], [np.square(errors[place]).mean() for place in range(3)], rtol=1e-5)
     assert np.isnan(by_channel["mase"][2])
 
 
@@ -227,73 +240,132 @@ def test_missing_values_are_filled_from_before_then_from_behind_then_with_zero()
     assert fill_forward(values, observed)[0].tolist() == [[3, 0, 5], [3, 0, 5], [3, 0, 7]]
 
 
-def test_the_baselines_forecast_what_recurs_and_the_stronger_comes_first() -> None:
-    task = TimeSeriesForecasting(**SHORT)
-    processor, values, train = encode(task, make_frame(200))
-    _, _, test = encode(task, make_frame(300, seed=5), (processor, values))
-    baseline = task.baseline(train, test, processor, values, seed=0)
+def test_the_baselines_forecast_what_recurs_and_the_stronger_comes_first(encode) -> None:
+    problem, train = encode(make_frame(200))
+    _, test = encode(make_frame(300, seed=5), problem)
+    baseline = problem.baseline(train, test)
     ridge, naive = baseline, baseline.others[0]
-    assert "ridge" in ridge.name
+    assert ridge.name == "ridge regression shared by the channels"
     assert naive.name == "seasonal naive (repeats the last 6 steps)"
-    found = {one.name: task.metrics(one.rows, values)["mse"] for one in (ridge, naive)}
+    errors = {one.name: problem.metrics(one.rows)["mse"] for one in (ridge, naive)}
     # Noise of 0.1 has these variances in z-scores; its repetition doubles them.
-    noise = np.mean([0.1**2 / std**2 for std in processor.std])
-    assert found[naive.name] == pytest.approx(2 * noise, rel=0.3)
-    assert noise < found[ridge.name] < 1.6 * noise
-    context = task.transform(processor, values, training=False)(every_window(test))["past_values"]
+    noise = np.mean([0.1**2 / std**2 for std in problem.processor.std])
+    assert errors[naive.name] == pytest.approx(2 * noise, rel=0.3)
+    assert noise < errors[ridge.name] < 1.6 * noise
+    context = problem.transform(training=False)(every_window(test))["past_values"]
     np.testing.assert_array_equal(naive.rows["predictions"], repeat_season(context.numpy(), 6, 4))
-    results = evaluate(ridge.rows, task, values, baseline, num_resamples=20)
+    results = evaluate(ridge.rows, problem, baseline, num_resamples=20)
     assert results.difference.value == 0
     assert results.resample_block == 4
     assert list(results.per_class) == ["a", "b"]
 
 
-def test_what_repeats_exactly_is_best_repeated() -> None:
-    frame = make_frame(150).assign(a=np.arange(150) % 6, b=np.arange(150) % 3)
-    task = TimeSeriesForecasting(**SHORT)
-    processor, values, columns = encode(task, frame)
-    baseline = task.baseline(columns, columns, processor, values, seed=0)
+def test_what_repeats_exactly_is_best_repeated(encode) -> None:
+    problem, columns = encode(make_frame(150).assign(a=np.arange(150) % 6, b=np.arange(150) % 3))
+    baseline = problem.baseline(columns, columns)
     assert baseline.name == "seasonal naive (repeats the last 6 steps)"
-    assert task.metrics(baseline.rows, values)["mse"] == 0
+    assert problem.metrics(baseline.rows)["mse"] == 0
     assert "ridge" in baseline.others[0].name
 
 
-def test_baselines_take_missing_values() -> None:
+def test_baselines_take_missing_values(encode) -> None:
     frame = make_frame(120)
     frame.loc[::7, "a"] = np.nan
-    task = TimeSeriesForecasting(**SHORT)
-    processor, values, columns = encode(task, frame)
-    baseline = task.baseline(columns, columns, processor, values, seed=0)
+    problem, columns = encode(frame)
+    baseline = problem.baseline(columns, columns)
     for one in (baseline, *baseline.others):
-        assert all(math.isfinite(value) for value in task.metrics(one.rows, values).values())
+        assert all(math.isfinite(value) for value in problem.metrics(one.rows).values())
     frame["a"] = frame["a"].where(frame.index % 2 == 0)
-    _, _, columns = encode(TimeSeriesForecasting(**SHORT), frame[["date", "a"]])
-    assert "naive" in task.baseline(columns, columns, *encode(task, frame[["date", "a"]])[:2], seed=0).name
+    problem, columns = encode(frame[["date", "a"]])
+    baseline = problem.baseline(columns, columns)
+    assert "naive" in baseline.name
+    assert baseline.others == []
 
 
-def test_figures_show_windows_in_the_channels_own_units() -> None:
-    task = TimeSeriesForecasting(**SHORT, quantiles=[0.1, 0.5, 0.9])
+def make_outputs(future: torch.Tensor) -> SimpleNamespace:
+    """Forecasts that are what came, with quantiles one z-score around them."""
+    quantiles = future[..., None] + torch.tensor([-1, 0, 1.0])
+    return SimpleNamespace(prediction_outputs=future, quantile_values=quantiles)
+
+
+def test_figures_show_windows_in_the_channels_own_units(encode) -> None:
     frame = make_frame(60)
-    processor, values, columns = encode(task, frame)
-    inputs = task.transform(processor, values, training=False)(every_window(columns))
-    future = inputs["future_values"]
-    outputs = type(
-        "Outputs", (), {"prediction_outputs": future, "quantile_values": future[..., None] + torch.tensor([-1, 0, 1.0])}
-    )
-    rows = {name: value.numpy() for name, value in task.predict(outputs, inputs).items()}
-    panels = task.panels(rows, columns, processor, values)
+    problem, columns = encode(frame, quantiles=[0.1, 0.5, 0.9])
+    inputs = problem.transform(training=False)(every_window(columns))
+    outputs = make_outputs(inputs["future_values"])
+    rows = {name: value.numpy() for name, value in problem.predict(outputs, inputs).items()}
+    panels = problem.panels(rows, columns)
     last = panels[-1]
-    np.testing.assert_allclose(last["truth"], frame["b"][-4:], rtol=1e-5)
-    np.testing.assert_allclose(last["past"], frame["b"][-12:-4], rtol=1e-5)
-    np.testing.assert_allclose(last["high"] - last["forecast"], processor.std[1], rtol=1e-4)
-    plots = {plot.name: plot for plot in task.plots(rows, columns, processor, values)}
+    np.testing.assert_allclose(last.truth, frame["b"][-4:], rtol=1e-5)
+    np.testing.assert_allclose(last.past, frame["b"][-12:-4], rtol=1e-5)
+    np.testing.assert_allclose(last.high - last.forecast, problem.processor.std[1], rtol=1e-4)
+    assert (last.title, last.band) == (f"b, window {len(columns) - 1}", "quantiles 0.1 to 0.9")
+    plots = {plot.name: plot for plot in problem.figures(rows, columns)}
     assert list(plots) == ["forecasts", "error_by_step"]
     assert len(plots["forecasts"].figure.axes) == 6
+    assert "the band spans the quantiles 0.1 to 0.9" in plots["forecasts"].caption
+
+
+def test_answers_are_in_the_channels_own_units(encode) -> None:
+    frame = make_frame(60)
+    problem, columns = encode(frame, quantiles=[0.1, 0.5, 0.9], target_column_names=["b"])
+    future = problem.transform(training=False)(every_window(columns))["future_values"]
+    answers = problem.answers(make_outputs(future))
+    assert list(answers) == ["b", "b_0.1", "b_0.5", "b_0.9"]
+    np.testing.assert_allclose(answers["b"][7], frame["b"][7 + 12 : 7 + 16], rtol=1e-6)
+    np.testing.assert_allclose(answers["b_0.9"] - answers["b"], problem.processor.std[1], rtol=1e-5)
+    points = problem.answers(SimpleNamespace(prediction_outputs=future, quantile_values=None))
+    assert list(points) == ["b"]
+
+
+# ---------------------------------------------------------------- what only measuring needs
+
+
+def test_names_and_seasons_are_in_problem_json_and_come_back(encode, tmp_path) -> None:
+    problem, columns = encode(make_frame(60))
+    problem.save(tmp_path)
+    rows = problem.baseline(columns, columns).rows
+    again = bind_checkpoint(tmp_path, problem.task, {"quantiles": [0.1, 0.5, 0.9]})
+    assert again.target.names == ["a", "b"]
+    assert again.target.levels == [0.1, 0.5, 0.9]
+    assert again.target.season_length == 6
+    assert again.metrics(rows) == problem.metrics(rows)
+    assert math.isfinite(again.metrics(rows)["mase"])
+    assert not set(problem.config_fields()) & {"id2label", "season_length", "season_errors"}
+
+
+def test_a_release_of_0_1_0_has_them_in_its_config(encode) -> None:
+    problem, columns = encode(make_frame(60))
+    config = {"id2label": {"1": "b", "0": "a"}, "season_length": 24, "season_errors": [0.5, 2.0], "quantiles": [0.5]}
+    old = problem.task.bind(problem.input, config, {})
+    assert old.target.names == ["a", "b"]
+    assert old.target.season_length == 24
+    rows = problem.baseline(columns, columns).rows
+    mae = old.class_metrics(rows)["mae"]
+    assert old.metrics(rows)["mase"] == pytest.approx((mae[0] / 0.5 + mae[1] / 2) / 2)
+    nothing = problem.task.bind(problem.input, {}, {})
+    assert math.isnan(nothing.metrics(rows)["mase"])
+    assert nothing.metrics(rows)["mse"] == old.metrics(rows)["mse"]
+
+
+def test_a_family_without_the_sizes_of_a_forecast_is_refused_by_its_name(encode) -> None:
+    problem, _ = encode(make_frame(60))
+    recipe = Recipe.from_dict({"family": "mlp", "task": "time-series-forecasting", "data": {}, "model": {}})
+    with pytest.raises(HubmodelsError, match="family mlp cannot do time-series-forecasting: its config has no 'num_in"):
+        build_model(recipe, problem, 0)
+
+
+def test_the_season_is_the_one_that_is_given(encode) -> None:
+    problem, columns = encode(make_frame(60), season_length=3)
+    assert problem.target.season_length == 3
+    assert "repeats the last 3 steps" in "".join(
+        one.name for baseline in [problem.baseline(columns, columns)] for one in (baseline, *baseline.others)
+    )
 
 
 def test_a_column_without_a_role_can_be_left_out() -> None:
     frame = make_frame(40).assign(noise=1.0, name="x")
-    rows = TimeSeriesForecasting(**SHORT, channel_column_names=["b", "a"]).select(to_dataset(frame))
+    rows = make_task(channel_column_names=["b", "a"]).select(to_dataset(frame))
     assert rows.column_names == ["date", "b", "a"]
 
 
@@ -315,9 +387,9 @@ def test_a_column_without_a_role_can_be_left_out() -> None:
         ({"calendar": ["hour"]}, lambda frame: frame.assign(date=range(len(frame))), "times are integers"),
     ],
 )
-def test_bad_tables_are_refused_in_one_line(options, change, message) -> None:
+def test_bad_tables_are_refused_in_one_line(encode, options, change, message) -> None:
     with pytest.raises(HubmodelsError, match=message) as caught:
-        encode(TimeSeriesForecasting(**SHORT, **options), change(make_frame(40)))
+        encode(change(make_frame(40)), **options)
     assert "\n" not in str(caught.value)
 
 
@@ -331,17 +403,17 @@ def test_bad_tables_are_refused_in_one_line(options, change, message) -> None:
 )
 def test_options_that_cannot_work_are_refused(options, message) -> None:
     with pytest.raises(ValueError, match=message):
-        TimeSeriesForecasting(**options)
+        TimeSeriesForecasting.from_options(**options)
 
 
 def test_another_horizon_than_the_checkpoints_is_refused(tmp_path) -> None:
-    task = TimeSeriesForecasting(**SHORT)
-    task.fit_processor(task.select(to_dataset(make_frame(40)))).save_pretrained(tmp_path)
-    assert task.load_processor(str(tmp_path)).frequency == "1h"
+    task = make_task()
+    task.fit(task.select(to_dataset(make_frame(40)))).save(tmp_path)
+    assert task.input.load(str(tmp_path)).processor.frequency == "1h"
     with pytest.raises(HubmodelsError, match="trained with prediction_length 4, not 8"):
-        TimeSeriesForecasting(context_length=12, prediction_length=8).load_processor(str(tmp_path))
-    with pytest.raises(HubmodelsError, match="no prediction from files"):
-        task.encode_inputs(None, [], task.load_processor(str(tmp_path)), {})
+        make_task(prediction_length=8).input.load(str(tmp_path))
+    with pytest.raises(HubmodelsError, match="no prediction from files: many rows give one forecast of 4 steps"):
+        bind_checkpoint(tmp_path, task, {}).encode_inputs(pyarrow.table({"a": [1.0]}), [0])
 
 
 def test_a_stream_is_refused() -> None:

@@ -10,7 +10,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
 from hubmodels.figures import save_figure
@@ -72,7 +72,7 @@ def classifier(tmp_path_factory):
         "num_channels": 1, "image_size": 8, "hidden_sizes": [8], "depths": [1], "num_labels": 2,
         "id2label": dict(enumerate(NAMES)), "label2id": {name: number for number, name in enumerate(NAMES)},
     }  # fmt: skip
-    model = auto.build_model("cnn", "ForImageClassification", values).eval()
+    model = families.build_model("cnn", "ForImageClassification", values).eval()
     flat = torch.tensor([30.0, 50, 70, 150, 170, 190]).view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / 255
     with torch.no_grad():
         pooled = model.base_model(pixel_values=flat).pooler_output.flatten(1)

@@ -11,11 +11,12 @@ from PIL import Image
 from sklearn.metrics import top_k_accuracy_score
 from transformers import pipeline
 
-from hubmodels.data import encode_dataset
 from hubmodels.errors import HubmodelsError
 from hubmodels.figures import save_figure
 from hubmodels.recipe import Recipe
-from hubmodels.tasks.zero_shot_image_classification import ZeroShotImageClassification, rank_pairs
+from hubmodels.tasks.inputs.captioned_images import CaptionedImages
+from hubmodels.tasks.targets.match_rows import rank_pairs
+from hubmodels.tasks.zero_shot_image_classification import ZeroShotImageClassification
 from hubmodels.workflow import train_and_release
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 160, 0), "blue": (0, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)}
@@ -37,32 +38,28 @@ def rows(**columns: tuple) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def prepared() -> SimpleNamespace:
-    task = ZeroShotImageClassification(
+def prepared(encode_rows) -> SimpleNamespace:
+    task = ZeroShotImageClassification.from_options(
         tokenizer="characters", random_shift=2, horizontal_flip=0.5, color_jitter=0.4, token_dropout=0.5
     )
     selected = task.select(rows())
-    processor = task.fit_processor(selected)
-    values = task.fit_config(selected, processor)
-    columns = encode_dataset(
-        selected,
-        lambda batch, numbers: task.encode(batch, numbers, selected.features, processor, values),
-        task.encoded_features(processor, values),
-        key="test",
-        description="Encoding",
-    )
-    return SimpleNamespace(task=task, selected=selected, processor=processor, values=values, columns=columns)
+    problem = task.fit(selected)
+    columns = encode_rows(problem, selected)
+    return SimpleNamespace(problem=problem, selected=selected, processor=problem.processor, columns=columns)
 
 
 def test_columns_are_found_by_their_types_and_usual_names() -> None:
     count = len(PAIRS)
     dataset = rows(group=(Value("string"), ["x"] * count), number=(Value("int64"), [1] * count))
     assert ZeroShotImageClassification().select(dataset).column_names == ["image", "text"]
-    assert ZeroShotImageClassification(text_column_name="group").select(dataset).column_names == ["image", "group"]
+    assert ZeroShotImageClassification.from_options(text_column_name="group").select(dataset).column_names == [
+        "image",
+        "group",
+    ]
     with pytest.raises(
         HubmodelsError, match="column 'number' holds int64, not text; choose another --text_column_name"
     ):
-        ZeroShotImageClassification(text_column_name="number").select(dataset)
+        ZeroShotImageClassification.from_options(text_column_name="number").select(dataset)
     with pytest.raises(HubmodelsError, match="no text column beside 'image'"):
         ZeroShotImageClassification().select(dataset.select_columns(["image", "number"]))
 
@@ -80,13 +77,13 @@ def test_columns_are_found_by_their_types_and_usual_names() -> None:
 )
 def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ZeroShotImageClassification(**options)
+        ZeroShotImageClassification.from_options(**options)
 
 
 def test_what_the_data_decide(prepared: SimpleNamespace) -> None:
     characters = {character for text, *_ in PAIRS for character in text}
     expected = {"num_channels": 3, "image_size": 16, "pad_token_id": 0, "vocab_size": len(characters) + 5}
-    assert prepared.values == expected
+    assert prepared.problem.config_fields() == expected
     assert prepared.processor.tokenizer.model_max_length == len("white over white") + 2  # with the special tokens
     pixels = np.stack([np.asarray(flag(upper, lower)) for _, upper, lower in PAIRS]) / 255
     assert prepared.processor.image_processor.image_mean == pytest.approx(pixels.mean((0, 1, 2)), abs=1e-7)
@@ -106,11 +103,11 @@ def test_a_pair_becomes_bytes_and_tokens(prepared: SimpleNamespace) -> None:
 def test_a_row_without_a_text_is_named(prepared: SimpleNamespace) -> None:
     batch = {"image": prepared.selected[:1]["image"], "text": [None]}
     with pytest.raises(HubmodelsError, match="row 7 has no text in column 'text'"):
-        prepared.task.encode(batch, [7], prepared.selected.features, prepared.processor, prepared.values)
+        prepared.problem.encode(batch, [7], prepared.selected.features)
 
 
 def test_evaluation_gives_what_the_processor_gives(prepared: SimpleNamespace) -> None:
-    transform = prepared.task.transform(prepared.processor, prepared.values, training=False)
+    transform = prepared.problem.transform(training=False)
     batch = transform(prepared.columns.batch(torch.tensor([0, 7])), None)
     images = [flag(*PAIRS[number][1:]) for number in (0, 7)]
     expected = prepared.processor(images=images, text=[PAIRS[0][0], PAIRS[7][0]])
@@ -120,7 +117,7 @@ def test_evaluation_gives_what_the_processor_gives(prepared: SimpleNamespace) ->
 
 
 def test_training_changes_images_and_hides_tokens_by_the_generator_alone(prepared: SimpleNamespace) -> None:
-    transform = prepared.task.transform(prepared.processor, prepared.values, training=True)
+    transform = prepared.problem.transform(training=True)
     numbers = torch.arange(25)
     torch.manual_seed(0)
     first = transform(prepared.columns.batch(numbers), torch.Generator().manual_seed(1))
@@ -130,9 +127,9 @@ def test_training_changes_images_and_hides_tokens_by_the_generator_alone(prepare
         assert torch.equal(first[name], again[name])
         assert name == "input_ids" or not torch.equal(first[name], other[name])
     lengths = prepared.columns.batch(numbers)["lengths"]
-    places = torch.arange(first["input_ids"].shape[1])
-    inside = (places > 0) & (places < lengths[:, None] - 1)
-    hidden = (first["attention_mask"] == 0) & (places < lengths[:, None])
+    positions = torch.arange(first["input_ids"].shape[1])
+    inside = (positions > 0) & (positions < lengths[:, None] - 1)
+    hidden = (first["attention_mask"] == 0) & (positions < lengths[:, None])
     assert not hidden[~inside].any()  # special tokens stay
     # Of about 310 tokens a half, with a standard error of 0.03.
     assert hidden[inside].float().mean().item() == pytest.approx(0.5, abs=0.12)
@@ -141,13 +138,13 @@ def test_training_changes_images_and_hides_tokens_by_the_generator_alone(prepare
 def test_ranks_are_those_of_a_sort_by_hand_and_share_their_places_where_texts_are_equally_near() -> None:
     images = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
     texts = np.array([[2.0, 0.1], [3.0, 0.0], [0.0, 0.0]])
-    found = rank_pairs(images, texts)
+    ranks = rank_pairs(images, texts)
     # Image 0: text 1 is nearer than its own. Image 1: text 0 is nearer, and texts 1 and 2 are both at right angles.
     # Image 2: both others are nearer than a text of zeros.
-    assert found["image_to_text_ranks"].tolist() == [2, 2.5, 3]
+    assert ranks["image_to_text_ranks"].tolist() == [2, 2.5, 3]
     # Text 0: image 0 is nearest. Text 1: image 1 is farthest. Text 2: all are equally near.
-    assert found["text_to_image_ranks"].tolist() == [1, 3, 2]
-    assert found["nearest"][0].tolist() == [1, 0, 2]
+    assert ranks["text_to_image_ranks"].tolist() == [1, 3, 2]
+    assert ranks["nearest"][0].tolist() == [1, 0, 2]
 
 
 def test_recall_is_scikit_learns_top_k_accuracy(prepared: SimpleNamespace) -> None:
@@ -156,23 +153,24 @@ def test_recall_is_scikit_learns_top_k_accuracy(prepared: SimpleNamespace) -> No
     texts = images + generator.normal(size=(60, 4))
     images, texts = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in (images, texts))
     outputs = {"image_embeds": images, "text_embeds": texts}
-    found = prepared.task.metrics(prepared.task.relate(outputs), prepared.values)
-    assert set(found) == set(prepared.task.metric_names)
+    metrics = prepared.problem.metrics(prepared.problem.relate(outputs))
+    assert set(metrics) == set(prepared.problem.task.metric_names)
     for way, scores in (("image_to_text", images @ texts.T), ("text_to_image", texts @ images.T)):
         for k in (1, 5, 10):
             expected = top_k_accuracy_score(np.arange(60), scores, k=k, labels=np.arange(60))
-            assert found[f"{way}_recall_at_{k}"] == pytest.approx(expected)
+            assert metrics[f"{way}_recall_at_{k}"] == pytest.approx(expected)
         order = (-scores).argsort(axis=1)
         ranks = [list(order[row]).index(row) + 1 for row in range(60)]
-        assert found[f"{way}_median_rank"] == np.median(ranks)
+        assert metrics[f"{way}_median_rank"] == np.median(ranks)
 
 
 def test_the_baseline_finds_the_texts_of_coloured_flags_and_the_figures_are_drawn(prepared, tmp_path) -> None:
-    task, columns = prepared.task, prepared.columns
-    baseline = task.baseline(columns, columns, prepared.processor, prepared.values, seed=0)
-    metrics = task.metrics(baseline.rows, prepared.values)
+    problem, columns = prepared.problem, prepared.columns
+    baseline = problem.baseline(columns, columns)
+    assert baseline.name == "ridge regression from pixels and colours to TF-IDF of character n-grams"
+    metrics = problem.metrics(baseline.rows)
     assert metrics["image_to_text_recall_at_5"] > 0.9  # chance is 0.2
-    plots = list(task.plots(baseline.rows, columns, prepared.processor, prepared.values))
+    plots = list(problem.figures(baseline.rows, columns))
     assert [plot.name for plot in plots] == ["recall", "nearest_texts"]
     for plot in plots:
         save_figure(plot.figure, tmp_path / f"{plot.name}.png")
@@ -180,16 +178,18 @@ def test_the_baseline_finds_the_texts_of_coloured_flags_and_the_figures_are_draw
 
 
 def test_a_processor_comes_back_from_its_folder(prepared: SimpleNamespace, tmp_path) -> None:
-    prepared.processor.save_pretrained(tmp_path)
-    loaded = prepared.task.load_processor(str(tmp_path))
-    assert prepared.task.processor_key(loaded) == prepared.task.processor_key(prepared.processor)
+    prepared.problem.save(tmp_path)
+    task = prepared.problem.task
+    loaded = task.input.load(str(tmp_path))
+    assert loaded.cache_key() == prepared.problem.input.cache_key()
+    assert task.bind(loaded, prepared.problem.config_fields(), {}).cache_key() == prepared.problem.cache_key()
     expected = prepared.processor(images=flag(*PAIRS[3][1:]), text=PAIRS[3][0])
-    found = loaded(images=flag(*PAIRS[3][1:]), text=PAIRS[3][0])
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    inputs = loaded.processor(images=flag(*PAIRS[3][1:]), text=PAIRS[3][0])
+    assert all(torch.equal(inputs[name], value) for name, value in expected.items())
     with pytest.raises(ValueError, match="a call takes images, text, or both"):
-        loaded()
+        loaded.processor()
     with pytest.raises(HubmodelsError, match="no usable image processor and tokenizer at"):
-        prepared.task.load_processor(str(tmp_path / "nowhere"))
+        CaptionedImages().load(str(tmp_path / "nowhere"))
 
 
 def test_a_model_is_trained_released_and_used_by_the_stock_pipeline(tmp_path, monkeypatch) -> None:

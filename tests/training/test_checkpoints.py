@@ -80,7 +80,7 @@ def test_two_players_go_on_with_the_same_bits(tmp_path) -> None:
 def test_early_stopping_remembers_across_a_stop(tmp_path) -> None:
     def evaluation():
         values = {5: 0.5, 10: 0.4, 15: 0.3, 20: 0.2}
-        return lambda model: {"accuracy": values[int(model.norm.num_batches_tracked)]}
+        return lambda model: ({"accuracy": values[int(model.norm.num_batches_tracked)]}, [])
 
     options = {**FIRST, "num_train_epochs": 9, "early_stopping_patience": 2, "metric_for_best_model": "accuracy"}
     options |= {"load_best_model_at_end": True, "save_total_limit": 1, "ema_decay": 0.0}

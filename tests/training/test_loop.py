@@ -13,6 +13,7 @@ from toy_run import ToyClassifier, ToyColumns, make_model, plain, run_toy
 from hubmodels.data import StreamedBatches
 from hubmodels.errors import HubmodelsError
 from hubmodels.figures import new_figure
+from hubmodels.report import Figure
 from hubmodels.training import devices
 
 
@@ -20,9 +21,9 @@ def scores(values: list[float], steps: list[int] | None = None):
     """An evaluation that gives these accuracies one after the other."""
     left = list(values)
 
-    def evaluate(model: nn.Module) -> dict[str, float]:
+    def evaluate(model: nn.Module) -> tuple[dict[str, float], list[Figure]]:
         torch.rand(3)  # draws that must not reach the training
-        return {"accuracy": left.pop(0), "per_class": [1, 2]}
+        return {"accuracy": left.pop(0)}, []
 
     return evaluate
 
@@ -52,7 +53,7 @@ def test_metrics_and_loss_figure_are_always_written(tmp_path) -> None:
     assert set(lines[0]) == {"step", "epoch", "loss", "learning_rate", "grad_norm", "samples_per_second"}
     assert (tmp_path / "figures" / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert (run.steps, run.epochs, run.metric) == (10, 2.0, None)
-    assert run.plots()[0].name == "loss"
+    assert run.figures()[0].name == "loss"
 
 
 def test_evaluating_and_saving_change_nothing_in_the_training(tmp_path) -> None:
@@ -101,9 +102,9 @@ def test_early_stopping_ends_after_patience_without_enough_improvement(tmp_path)
 def test_the_best_weights_are_kept_and_loaded_at_the_end(tmp_path) -> None:
     seen = []
 
-    def evaluate(model: nn.Module) -> dict[str, float]:
+    def evaluate(model: nn.Module) -> tuple[dict[str, float], list[Figure]]:
         seen.append(weights_of(model))
-        return {"loss": [0.9, 0.3, math.nan, 0.5, 0.4, 0.8][len(seen) - 1]}
+        return {"loss": [0.9, 0.3, math.nan, 0.5, 0.4, 0.8][len(seen) - 1]}, []
 
     options = {**BEST, "metric_for_best_model": "loss", "greater_is_better": False, "ema_decay": 0.5}
     model, run = run_toy(tmp_path, evaluate=evaluate, load_best_model_at_end=True, save_total_limit=1, **options)
@@ -235,19 +236,6 @@ def test_where_bf16_is_only_slower_training_is_in_float32_and_the_log_says_so(tm
     assert "this CPU computes bfloat16 in software" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])
-def test_bf16_stays_where_the_cpu_has_instructions_for_it(monkeypatch, name) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", name: True})
-    assert devices.computes_bf16(torch.device("cpu"))
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_of_other_cpus_onednn_says_whether_bf16_is_native(monkeypatch, native) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "aarch64"})
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
-    assert devices.computes_bf16(torch.device("cpu")) is native
-
-
 class Linear(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -363,9 +351,8 @@ def test_what_a_model_measures_is_logged_and_its_diagnosis_said_once(tmp_path, c
 
 
 def test_what_an_evaluation_draws_is_kept_with_its_step(tmp_path) -> None:
-    def evaluate(model: nn.Module) -> dict:
-        figure = new_figure(1, 1)[0]
-        return {"loss": 1.0, "samples": SimpleNamespace(name="samples", figure=figure)}
+    def evaluate(model: nn.Module) -> tuple[dict[str, float], list[Figure]]:
+        return {"loss": 1.0}, [Figure("samples", "Samples.", new_figure(1, 1)[0])]
 
     run_toy(tmp_path, evaluate=evaluate, max_steps=4, eval_strategy="steps", eval_steps=2)
     names = sorted(path.name for path in (tmp_path / "figures").glob("samples-*.png"))

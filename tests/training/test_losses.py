@@ -8,6 +8,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from toy_run import ToyClassifier, ToyColumns, make_model, run_toy
 
+from hubmodels import MlpConfig, MlpForTabularClassification
 from hubmodels.errors import HubmodelsError
 from hubmodels.recipe import TrainingArguments
 from hubmodels.training.losses import balanced_weights, class_loss, make_loss
@@ -26,14 +27,14 @@ def test_the_loss_is_the_weighted_smoothed_sum_over_classes(smoothing: float, we
     draw = np.random.default_rng(0)
     logits, labels = draw.normal(size=(12, 4)), draw.integers(4, size=12)
     weights = draw.uniform(0.5, 2, size=4) if weighted else np.ones(4)
-    outputs = SimpleNamespace(logits=torch.tensor(logits).float())
+    given_logits = torch.tensor(logits).float()
     given = torch.tensor(weights).float() if weighted else None
     expected = loss_by_hand(logits, np.eye(4)[labels], weights, smoothing)
     # 1e-5: float32 logits
-    assert float(class_loss(outputs, torch.tensor(labels), given, smoothing)) == pytest.approx(expected, rel=1e-5)
+    assert float(class_loss(given_logits, torch.tensor(labels), given, smoothing)) == pytest.approx(expected, rel=1e-5)
     mixed = draw.dirichlet(np.ones(4), size=12)
     expected = loss_by_hand(logits, mixed, weights, smoothing)
-    found = class_loss(outputs, torch.tensor(mixed).float(), given, smoothing)
+    found = class_loss(given_logits, torch.tensor(mixed).float(), given, smoothing)
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
@@ -44,7 +45,7 @@ def test_token_labels_of_minus_100_count_for_nothing() -> None:
     expected = torch.nn.functional.cross_entropy(
         logits.flatten(0, 1)[kept], labels.flatten()[kept], label_smoothing=0.1
     )
-    found = class_loss(SimpleNamespace(logits=logits), labels, None, 0.1)
+    found = class_loss(logits, labels, None, 0.1)
     assert float(found) == pytest.approx(float(expected), rel=1e-6)
 
 
@@ -96,8 +97,16 @@ def test_a_model_without_a_loss_is_refused(tmp_path) -> None:
 
 
 def test_each_member_of_an_ensemble_has_its_own_smoothed_and_weighted_loss() -> None:
-    members, labels = torch.randn(6, 3, 4), torch.tensor([0, 1, 2, 3, 0, 1])  # (B, K, classes)
-    weights = torch.tensor([1.0, 2.0, 0.5, 1.5])
-    outputs = SimpleNamespace(logits=members.mean(1), member_logits=members)
-    alone = [class_loss(SimpleNamespace(logits=members[:, k]), labels, weights, 0.1) for k in range(3)]
-    torch.testing.assert_close(class_loss(outputs, labels, weights, 0.1), sum(alone) / 3)
+    torch.manual_seed(0)
+    model = MlpForTabularClassification(
+        MlpConfig(num_numeric_features=4, hidden_sizes=[8], num_ensemble=3, num_labels=4, hidden_dropout_prob=0.0)
+    ).train()
+    batch = {"numeric_features": torch.randn(6, 4), "labels": torch.tensor([0, 1, 2, 3, 0, 1])}
+    arguments = TrainingArguments(label_smoothing_factor=0.1, class_weights="balanced")
+    rows = SimpleNamespace(tensor=batch.get)
+    loss, outputs = make_loss(arguments, model, rows, torch.device("cpu"))(model, batch, None)
+    weights = balanced_weights(batch["labels"], 4).numpy()
+    members = outputs.member_logits.detach().double().numpy()  # (B, K, classes)
+    assert members.std(axis=1).min() > 0  # the members differ
+    alone = [loss_by_hand(members[:, k], np.eye(4)[batch["labels"]], weights, 0.1) for k in range(3)]
+    assert loss.item() == pytest.approx(sum(alone) / 3, rel=1e-5)

@@ -130,10 +130,10 @@ def test_only_what_a_model_names_is_averaged_and_the_rest_is_copied() -> None:
 def test_the_averaged_weights_are_evaluated_and_kept(tmp_path) -> None:
     seen = []
 
-    def evaluate(model: nn.Module) -> dict[str, float]:
+    def evaluate(model: nn.Module) -> tuple[dict[str, float], list]:
         assert not model.training
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
-        return {"accuracy": 0.0}
+        return {"accuracy": 0.0}, []
 
     model, _ = run_toy(tmp_path, ema_decay=0.9, evaluate=evaluate)
     last, _ = run_toy(tmp_path / "last")

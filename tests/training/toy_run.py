@@ -209,7 +209,7 @@ def do_job(job: dict) -> None:
             run_toy(folder, job.pop("kind", "classifier"), wrap=crash_after(crash), **job)
         return
     if seconds := job.pop("slow_evaluation", 0):
-        job["evaluate"] = lambda model: time.sleep(seconds) or {"accuracy": 0.5}
+        job["evaluate"] = lambda model: time.sleep(seconds) or ({"accuracy": 0.5}, [])
     model, run = run_toy(folder, job.pop("kind", "classifier"), **job)
     if int(os.environ.get("RANK", 0)) == 0:
         save_file(
@@ -247,7 +247,8 @@ class Worker:
         self.log = log
         self.folder = Path(job["output_dir"])
         # The server looks for what it imports in PYTHONPATH only.
-        os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+        paths = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, paths)))
         self.process = self.context.Process(target=work, args=(job, environment or {}, str(log)))
         self.process.start()
 

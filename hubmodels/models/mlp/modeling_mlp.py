@@ -395,6 +395,24 @@ class MlpTabularPreTrainedModel(MlpPreTrainedModel):
         return member.eval()
 
 
+def pair_members(logits: Tensor, members: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Repeat the targets for an ensemble, whose members learn by themselves.
+
+    A loss of the mean prediction would let the members lean on each other.
+
+    Args:
+        logits: (B, L) of the mean prediction.
+        members: (B, K, L), what each member gives; None without an ensemble.
+        labels: the targets of the rows, (B, ...).
+
+    Returns:
+        Logits (B * K, L) and targets (B * K, ...), a row's members behind each other; without an ensemble those given.
+    """
+    if members is None:
+        return logits, labels
+    return members.flatten(0, 1), labels.repeat_interleave(members.shape[1], dim=0)
+
+
 class MlpForTabularClassification(MlpTabularPreTrainedModel):
     """A classifier of a table's rows: binary or multi-class, or multi-label with that `problem_type`."""
 
@@ -433,17 +451,26 @@ class MlpForTabularClassification(MlpTabularPreTrainedModel):
             members = logits
             logits, spread = combine_members(members, problem_type)  # (B, L) both
         loss = None
-        if labels is not None and members is not None and self.training:
-            # Each member learns by itself: a loss of the mean prediction would let them lean on each other.
-            repeated = labels.repeat_interleave(self.num_ensemble, dim=0)  # (B * K, ...)
-            loss = classification_loss(members.flatten(0, 1), repeated, problem_type)
-        elif labels is not None:
-            loss = classification_loss(logits, labels, problem_type)
+        if labels is not None:
+            pairs = pair_members(logits, members, labels) if self.training else (logits, labels)
+            loss = classification_loss(*pairs, problem_type)
         hidden_states = outputs[1] if len(outputs) > 1 else None
         output = MlpTabularOutput(
             loss=loss, logits=logits, spread=spread, member_logits=members, hidden_states=hidden_states
         )
         return self.finish(output, return_dict)
+
+    def pair_targets(self, outputs: MlpTabularOutput, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the logits that learn by themselves, and the target of each, for another loss than the model's own.
+
+        Args:
+            outputs: what `forward` gave for B rows.
+            labels: their targets, (B, ...).
+
+        Returns:
+            See `pair_members`.
+        """
+        return pair_members(outputs.logits, outputs.member_logits, labels)
 
 
 class MlpForTabularRegression(MlpTabularPreTrainedModel):

@@ -66,6 +66,7 @@ class RnnConfig(PreTrainedConfig):
     # ascending, in (0, 1)
     num_time_features: int = 0  # covariates of each step that are known ahead, >= 0
     num_static_real_features: int = 0  # covariates of each series, >= 0
+    # Read by no network, and filled in releases of 0.1.0 alone: what only measuring needs is in problem.json now.
     season_length: int = 1  # steps after which the series recur, >= 1: what the model is measured against
     season_errors: list[float] | None = None  # mean absolute error of repeating the last season, of each forecast
     # channel over the training steps, in z-scores: MASE divides by it

@@ -169,9 +169,9 @@ def number_methods(tables: "FittedTables", num_rows: int, seed: int) -> Methods:
 def boosting_options(tables: "FittedTables", num_rows: int, may_stop: bool) -> dict[str, Any]:
     """Return which of the codes scikit-learn takes as categories, and when it stops."""
     stops = may_stop and num_rows * 4 // 5 >= FEW_ROWS  # a fifth may be held out of the fit (see `choose`)
-    places = enumerate(tables.cardinalities, start=tables.num_numbers)
+    codes = enumerate(tables.cardinalities, start=tables.num_numbers)
     return {
-        "categorical_features": [column for column, count in places if count <= MAX_CATEGORIES] or None,
+        "categorical_features": [column for column, count in codes if count <= MAX_CATEGORIES] or None,
         "max_iter": BOOSTING_ITERATIONS if stops else FEW_ITERATIONS,
         "early_stopping": stops,
     }

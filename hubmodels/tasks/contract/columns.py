@@ -50,6 +50,11 @@ def kind_of(feature: Any) -> str:
     return feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
 
 
+def is_number(feature: Any) -> bool:
+    """Tell whether a column of this type holds numbers."""
+    return kind_of(feature).startswith(("int", "uint", "float", "decimal", "bool"))
+
+
 def can_be_classes(feature: Any) -> bool:
     """Tell whether a column of this type can hold classes: class labels, text, integers, true and false."""
     return kind_of(feature) in ("classes", "string", "large_string", "bool") or kind_of(feature).startswith(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 class Input:
     """Options of reading one kind of input."""
 
+    decided_fields: ClassVar[tuple[str, ...]] = ()  # what `FittedInput.config_fields` may hold
+
     def claims(self, features: "datasets.Features") -> list[str]:
         """Name the columns that can be nothing but this input; the target is looked for among the others.
 
@@ -121,6 +123,7 @@ class Target:
     main_metric: ClassVar[str]  # decides about checkpoints and about network against baseline
     greater_is_better: ClassVar[bool]
     shares: ClassVar[tuple[str, ...]] = ()  # metrics that are a share of the rows: they have an interval at 0 and 1 too
+    decided_fields: ClassVar[tuple[str, ...]] = ()  # what `FittedTarget.config_fields` may hold
     metric_names: ClassVar[dict[str, str]]  # metric -> its name in a table: {"macro_f1": "macro F1"}
 
     def columns(self, features: "datasets.Features", claimed: list[str]) -> list[str]:

@@ -69,6 +69,11 @@ class Task:
         """The name of each metric in a table."""
         return self.target.metric_names
 
+    @property
+    def decided_fields(self) -> tuple[str, ...]:
+        """The config fields that the data decide, whatever these are: no person chooses them."""
+        return (*self.input.decided_fields, *self.target.decided_fields)
+
     def columns(self, features: "datasets.Features") -> tuple[list[str], list[str]]:
         """Name the input's and the target's columns. Raises HubmodelsError where it cannot be told which they are."""
         targets = self.target.columns(features, self.input.claims(features))
@@ -311,6 +316,10 @@ class Problem(Generic[TaskT, FittedInputT, FittedTargetT]):
     def save(self, folder: str | os.PathLike) -> None:
         """Write the processor's files and problem.json into a folder."""
         self.processor.save_pretrained(folder)
+        self.save_state(folder)
+
+    def save_state(self, folder: str | os.PathLike) -> None:
+        """Write problem.json alone into a folder, beside a processor that is there."""
         write_json(Path(folder) / PROBLEM_FILE, {"task": self.task.tag, "target": self.target.state()})
 
 

@@ -1,13 +1,13 @@
 """Images: one a row, stored as bytes of one size."""
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HubmodelsError, one_line
 from ...fields import option
-from ..contract.parts import FittedInput, Input
-from .image_files import IMAGE_NAMES, image_column, image_statistics, open_value, read_pixels, usual_shape
+from ..contract.parts import FittedInput
+from .image_files import IMAGE_NAMES, image_column, open_value, read_pixels, usual_shape
+from .image_options import ImageOptions, config_size, pattern_pixels
 
 if TYPE_CHECKING:
     import datasets
@@ -18,30 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Images(Input):
+class Images(ImageOptions):
     """Options of reading images."""
-
-    image_column_name: str | None = option(None, "column of the images; the only image column when absent")
-    image_size: int | list[int] | None = option(None, "side in pixels, or height and width; the usual one when absent")
-    num_channels: int | None = option(None, "1 for grey, 3 for RGB; 1 when absent if every training image is grey")
-
-    def __post_init__(self) -> None:
-        if self.image_size is not None:
-            sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
-            if len(sides) not in (1, 2) or min(sides) < 1:
-                raise ValueError(
-                    f"image_size must be a side or [height, width], each at least 1, got {self.image_size}"
-                )
-        if self.num_channels not in (None, 1, 3):
-            raise ValueError(f"num_channels must be 1 (grey) or 3 (RGB), got {self.num_channels}")
-
-    @property
-    def height_and_width(self) -> tuple[int, int] | None:
-        """The size where the options say it."""
-        if self.image_size is None:
-            return None
-        sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
-        return sides[0], sides[-1]
 
     def claims(self, features: "datasets.Features") -> list[str]:
         """Name the column of images: the chosen one, else the only one of images."""
@@ -56,15 +34,8 @@ class Images(Input):
         return dataset
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedImages":
-        """Fit an image processor with the usual size and channels, and each channel's mean and standard deviation.
-
-        They are taken over all pixels of all training images, of bytes divided by 255, from exact counts of bytes."""
-        from ...processors.processing_image import HubmodelsImageProcessor
-
-        fields = usual_shape(train, columns[0], self.height_and_width, self.num_channels)
-        mean, std = image_statistics(train, columns[0], HubmodelsImageProcessor(**fields))
-        processor = HubmodelsImageProcessor(**fields, image_mean=mean, image_std=std)
-        return FittedImages(options=self, processor=processor)
+        """Fit an image processor with the usual size and channels, and each channel's mean and standard deviation."""
+        return self.bind(self.fit_image_processor(train, columns[0]))
 
     def bind(self, processor: Any) -> "FittedImages":
         """Take an image processor as it is."""
@@ -103,8 +74,7 @@ class FittedImages(FittedInput[Images]):
 
     def config_fields(self) -> dict[str, Any]:
         """Return `num_channels` and `image_size`, one side or [height, width]."""
-        channels, height, width = self.shape
-        return {"num_channels": channels, "image_size": height if height == width else [height, width]}
+        return config_size(self.shape)
 
     def encoded_features(self) -> dict[str, Any]:
         """Return the Arrow type of `pixel_values`."""
@@ -140,11 +110,7 @@ class FittedImages(FittedInput[Images]):
 
     def golden_inputs(self) -> "Batch":
         """Return two fixed patterns of bytes, from integers alone, normalised."""
-        import torch
-
-        numbers = torch.arange(math.prod((2, *self.shape)))
-        pixels = (numbers * numbers // 7 % 256).to(torch.uint8).view(2, *self.shape)
-        return {"pixel_values": self.processor.normalize_pixels(pixels)}
+        return {"pixel_values": self.processor.normalize_pixels(pattern_pixels(2, *self.shape))}
 
 
 @dataclass(kw_only=True)

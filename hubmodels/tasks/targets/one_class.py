@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class OneClass(Target):
     """Options of a class a row."""
 
+    decided_fields: ClassVar[tuple[str, ...]] = ("id2label", "label2id", "problem_type")
     main_metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
     shares: ClassVar[tuple[str, ...]] = ("accuracy",)

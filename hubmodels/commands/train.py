@@ -1,0 +1,112 @@
+"""`hubmodels train`: train or fine-tune, measure beside a classical baseline, write the release folder."""
+
+import argparse
+import json
+import sys
+
+from ..errors import HubmodelsError
+from ..fields import describe, own_fields, type_hints
+from ..recipe import DataArguments, Recipe, TrainingArguments
+from ._flags import apply_fields, pair_fields
+from ._parser import add_flag, add_json_flag, is_main_process, start_logging
+
+SUMMARY = "train or fine-tune on your data, measure beside a classical baseline, write the release folder"
+DESCRIPTION = (
+    "Train by a recipe, measure on the test split, write <output_dir>/release. Any field of a recipe is a flag."
+)
+FIELDS = "all"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add where to start, what to train for, and what becomes of it."""
+    start = parser.add_argument_group("where to start (one of)")
+    add_flag(start, "config", metavar="RECIPE", help="a recipe, YAML")
+    add_flag(start, "model_name_or_path", metavar="ID", help="a checkpoint to fine-tune: folder or Hub id")
+    add_flag(start, "family", help="a family, with its defaults (needs --task)")
+    add_flag(parser, "task", help="a task by its Hub tag: image-classification, ...")
+    add_flag(parser, "no_baseline", action="store_true", help="do not fit the classical baseline")
+    add_flag(parser, "push_to_hub", action="store_true", help="publish the release folder at the end")
+    add_flag(parser, "hub_model_id", metavar="ID", help="the model's Hub id, namespace/name, for its card")
+    add_flag(parser, "hub_private_repo", action="store_true", help="with --push_to_hub: a new repository is private")
+    add_json_flag(parser)
+    parser.add_argument("-h", "--help", action="store_true", help="this help; with --family and --task their fields")
+
+
+def run(arguments: argparse.Namespace, rest: list[str]) -> None:
+    """Train, and print the results and the release folder."""
+    if arguments.help:
+        print_help(arguments)
+        return
+    start_logging()
+    from .. import workflow
+
+    recipe = make_recipe(arguments)
+    apply_fields(rest, recipe)
+    workflow.require_output_dir(recipe)
+    if arguments.push_to_hub and not arguments.hub_model_id:  # found out before the training, not after it
+        raise HubmodelsError("--push_to_hub needs --hub_model_id NAMESPACE/NAME")
+    outcome = workflow.train_and_release(recipe, not arguments.no_baseline, arguments.hub_model_id)
+    if not is_main_process():
+        return
+    if arguments.json:
+        print(json.dumps({"folder": str(outcome.folder), **outcome.results.to_dict()}, indent=2))
+    else:
+        print(outcome.results.table())
+        print(f"\nRelease folder: {outcome.folder}")
+    if arguments.push_to_hub:
+        from ..publishing import publish
+
+        publication = publish(outcome.folder, arguments.hub_model_id, private=arguments.hub_private_repo or None)
+        print(publication, file=sys.stderr if arguments.json else sys.stdout)
+
+
+def make_recipe(arguments: argparse.Namespace) -> Recipe:
+    """Make the recipe that the flags start from: a file, a checkpoint's, or a family's defaults."""
+    from .. import workflow
+
+    if arguments.config:
+        recipe = Recipe.load(arguments.config)
+        recipe.family = arguments.family or recipe.family
+        recipe.task = arguments.task or recipe.task
+        recipe.model_name_or_path = arguments.model_name_or_path or recipe.model_name_or_path
+        return recipe
+    if arguments.model_name_or_path:
+        return workflow.finetuning_recipe(arguments.model_name_or_path, arguments.task)
+    if not arguments.family:
+        raise HubmodelsError("nothing to train: give --config RECIPE, --model_name_or_path ID, or --family F --task T")
+    if not arguments.task:
+        raise HubmodelsError("--family needs --task, the Hub tag of what to train for (hubmodels list names them)")
+    return workflow.default_recipe(arguments.family, arguments.task)
+
+
+def print_help(arguments: argparse.Namespace) -> None:
+    """Print the help; with --family and --task also the fields that this pair uses, and no others."""
+    print(arguments.parser.format_help())
+    if arguments.family and arguments.task:
+        print(f"fields of the section model, for {arguments.family} and {arguments.task}:")
+        print_fields(pair_fields(arguments.family, arguments.task))
+    print_section("data", DataArguments)
+    if arguments.task:
+        from ..tasks import get_task
+
+        print_section(f"data, for {arguments.task}", get_task(arguments.task))
+    print_section("training", TrainingArguments)
+    if not (arguments.family and arguments.task):
+        print("With --family F --task T --help the fields of that task and family are listed too.")
+
+
+def print_section(section: str, cls: type) -> None:
+    """Print the options of a dataclass with their defaults."""
+    hints, lines = type_hints(cls), {}
+    for name, item in own_fields(cls).items():
+        default = "" if item.default in (None, False, item.default_factory) else f" (default {item.default})"
+        lines[name] = (item.metadata.get("help") or describe(hints[name])) + default
+    print(f"fields of the section {section}:")
+    print_fields(lines)
+
+
+def print_fields(texts: dict[str, str]) -> None:
+    """Print flags with their texts, and an empty line."""
+    for name, text in texts.items():
+        print(f"  --{name:<32}{text}")
+    print()
