@@ -177,9 +177,10 @@ class AutoencoderConfig(PreTrainedConfig):
         if self.kind == "denoising" and self.num_numeric_features and "salt_and_pepper" in self.noise_types:
             raise ValueError("noise type salt_and_pepper needs values of 0..1; a table takes gaussian or masking")
 
+    # Copied in every family that needs it; tests/models/test_copies.py keeps the copies equal.
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an input image."""
+        """Return channels, height and width of an image, in pixels."""
         height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
         return self.num_channels, height, width
 

@@ -10,9 +10,8 @@ learning rate does not depend on the size of the images; the importance-weighted
 log p(z) - log q(z|x).
 """
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -33,10 +32,9 @@ from .modeling_autoencoder_layers import (
     add_noise,
     build_networks,
 )
+from .modeling_autoencoder_shared import check_rows, evaluation, known_arguments
 
 # B batch, C channels, H height, W width, D latent_size, L numbers of a whole code, K importance samples
-
-RANGE_TOLERANCE = 1e-3  # how far beyond 0..1 rounding may carry a pixel
 
 
 @dataclass
@@ -123,6 +121,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         self.num_values = math.prod(config.row_shape)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor | None = None,
@@ -238,28 +237,10 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         return self.check_values(values, name)
 
     def check_values(self, values: Tensor, name: str) -> Tensor:
-        """Raises ValueError for another shape or type, values that are not finite, and images outside of 0..1."""
-        shape = self.config.row_shape
-        if values.shape[1:] != shape or values.ndim != len(shape) + 1 or not values.is_floating_point():
-            raise ValueError(
-                f"{name} must be floating-point of shape (batch, {', '.join(map(str, shape))}), got {values.dtype} of "
-                f"shape {tuple(values.shape)}; use the checkpoint's processor"
-            )
-        # In training on an accelerator the host would wait for the device at every step; the loop refuses NaN losses.
-        waits = self.training and values.device.type != "cpu"
-        if values.device.type == "meta" or waits or torch.compiler.is_compiling() or not values.numel():
-            return values
-        low, high = (bound.item() for bound in values.detach().aminmax())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise ValueError(
-                f"{name} must be finite, got values from {low:g} to {high:g}; mend or leave out those rows"
-            )
-        if len(shape) > 1 and (low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE):
-            raise ValueError(
-                f"{name} must lie in 0..1, got values from {low:g} to {high:g}; use an image processor with do_rescale "
-                "and without do_normalize"
-            )
-        return values
+        """Raise ValueError for another shape or type, values that are not finite, and images outside of 0..1."""
+        bounds = None if self.config.num_numeric_features else (0, 1)
+        remedy = "an image processor with do_rescale and without do_normalize"
+        return check_rows(values, name, self.config.row_shape, bounds, remedy, self.training)
 
     def to_places(self, encoded: Tensor) -> Tensor:
         """What the encoder gives for discrete codes, (B, D * places) or (B, D, H, W), as (B, D, places...)."""
@@ -493,6 +474,7 @@ class AutoencoderForImageToImage(AutoencoderPreTrainedModel):
         self.autoencoder = AutoencoderModel(config)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor,
@@ -553,19 +535,6 @@ def sampled_kl(drawn: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
 def log_mean_exp(log_weights: Tensor) -> Tensor:
     """log of the mean over the second dimension: (B, K) -> (B,)."""
     return log_weights.logsumexp(1) - math.log(log_weights.shape[1])
-
-
-@contextlib.contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards every module is in the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules() if module.training]
-    if modes:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 __all__ = [

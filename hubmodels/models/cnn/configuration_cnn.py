@@ -119,9 +119,10 @@ class CnnConfig(PreTrainedConfig):
         if self.downsample_in_first_stage and self.downsampling != "stride":
             raise ValueError(f"downsample_in_first_stage needs downsampling stride, got {self.downsampling}")
 
+    # Copied in every family that needs it; tests/models/test_copies.py keeps the copies equal.
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an input image."""
+        """Return channels, height and width of an image, in pixels."""
         height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
         return self.num_channels, height, width
 

@@ -24,6 +24,7 @@ from transformers.modeling_outputs import (
 from transformers.modeling_utils import PreTrainedModel
 
 from .configuration_cnn import CnnConfig
+from .modeling_cnn_shared import DropPath, classification_loss, known_arguments
 
 # B batch, C channels (of the image, later of a stage), H height, W width, F pooled features, L num_labels
 
@@ -49,21 +50,6 @@ def build_conv(inputs: int, outputs: int, kernel_size: int, stride: int, config:
     padding = kernel_size // 2 if config.padding == "same" else 0
     bias = config.normalization == "none" if config.conv_bias is None else config.conv_bias
     return nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=bias)
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: drops a row's whole branch with probability `rate`, else scales it by 1 / (1 - rate), so that
-    the expectation stays and evaluation needs no scaling."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, branch: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return branch
-        keep = branch.new_empty(branch.shape[0], 1, 1, 1).bernoulli_(1 - self.rate)  # (B, 1, 1, 1)
-        return branch * (keep / (1 - self.rate))
 
 
 class Shortcut(nn.Module):
@@ -277,6 +263,7 @@ class CnnModel(CnnPreTrainedModel):
             self.norm, self.activation = build_norm(config.hidden_sizes[-1], config), build_activation(config)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor,
@@ -338,6 +325,7 @@ class CnnForImageClassification(CnnPreTrainedModel):
         self.classifier = build_classifier(config)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor,
@@ -379,6 +367,7 @@ class CnnForAudioClassification(CnnPreTrainedModel):
         self.classifier = build_classifier(config)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         input_values: Tensor,
@@ -408,26 +397,6 @@ class CnnForAudioClassification(CnnPreTrainedModel):
             hidden_states = outputs[2] if len(outputs) > 2 else None
             return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=hidden_states)
         return (logits, *outputs[2:]) if loss is None else (loss, logits, *outputs[2:])
-
-
-def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """The mean loss of transformers' classifiers.
-
-    Args:
-        logits: (B, L).
-        labels: single_label_classification: class numbers (B,) or probabilities (B, L), as mixup gives;
-            multi_label_classification: 0 or 1 for each label (B, L); regression: values (B, L), or (B,) where L is 1.
-        problem_type: one of these, or None: regression when L is 1, else single label for integer labels and multi
-            label for floating-point ones, as in transformers.
-    """
-    if problem_type is None:
-        multi = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
-        problem_type = "regression" if logits.shape[-1] == 1 else multi
-    if problem_type == "single_label_classification":
-        return F.cross_entropy(logits, labels)
-    if problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
 
 
 __all__ = ["CnnConfig", "CnnForAudioClassification", "CnnForImageClassification", "CnnModel", "CnnPreTrainedModel"]

@@ -24,10 +24,10 @@ from .modeling_diffusion_networks import build_network, init_weights
 from .modeling_diffusion_process import build_process, log_ratio
 from .modeling_diffusion_sampling import Sampler, draw_seeds, gather, own_share, split
 from .modeling_diffusion_schedulers import check_scheduler, make_scheduler
+from .modeling_diffusion_shared import check_rows, known_arguments
 
 # B batch, N samples, K fixed times of an evaluation; a row is what `config.row_shape` says
 
-RANGE_TOLERANCE = 1e-3  # how far beyond its range rounding may carry a value
 EVALUATION_TIMES = 4  # an evaluation's loss is that at so many fixed times, quantiles of the training times
 SCHEDULER_FILE = "scheduler_config.json"  # diffusers' own name
 
@@ -80,6 +80,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         self.scheduler_values: dict[str, Any] | None = None  # of the checkpoint that the model was loaded from
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor | None = None,
@@ -173,29 +174,10 @@ class DiffusionModel(DiffusionPreTrainedModel):
         return self.check_values(values, name)
 
     def check_values(self, values: Tensor, name: str) -> Tensor:
-        """Raises ValueError for another shape or type, and values that are not finite or outside of their range."""
-        shape = self.config.row_shape
-        if values.shape[1:] != shape or values.ndim != len(shape) + 1 or not values.is_floating_point():
-            raise ValueError(
-                f"{name} must be floating-point of shape (batch, {', '.join(map(str, shape))}), got {values.dtype} of "
-                f"shape {tuple(values.shape)}; use the checkpoint's processor"
-            )
-        # In training on an accelerator the host would wait for the device at every step; the loop refuses NaN losses.
-        waits = self.training and values.device.type != "cpu"
-        if values.device.type == "meta" or waits or torch.compiler.is_compiling() or not values.numel():
-            return values
-        low, high = (bound.item() for bound in values.detach().aminmax())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise ValueError(
-                f"{name} must be finite, got values from {low:g} to {high:g}; mend or leave out those rows"
-            )
-        bounds = self.bounds()
-        if bounds and (low < bounds[0] - RANGE_TOLERANCE or high > bounds[1] + RANGE_TOLERANCE):
-            raise ValueError(
-                f"{name} must lie in {bounds[0]}..{bounds[1]}, got values from {low:g} to {high:g}; use the "
-                "checkpoint's processor"
-            )
-        return values
+        """Raise ValueError for another shape or type, and values that are not finite or outside of their range."""
+        return check_rows(
+            values, name, self.config.row_shape, self.bounds(), "the checkpoint's processor", self.training
+        )
 
     def check_labels(self, labels: Tensor | None, count: int, hide: bool = False) -> Tensor | None:
         """The classes of `count` rows, (count,), -1 for none; None for a model without classes.

@@ -4,17 +4,17 @@ Every sample has a generator of its own, from which all of its noise comes, so t
 it is drawn in, nor on the device.
 """
 
-import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from .configuration_diffusion import check_interval
 from .modeling_diffusion_schedulers import Steps, make_scheduler
+from .modeling_diffusion_shared import evaluation
 
 # B batch, N samples
 
@@ -165,16 +165,3 @@ def gather(own: Tensor) -> Tensor:
     parts: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(parts, own.cpu())
     return torch.cat(parts).to(own.device)
-
-
-@contextlib.contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards every module is in the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules() if module.training]
-    if modes:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -21,6 +21,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_gan import GanConfig
 from .modeling_gan_networks import Discriminator, Generator, augment, init_network
+from .modeling_gan_shared import known_arguments
 
 # B batch, N samples, L latent numbers, S steps
 
@@ -88,6 +89,7 @@ class GanModel(GanPreTrainedModel):
         self.register_buffer("augmentation_prob", torch.tensor(float(config.augmentation_prob)))
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor,

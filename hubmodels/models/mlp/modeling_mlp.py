@@ -25,6 +25,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_mlp import MlpConfig
+from .modeling_mlp_shared import classification_loss, known_arguments
 from .modeling_mlp_tables import EnsembleLinear, EnsembleScale, FrontScale, TableFeatures, TargetScale
 
 # B batch, C channels, H height, W width, N num_features, D width of a hidden layer, L num_labels
@@ -203,6 +204,7 @@ class MlpModel(MlpPreTrainedModel):
         self.body = MlpBody(num_features, config)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor | None = None,
@@ -288,6 +290,7 @@ class MlpForImageClassification(MlpPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_sizes[-1], config.num_labels)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor,
@@ -402,6 +405,7 @@ class MlpForTabularClassification(MlpTabularPreTrainedModel):
         super().__init__(config, config.num_labels)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         numeric_features: Tensor | None = None,
@@ -458,6 +462,7 @@ class MlpForTabularRegression(MlpTabularPreTrainedModel):
         self.target_scale = TargetScale(config)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         numeric_features: Tensor | None = None,
@@ -544,26 +549,6 @@ def combine_members(logits: Tensor, problem_type: str | None) -> tuple[Tensor, T
         return positive - negative, logits.sigmoid().std(dim=1)
     log_probabilities = logits.log_softmax(dim=-1)
     return log_probabilities.logsumexp(dim=1) - log_size, log_probabilities.exp().std(dim=1)
-
-
-def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """The mean loss of transformers' classifiers.
-
-    Args:
-        logits: (B, L).
-        labels: single_label_classification: class numbers (B,) or probabilities (B, L), as mixup gives;
-            multi_label_classification: 0 or 1 for each label (B, L); regression: values (B, L), or (B,) where L is 1.
-        problem_type: one of these, or None: regression when L is 1, else single label for integer labels and multi
-            label for floating-point ones, as in transformers.
-    """
-    if problem_type is None:
-        multi = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
-        problem_type = "regression" if logits.shape[-1] == 1 else multi
-    if problem_type == "single_label_classification":
-        return F.cross_entropy(logits, labels)
-    if problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
 
 
 __all__ = [

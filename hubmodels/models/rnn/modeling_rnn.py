@@ -14,8 +14,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassif
 from transformers.utils import ModelOutput
 
 from .configuration_rnn import RnnConfig
-from .modeling_rnn_encoder import RnnModel, RnnPreTrainedModel, classification_loss, drop_features
+from .modeling_rnn_encoder import RnnModel, RnnPreTrainedModel, drop_features
 from .modeling_rnn_series import RnnForTimeSeriesClassification, RnnForTimeSeriesPrediction
+from .modeling_rnn_shared import classification_loss, known_arguments
 
 # B batch, T steps (tokens), E embedding_size, H hidden_size, D width of a layer's output (H times directions),
 # V vocab_size, N num_labels, and the state's layers, directions and parts as in modeling_rnn_encoder.py
@@ -57,17 +58,18 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
     def set_output_embeddings(self, lm_head: nn.Linear) -> None:
         self.lm_head = lm_head
 
+    @known_arguments("shift_labels")
     def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         state: Tensor | None = None,
         labels: Tensor | None = None,
-        shift_labels: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         logits_to_keep: int = 0,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        **kwargs: Any,
     ) -> RnnCausalLMOutput | tuple:
         """
         Args:
@@ -75,13 +77,14 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             attention_mask: (B, T), 1 for tokens, 0 for padding, wherever it is; no padding when absent.
             state: (B, L * R, P, H), an earlier call's, to go on from there; from the start when absent.
             labels: (B, T), usually the input_ids: the model is asked for the label after each token. -100 for none.
-            shift_labels: (B, T), in their place: the label of each token's successor, beside it. -100 for none.
             inputs_embeds: (B, T, E) instead of input_ids.
             logits_to_keep: give the logits of so many last tokens, 0 for all; labels need all.
             output_hidden_states: give the embeddings and each layer's outputs too; the config's choice when None.
             return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
+            **kwargs: `shift_labels`, (B, T), in the place of labels: the token after each, beside it. -100 for none. It
+                is not declared: Trainer evaluates a loss only where all declared labels are given.
         """
-        config = self.config
+        config, shift_labels = self.config, kwargs.get("shift_labels")
         # As a tuple: a ModelOutput takes a tenth of a token's time in `generate`.
         outputs = self.rnn(input_ids, attention_mask, state, inputs_embeds, output_hidden_states, return_dict=False)
         hidden, _, state, *rest = outputs  # (B, T, D)
@@ -154,6 +157,7 @@ class RnnForSequenceClassification(RnnPreTrainedModel):
         self.classifier = nn.Linear(config.output_size, config.num_labels)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -189,6 +193,7 @@ class RnnForTokenClassification(RnnPreTrainedModel):
         self.classifier = nn.Linear(config.output_size, config.num_labels)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         input_ids: Tensor | None = None,

@@ -16,6 +16,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_rnn import RnnConfig
+from .modeling_rnn_shared import known_arguments
 
 # B batch, T steps, E width of the input, H hidden_size, R directions, D = R * H width of a layer's output, L layers,
 # P parts of a cell's state (2 for an LSTM: hidden and cell; else 1), V longest number of valid steps
@@ -352,6 +353,7 @@ class RnnModel(RnnPreTrainedModel):
             return hidden.masked_fill(~mask, -torch.inf).amax(1)
         return hidden.sum(1) / mask.sum(1)  # padding is 0
 
+    @known_arguments()
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -392,24 +394,4 @@ def unknown_id(input_ids: Tensor, vocab_size: int) -> ValueError:
     )
 
 
-def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """The mean loss of transformers' classifiers.
-
-    Args:
-        logits: (B, N).
-        labels: single_label_classification: class numbers (B,) or probabilities (B, N); multi_label_classification: 0
-            or 1 for each label (B, N); regression: values (B, N), or (B,) where N is 1.
-        problem_type: one of these, or None: regression when N is 1, else single label for integer labels and multi
-            label for floating-point ones, as in transformers.
-    """
-    if problem_type is None:
-        multi = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
-        problem_type = "regression" if logits.shape[-1] == 1 else multi
-    if problem_type == "single_label_classification":
-        return F.cross_entropy(logits, labels)
-    if problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
-
-
-__all__ = ["RnnEncoder", "RnnModel", "RnnOutput", "RnnPreTrainedModel", "classification_loss", "drop_features"]
+__all__ = ["RnnEncoder", "RnnModel", "RnnOutput", "RnnPreTrainedModel", "drop_features"]

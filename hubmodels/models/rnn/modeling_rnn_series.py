@@ -16,7 +16,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import ModelOutput
 
 from .configuration_rnn import RnnConfig
-from .modeling_rnn_encoder import RnnModel, RnnPreTrainedModel, classification_loss
+from .modeling_rnn_encoder import RnnModel, RnnPreTrainedModel
+from .modeling_rnn_shared import classification_loss, known_arguments
 
 # B batch, T context_length, H prediction_length, C num_input_channels, Y forecast channels, K num_time_features,
 # S num_static_real_features, w segment_length, n = T / w segments seen, m = H / w segments ahead, E embedding_size,
@@ -58,6 +59,7 @@ class RnnForTimeSeriesClassification(RnnPreTrainedModel):
         self.classifier = nn.Linear(config.output_size, config.num_labels)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         past_values: Tensor,
@@ -143,6 +145,7 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         self.tail = nn.Linear(width, G) if config.distribution_output == "student_t" else None
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         past_values: Tensor,

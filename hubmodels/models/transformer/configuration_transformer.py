@@ -30,7 +30,7 @@ class TransformerConfig(PreTrainedConfig):
     """
 
     model_type = "hubmodels_transformer"
-    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 - transformers' own form
+    keys_to_ignore_at_inference = ["past_key_values", "cache"]  # noqa: RUF012 - transformers' own form
 
     # Tokens
     vocab_size: int = 256  # number of tokens, >= 1
@@ -196,9 +196,10 @@ class TransformerConfig(PreTrainedConfig):
             return self.intermediate_size
         return 32 * math.ceil(self.hidden_size * 8 / 3 / 32) if self.gated_mlp else 4 * self.hidden_size
 
+    # Copied in every family that needs it; tests/models/test_copies.py keeps the copies equal.
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image of `image_size`."""
+        """Return channels, height and width of an image, in pixels."""
         height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
         return self.num_channels, height, width
 

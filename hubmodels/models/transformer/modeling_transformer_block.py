@@ -15,6 +15,7 @@ generated texts through its caches. Weights start normal, those that end a branc
 
 import functools
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +29,20 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_transformer import TransformerConfig
+from .modeling_transformer_shared import DropPath, known_arguments
 
 # B batch, T tokens (of the input), S tokens (with those in the cache), D hidden_size, H heads, G heads of keys and
 # values, K head size, I feed-forward size, P patch_size, C num_channels, R rows and Q columns of patches, V vocab_size
+
+# What the body hands to the attention implementation: flash attention's lengths of packed rows, and what continuous
+# batching (`generate_batch`) adds to them; its lengths are `max_seqlen_*` in transformers 5.17 and 5.18.
+PACKING_ARGUMENTS = ("cu_seq_lens_k", "cu_seq_lens_q", "max_length_k", "max_length_q")
+BATCHING_ARGUMENTS = (
+    "block_table", "is_causal", "logits_indices", "logits_processor_args", "max_seqlen_k", "max_seqlen_q", "read_index",
+    "write_index",
+)  # fmt: skip
+# transformers calls keys and values of earlier tokens `cache` from 5.24 on, and `past_key_values` before.
+CACHE_NAME = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
 
 Rotary = tuple[Tensor, Tensor]  # cosines and signed sines, (1 or B, T, 1, K) each
 
@@ -71,21 +83,6 @@ def build_norm(width: int, config: TransformerConfig) -> nn.Module:
     """The configured normalisation of (..., width)."""
     norm = TransformerRMSNorm if config.normalization == "rms_norm" else nn.LayerNorm
     return norm(width, eps=config.norm_eps)
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: drops a row's whole branch with probability `rate`, else scales it by 1 / (1 - rate), so that
-    the expectation stays and evaluation needs no scaling."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, branch: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return branch
-        keep = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(1 - self.rate)  # (B, 1, 1)
-        return branch * (keep / (1 - self.rate))
 
 
 def rotary_tables(positions: Tensor, head_size: int, theta: float, dtype: torch.dtype) -> Rotary:
@@ -207,7 +204,8 @@ class TransformerAttention(nn.Module):
         query_key, value = query_key.transpose(1, 2), value.transpose(1, 2)  # (B, H + G, T, K), (B, G, T, K)
         query, key = query_key.split((H, G), dim=1)
         if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)  # (B, G, S, K)
+            # The cache of continuous batching reads from kwargs and writes to them.
+            key, value = past_key_values.update(key, value, self.layer_idx, kwargs=kwargs)  # (B, G, S, K)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         in_half_on_cpu = query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16)
         if in_half_on_cpu and query.requires_grad and self.config._attn_implementation == "sdpa":
@@ -345,7 +343,7 @@ class TransformerPreTrainedModel(PreTrainedModel):
     accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer must scale it itself
     supports_gradient_checkpointing = True
     _no_split_modules = ["TransformerLayer"]  # noqa: RUF012
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -414,6 +412,7 @@ class TransformerModel(TransformerPreTrainedModel):
         self.norm = build_norm(config.hidden_size, config) if has_norm else nn.Identity()
         self.post_init()
 
+    @known_arguments(*PACKING_ARGUMENTS, *BATCHING_ARGUMENTS)
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -427,7 +426,8 @@ class TransformerModel(TransformerPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: object,
+        cache: Cache | None = None,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPast | tuple:
         """
         Args:
@@ -437,16 +437,17 @@ class TransformerModel(TransformerPreTrainedModel):
             position_ids: (B, T); by default tokens count from 0, padding left out.
             token_type_ids: (B, T), in 0..type_vocab_size-1; 0 by default.
             pixel_values: (B, C, height, width), normalised by the processor, of a network on images.
-            past_key_values: keys and values of the tokens before these.
+            past_key_values: keys and values of the tokens before these, by their name up to transformers 5.23.
             inputs_embeds: (B, T, D) in place of input_ids.
-            use_cache: give `past_key_values`, as `generate` asks; not by default.
+            use_cache: give the cache, as `generate` asks; not by default.
             output_hidden_states: give `hidden_states`; the config's choice when None.
             output_attentions: give the attention weights; needs attn_implementation eager.
             return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
-            **kwargs: for the attention implementation (the lengths of packed rows for flash attention, ...).
+            cache: the same, by their name from 5.24 on.
+            **kwargs: for the attention implementation, see `PACKING_ARGUMENTS` and `BATCHING_ARGUMENTS`.
 
         Returns:
-            `last_hidden_state` (B, T, D) and, where asked for, `past_key_values`, `hidden_states` (the embedding and
+            `last_hidden_state` (B, T, D) and, where asked for, the cache, `hidden_states` (the embedding and
             each block's output, the last one normalised) and `attentions`, (B, H, T, S) of each block.
         """
         if output_hidden_states is None:
@@ -458,15 +459,18 @@ class TransformerModel(TransformerPreTrainedModel):
                 f"output_attentions needs attn_implementation eager, got {self.config._attn_implementation}: load the "
                 "model with it, or call set_attn_implementation"
             )
+        past_key_values, kwargs = choose_cache(past_key_values, cache, kwargs)
         if self.reads_images:
             hidden, positions, mask = *self.embed_images(pixel_values), None
         else:
             if use_cache and past_key_values is None:
                 past_key_values = DynamicCache(config=self.config)
+            # Continuous batching, whose cache has no one length, gives positions and mask.
+            earlier = past_key_values if isinstance(past_key_values, Cache) else None
             hidden, positions = self.embed_text(
-                input_ids, inputs_embeds, attention_mask, position_ids, token_type_ids, past_key_values
+                input_ids, inputs_embeds, attention_mask, position_ids, token_type_ids, earlier
             )
-            mask = self.make_mask(hidden, attention_mask, past_key_values, position_ids)
+            mask = self.make_mask(hidden, attention_mask, earlier, position_ids)
         hidden = self.dropout(self.embedding_norm(hidden))  # (B, T, D)
         rotary = None
         if self.config.position_embedding_type == "rotary":
@@ -486,10 +490,10 @@ class TransformerModel(TransformerPreTrainedModel):
         hidden = self.norm(hidden)
         hidden_states[-1] = hidden
         outputs = BaseModelOutputWithPast(
-            last_hidden_state=hidden,
-            past_key_values=past_key_values if use_cache else None,
-            hidden_states=tuple(hidden_states) if output_hidden_states else None,
-            attentions=tuple(attentions) if output_attentions else None,
+            hidden,
+            past_key_values if use_cache else None,  # in both versions the second field
+            tuple(hidden_states) if output_hidden_states else None,
+            tuple(attentions) if output_attentions else None,
         )
         return self.finish(outputs, return_dict)
 
@@ -579,4 +583,28 @@ class TransformerModel(TransformerPreTrainedModel):
         return create_causal_mask(self.config, hidden, attention_mask, past_key_values, position_ids)
 
 
-__all__ = ["TransformerModel", "TransformerPreTrainedModel", "build_norm"]
+def choose_cache(
+    past_key_values: Cache | None, cache: Cache | None, kwargs: dict[str, Any]
+) -> tuple[Cache | None, dict[str, Any]]:
+    """Return the cache, whichever of its two names it has, and the attention's other arguments.
+
+    Up to transformers 5.23 the attention function itself writes to the cache of continuous batching.
+
+    Raises:
+        ValueError: both are given.
+    """
+    if cache is not None and past_key_values is not None:
+        raise ValueError("cache and past_key_values are two names of one argument, got both: leave one out")
+    if cache is not None and CACHE_NAME != "cache" and not isinstance(cache, Cache):
+        return None, {**kwargs, "cache": cache}
+    return (past_key_values if cache is None else cache), kwargs
+
+
+__all__ = [
+    "BATCHING_ARGUMENTS",
+    "CACHE_NAME",
+    "PACKING_ARGUMENTS",
+    "TransformerModel",
+    "TransformerPreTrainedModel",
+    "build_norm",
+]
