@@ -354,6 +354,12 @@ class TransformerForZeroShotImageClassification(TransformerPreTrainedModel):
         if isinstance(module, TransformerForZeroShotImageClassification):
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
 
+    def set_attn_implementation(self, *args: Any, **kwargs: Any) -> None:
+        """Set the attention implementation of both towers, as `PreTrainedModel.set_attn_implementation` does of one."""
+        super().set_attn_implementation(*args, **kwargs)
+        # transformers 5.17 leaves out a module whose config is of the same class as the model's.
+        self.text_transformer.set_attn_implementation(*args, **kwargs)
+
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """The images' vectors of unit length, (B, C, height, width) -> (B, E)."""
         return self.embed_images(self.transformer(pixel_values=pixel_values, return_dict=True).last_hidden_state)
