@@ -156,7 +156,7 @@ class HubmodelsImageProcessor(PilBackend):
         if layout not in (None, "channels_first", "channels_last"):
             raise ValueError(f"input_data_format must be channels_first or channels_last, got {layout!r}")
         height, width = settings["size"]["height"], settings["size"]["width"]
-        arrays = []
+        arrays: list[np.ndarray] = []
         for image in self._flatten(images, layout):  # one by one: an iterator of large photos needs the memory of one
             if not settings["do_resize"] and not arrays:  # the first image says the size, and all must agree
                 height, width = upright_size(image)
@@ -198,7 +198,7 @@ def _check_size(size: Any) -> dict[str, int]:
     try:
         height, width = (size, size) if isinstance(size, int) else (size["height"], size["width"])
     except (KeyError, TypeError):
-        height, width = None, None
+        height, width = 0, 0
     if not all(isinstance(side, int) and side >= 1 for side in (height, width)):
         shown = dict(size) if hasattr(size, "keys") else size
         raise ValueError(f'size must be {{"height": ..., "width": ...}} in pixels, each at least 1, got {shown!r}')

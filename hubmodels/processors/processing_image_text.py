@@ -34,7 +34,7 @@ class HubmodelsImageTextProcessor(ProcessorMixin):
         if images is None and text is None:
             raise ValueError("nothing was given: a call takes images, text, or both")
         kind = kwargs.pop("return_tensors", "pt")
-        data = {}
+        data: dict[str, Any] = {}
         if images is not None:
             data |= self.image_processor(images, return_tensors=kind)
         if text is not None:

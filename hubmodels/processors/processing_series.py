@@ -174,7 +174,7 @@ class TimeSeriesProcessor(ProcessorMixin):
             if options.get(kind):
                 count = len(options[kind])
                 options |= {f"{kind}_mean": [0.0] * count, f"{kind}_std": [1.0] * count}
-        channels = list(channels)
+        channels = list(channels or [])
         if not channels:
             raise ValueError("there is no numeric column to be a channel")
         draft = cls(channels=channels, mean=[0.0] * len(channels), std=[1.0] * len(channels), **options)
@@ -286,6 +286,7 @@ class TimeSeriesProcessor(ProcessorMixin):
     def encode_forecast(self, found: list[Series], future: Any) -> dict[str, np.ndarray]:
         """The last steps of each series, and what is known of the steps ahead."""
         context = self.context_length
+        assert context is not None  # of a processor of forecasts
         ahead = {one.name: one for one in self._read_future(future)} if self.known else {}
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.model_input_names}
         for place, one in enumerate(found):
@@ -303,6 +304,7 @@ class TimeSeriesProcessor(ProcessorMixin):
             parts["past_values"].append(values)
             parts["past_observed_mask"].append(observed)
             if self.static:
+                assert one.static is not None  # `read` has checked it
                 parts["static_real_features"].append(self.scale_static(one.static[None])[0])
             if not self.num_time_features:
                 continue
@@ -315,6 +317,7 @@ class TimeSeriesProcessor(ProcessorMixin):
                         f"give them as `future`"
                     )
                 following = ahead[one.name]
+                assert following.known is not None  # `_read_future` has checked it
                 if len(following.known) != self.prediction_length:
                     raise ValueError(
                         f"`future` has {len(following.known)} steps of series {label}, the forecast has "
@@ -381,6 +384,8 @@ class TimeSeriesProcessor(ProcessorMixin):
         """The times of the steps ahead, (prediction_length,); None where the series has no times."""
         if one.times is None:
             return None
+        assert self.prediction_length is not None  # of forecasts
+        assert self.frequency is not None  # of those with times
         return move_times(one.times[-1], np.arange(1, self.prediction_length + 1), self.frequency)
 
     def fill_gaps(self, one: Series) -> None:

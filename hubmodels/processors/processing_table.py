@@ -135,7 +135,9 @@ class TabularProcessor(ProcessorMixin):
         for name in categorical:
             if name not in data:
                 raise ValueError(f"there is no column {name!r}{_nearest(name, data)}; columns are {', '.join(data)}")
-        columns, dropped, seen = [], {}, {}
+        columns: list[Any] = []
+        dropped: dict[str, str] = {}
+        seen: dict[int, tuple[str, tuple]] = {}
         for name, values in data.items():
             kind, values = _recognise(values, name, name in categorical)
             fitted = {"number": _fit_number, "category": _fit_category, "date": _fit_date}[kind](values, min_frequency)

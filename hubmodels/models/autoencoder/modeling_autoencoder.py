@@ -13,6 +13,7 @@ log p(z) - log q(z|x).
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,8 +113,10 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         super().__init__(config)
         self.encoder, self.decoder = build_networks(config)
         self.likelihood = Likelihood(config)
-        self.kl_weight = KlWeight(config) if config.kind == "variational" else None
-        self.quantizer = self.prior = None
+        # Any: the kind decides which of them there are, and `require` asks.
+        self.kl_weight: Any = KlWeight(config) if config.kind == "variational" else None
+        self.quantizer: Any = None
+        self.prior: Any = None
         if config.kind == "vector_quantized":
             self.quantizer = EmaCodebook(config) if config.quantizer == "ema" else FiniteScalarQuantizer(config)
         if config.num_mixture_components:

@@ -6,6 +6,7 @@ Sources stand at each class. Every module with weights or buffers of its own wri
 
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -269,7 +270,7 @@ class Likelihood(nn.Module):
         self.kind, self.variance, self.row_shape = config.likelihood, config.variance, config.row_shape
         self.num_levels, self.sigmoid = config.num_levels, config.output_act == "sigmoid"
         self.bounded = not config.num_numeric_features  # images lie in 0..1
-        self.log_scale = None
+        self.log_scale: nn.Parameter | None = None
         if self.kind in ("gaussian", "discretized_logistic"):
             if self.variance == "optimal":
                 self.register_buffer("mean_squared_error", torch.empty(()))
@@ -295,6 +296,7 @@ class Likelihood(nn.Module):
 
     def scale(self) -> Tensor:
         """The learned scale, standard deviation or scale of the logistic distribution: (1,) or a row's shape."""
+        assert self.log_scale is not None  # of a likelihood that has a scale
         log_scale = self.log_scale.float()
         # A soft bound from below: pixels that are always black would have an infinite likelihood.
         log_scale = MIN_LOG_SCALE + F.softplus(log_scale - MIN_LOG_SCALE)
@@ -480,7 +482,7 @@ class GaussianMixture(nn.Module):
         parameters = maximize(scaled, lambda part, rows: F.one_hot(labels[rows], K).double(), K)
         score = -math.inf
         for _ in range(num_iterations):
-            found = []
+            found: list[Tensor] = []
 
             def responsibilities(part: Tensor, _: slice, parameters=parameters, found=found) -> Tensor:
                 joint = log_densities(part, *parameters)  # (rows, K)
@@ -540,7 +542,9 @@ def k_means(codes: Tensor, num_clusters: int, generator: torch.Generator, num_it
     return labels
 
 
-def maximize(codes: Tensor, responsibilities: object, num_components: int) -> tuple[Tensor, Tensor, Tensor]:
+def maximize(
+    codes: Tensor, responsibilities: Callable[[Tensor, slice], Tensor], num_components: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Weights (K,), means (K, L) and Cholesky factors (K, L, L) of most likelihood, given a function (codes of a
     stretch, its rows) -> each component's share of each row (rows, K)."""
     L = codes.shape[1]

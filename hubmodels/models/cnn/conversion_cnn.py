@@ -21,7 +21,7 @@ from .modeling_cnn import CnnForImageClassification
 
 # Pattern of a foreign module's name -> ours, from the numbers in it.
 LAYER = r"resnet\.encoder\.stages\.(\d+)\.layers\.(\d+)"
-TRANSFORMERS_NAMES = {
+TRANSFORMERS_NAMES: dict[str, Callable[..., str]] = {
     r"resnet\.embedder\.embedder\.convolution": lambda: "cnn.stem.conv",
     r"resnet\.embedder\.embedder\.normalization": lambda: "cnn.stem.norm",
     rf"{LAYER}\.layer\.(\d+)\.convolution": lambda s, b, c: f"cnn.stages.{s}.blocks.{b}.convs.{c}",
@@ -30,7 +30,7 @@ TRANSFORMERS_NAMES = {
     rf"{LAYER}\.shortcut\.normalization": lambda s, b: f"cnn.stages.{s}.blocks.{b}.shortcut.norm",
     r"classifier\.1": lambda: "classifier.1",
 }
-TORCHVISION_NAMES = {  # they count stages and convolutions from 1
+TORCHVISION_NAMES: dict[str, Callable[..., str]] = {  # they count stages and convolutions from 1
     r"conv1": lambda: "cnn.stem.conv",
     r"bn1": lambda: "cnn.stem.norm",
     r"layer(\d+)\.(\d+)\.conv(\d+)": lambda s, b, c: f"cnn.stages.{s - 1}.blocks.{b}.convs.{c - 1}",
@@ -45,7 +45,7 @@ def convert_resnet(model: PreTrainedModel) -> CnnForImageClassification:
     """A transformers `ResNetForImageClassification`, of basic or bottleneck blocks, as a `CnnForImageClassification` in
     evaluation mode. Raises ValueError for another model, and for an activation other than ReLU, which transformers'
     ResNet uses after the sums but not inside its blocks."""
-    theirs = getattr(model, "config", None)
+    theirs: Any = getattr(model, "config", None)
     if getattr(theirs, "model_type", None) != "resnet" or "classifier.1.weight" not in model.state_dict():
         raise ValueError(f"expected a ResNetForImageClassification of transformers, got {type(model).__name__}")
     if theirs.hidden_act != "relu":

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from .modeling_diffusion_schedulers import CHAIN, EDM, FLOW, SOLVER, check_sched
 BLOCK = {"embedding": "time_emb_proj", "shortcut": "conv_shortcut"}  # of a residual block; the others' names are equal
 ATTENTION = {"norm": "group_norm", "output": "to_out.0"}
 # Pattern of our module's name -> theirs.
-NAMES = {
+NAMES: dict[str, Callable[..., str]] = {
     r"conditioning\.hidden": lambda: "time_embedding.linear_1",
     r"conditioning\.output": lambda: "time_embedding.linear_2",
     r"conditioning\.classes": lambda: "class_embedding",
@@ -102,7 +103,7 @@ def convert_unet2d(unet: Any, image_size: int | list[int] | None = None, schedul
     Raises:
         ValueError: another model, or a layout that our U-Net does not have.
     """
-    theirs = getattr(unet, "config", {})
+    theirs: Any = getattr(unet, "config", {})
     if type(unet).__name__ != "UNet2DModel":
         raise ValueError(f"expected a UNet2DModel of diffusers, got {type(unet).__name__}")
     for name, value in FIXED.items():

@@ -127,7 +127,8 @@ class DiffusionModel(DiffusionPreTrainedModel):
             values, noise, timesteps = values.repeat_interleave(K[0], 0), noise.flatten(0, 1), timesteps.flatten()
             labels = labels if labels is None else labels.repeat_interleave(K[0], 0)
         clean, noise = self.to_network(values), self.reshape(noise.float())
-        alpha, sigma = level = [part.view(-1, 1, 1, 1) for part in self.process.levels(timesteps.float())]
+        alpha, sigma = (part.view(-1, 1, 1, 1) for part in self.process.levels(timesteps.float()))
+        level = alpha, sigma
         noisy = alpha * clean + sigma * noise
         output, hidden_states = self.predict(noisy, timesteps.float(), level, labels)
         target = self.process.target(clean, noise, noisy, level)

@@ -138,7 +138,7 @@ def draw_seeds(count: int, generator: torch.Generator | None) -> Tensor:
     return torch.randint(2**62, (count,), generator=generator, device=device).cpu()
 
 
-def split(batch_size: int, *tensors: Tensor | None) -> Iterator[tuple[Tensor | None, ...]]:
+def split(batch_size: int, *tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
     """The same rows of every tensor, `batch_size` at a time; None stays None."""
     count = next(len(tensor) for tensor in reversed(tensors) if tensor is not None)
     for start in range(0, count, batch_size):
@@ -155,7 +155,8 @@ def own_share(labels: Tensor | None, seeds: Tensor) -> tuple[Tensor | None, Tens
     device = seeds.device if labels is None else labels.device
     rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
     first, last = (len(seeds) * place // count for place in (rank, rank + 1))
-    return tuple(None if part is None else part[first:last].to(device) for part in told[0])
+    labels, seeds = told[0]
+    return labels if labels is None else labels[first:last].to(device), seeds[first:last].to(device)
 
 
 def gather(own: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def make_scheduler(config: DiffusionConfig, name: str | None = None, **options: 
     for option in options:
         if option not in known:
             raise ValueError(f"{name} takes no {option!r}; it takes {', '.join(sorted(known))}")
-    chain = {
+    chain: dict[str, Any] = {
         "num_train_timesteps": config.num_train_timesteps,
         "beta_schedule": config.beta_schedule,
         "beta_start": float(config.beta_start),
@@ -76,7 +76,7 @@ def make_scheduler(config: DiffusionConfig, name: str | None = None, **options: 
         "timestep_spacing": "linspace" if kind == SOLVER else "trailing",
     }
     if kind == FLOW:
-        values = {"num_train_timesteps": config.num_train_timesteps}
+        values: dict[str, Any] = {"num_train_timesteps": config.num_train_timesteps}
     elif kind == EDM:
         values = {
             "sigma_data": float(config.sigma_data), "sigma_min": float(config.sigma_min),

@@ -117,7 +117,8 @@ class GanModel(GanPreTrainedModel):
         if player not in (None, *self.players):
             raise ValueError(f"player must be one of {', '.join(self.players)}, got {player!r}")
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        scores = hidden_states = None
+        scores: Any = None
+        hidden_states: Any = None
         if (player is None and not self.training) or wanted:
             scores, hidden_states = self.discriminator(pixel_values, labels)
         if player is None and not self.training:
@@ -267,7 +268,9 @@ class GanModel(GanPreTrainedModel):
                 f"fake_spread is {spread:.2g}: the generated images are all alike; raise r1_gamma or r2_gamma, add "
                 "augmentation_target 0.6, or start anew with a lower learning_rate"
             )
-        if None in (loss, real, fake) or self.config.loss == "wasserstein_gp":  # whose scores have no scale
+        if (
+            loss is None or real is None or fake is None or self.config.loss == "wasserstein_gp"
+        ):  # whose scores have no scale
             return None
         if loss < 1 - SURE and real > fake:
             return (

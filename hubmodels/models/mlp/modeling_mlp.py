@@ -14,6 +14,7 @@ but a scale of the inputs and the output layer, each has its own loss, and their
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -134,7 +135,7 @@ class MlpBody(nn.Module):
     def forward(self, hidden: Tensor, is_mapped: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The last hidden features and, in order, what each layer gave. With `is_mapped` the features have been through
         `first_linear` already."""
-        hidden_states = []
+        hidden_states: list[Tensor] = []
         for layer in self.layers:
             if is_mapped and not hidden_states:
                 hidden = layer.finish(hidden) if isinstance(layer, PlainLayer) else hidden  # (B, D)
@@ -235,8 +236,7 @@ class MlpModel(MlpPreTrainedModel):
             else:
                 features = self.features(numeric_features, categorical_features, self.dtype)  # (B, N)
         else:
-            self.check_images(pixel_values)
-            features = pixel_values.flatten(1)  # (B, N)
+            features = self.check_images(pixel_values).flatten(1)  # (B, N)
         if self.num_ensemble > 1:
             features = self.scale(features).flatten(0, 1)  # (B * K, N): to the layers members are rows
         features, hidden_states = self.body(self.front_scale(features), is_mapped)  # (B, D)
@@ -252,7 +252,7 @@ class MlpModel(MlpPreTrainedModel):
             return BaseModelOutputWithNoAttention(last_hidden_state=features, hidden_states=hidden_states)
         return (features,) if hidden_states is None else (features, hidden_states)
 
-    def check_images(self, pixel_values: Tensor | None) -> None:
+    def check_images(self, pixel_values: Tensor | None) -> Tensor:
         if pixel_values is None:
             raise ValueError("pixel_values must be given: this network is on images")
         if pixel_values.shape[1:] != self.image_shape or not pixel_values.is_floating_point():
@@ -260,6 +260,7 @@ class MlpModel(MlpPreTrainedModel):
                 f"pixel_values must be floating-point of shape (batch, {', '.join(map(str, self.image_shape))}), got "
                 f"{pixel_values.dtype} of shape {tuple(pixel_values.shape)}; use the checkpoint's image processor"
             )
+        return pixel_values
 
     def check_table(self, numeric_features: Tensor | None, categorical_features: Tensor | None) -> None:
         for name, given, count, floating in (
@@ -383,7 +384,8 @@ class MlpTabularPreTrainedModel(MlpPreTrainedModel):
             raise ValueError(f"index must be 0 to {self.num_ensemble - 1}, got {index}")
         config = copy.deepcopy(self.config)
         config.num_ensemble = 1
-        member = type(self)(config).to(self.device, self.dtype)
+        head: Any = type(self)  # a head takes the config alone
+        member = head(config).to(self.device, self.dtype)
         state = {name: value for name, value in self.state_dict().items() if name != "mlp.scale.weight"}
         if self.num_ensemble > 1:
             scale = self.mlp.scale.weight[index]  # (N,)

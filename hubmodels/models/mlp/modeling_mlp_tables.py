@@ -28,7 +28,7 @@ class PiecewiseLinearEmbedding(nn.Module):
     def __init__(self, config: MlpConfig) -> None:
         super().__init__()
         F, E = config.num_numeric_features, config.numeric_embedding_size
-        self.edges = [list(edges) for edges in config.bin_edges]
+        self.edges = [list(edges) for edges in config.bin_edges or []]
         num_bins = max(map(len, self.edges)) - 1
         self.linear_weight, self.linear_bias = nn.Parameter(torch.empty(F, E)), nn.Parameter(torch.empty(F, E))
         self.bin_weight = nn.Parameter(torch.empty(F, num_bins, E))
@@ -144,7 +144,9 @@ class TableFeatures(nn.Module):
 
     def embed_categories(self, categorical_features: Tensor | None, dtype: torch.dtype) -> list[Tensor]:
         """The features of the categories, (B, N - F * E) in parts."""
-        parts = []
+        parts: list[Tensor] = []
+        if categorical_features is None:  # no table has both none and columns of them: the model has checked it
+            return parts
         if self.one_hot:
             parts.append((categorical_features[:, self.code_column] == self.code).to(dtype))  # (B, sum of n)
         for column, embedding in zip(self.embedded, self.embeddings, strict=True):
@@ -167,6 +169,7 @@ class TableFeatures(nn.Module):
         return (
             isinstance(self.numbers, PiecewiseLinearEmbedding)
             and type(linear) is nn.Linear  # an adapter's or another parametrisation's map has other weights
+            and numeric_features is not None
             and numeric_features.device.type == "cpu"
             and len(numeric_features) >= MANY_ROWS
             and not torch.is_grad_enabled()

@@ -96,9 +96,9 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         hidden = drop_features(hidden, config.output_dropout_prob, self.training)
         logits = self.lm_head(self.projection(hidden))  # (B, T, V)
         loss = None
-        if labels is not None or shift_labels is not None:
-            if shift_labels is None:
-                shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
+        if shift_labels is None and labels is not None:
+            shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
+        if shift_labels is not None:
             loss = token_loss(logits, shift_labels)
         output = RnnCausalLMOutput(loss=loss, logits=logits, state=state, hidden_states=rest[0] if rest else None)
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()

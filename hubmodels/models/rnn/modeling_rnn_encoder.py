@@ -7,6 +7,7 @@ arXiv:1312.6120), input matrices as Glorot and Bengio 2010 say, forget gates ope
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -160,7 +161,7 @@ class RnnEncoder(nn.Module):
         flat = [weight for group in weights for weight in group]
         # The kernels keep what a gradient needs only when told that they train, whatever the model's mode.
         training = self.training or torch.is_grad_enabled()
-        start = parts if self.kind == "lstm" else parts[0]
+        start: Any = parts if self.kind == "lstm" else parts[0]
         layers, bidirectional = len(weights) // self.num_directions, self.num_directions == 2
         if len(weights) == 1:
             layers, bidirectional = 1, False

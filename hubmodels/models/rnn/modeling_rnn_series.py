@@ -114,6 +114,7 @@ class SegmentQueries(nn.Module):
             queries = torch.cat([queries, self.channel.weight[:, None].expand(-1, m, -1)], dim=-1)  # (Y, m, E)
         queries = queries.expand(num_rows, Y, m, -1)
         if self.time is not None:
+            assert future_time_features is not None  # `forward` has checked it
             queries = queries + self.time(future_time_features.reshape(num_rows, 1, m, -1))  # (B, 1, m, E)
         return queries.flatten(0, 1)  # (N, m, E)
 
@@ -183,7 +184,7 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         inputs = self.segment(values, observed, past_time_features, static_real_features)  # (N, n, ...)
         hidden = F.relu(self.series_embedding(inputs))  # (N, n, E)
         outputs = self.rnn(None, None, None, hidden, output_hidden_states, return_dict=True)
-        if self.in_segments:
+        if self.queries is not None:
             queries = self.queries(B, future_time_features)  # (N, m, E)
             N, m, E = queries.shape
             state = outputs.state[:, None].expand(-1, m, -1, -1, -1).flatten(0, 1)  # (N * m, L, ...)
@@ -191,6 +192,7 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         else:
             features = outputs.pooler_output  # (N, D)
             if config.num_time_features:
+                assert future_time_features is not None  # `check` has seen it
                 known = future_time_features.flatten(1)  # (B, H * K)
                 known = known.repeat_interleave(Y, dim=0) if self.independent else known
                 features = torch.cat([features, known], dim=1)
@@ -387,10 +389,11 @@ def student_t_quantile(levels: Tensor, freedom: Tensor) -> Tensor:
     return torch.where(levels < 0.5, -t, t)
 
 
-def regularized_beta(x: Tensor, a: Tensor, b: float) -> Tensor:
-    """The regularised incomplete beta function I_x(a, b), float64, by its continued fraction (Abramowitz and Stegun
-    26.5.8, evaluated as Lentz 1976 did), on the side of x where that converges fast."""
-    b = torch.full_like(a, b)
+def regularized_beta(x: Tensor, a: Tensor, value: float) -> Tensor:
+    """Compute the regularised incomplete beta function I_x(a, value) in float64, by its continued fraction.
+
+    It is Abramowitz and Stegun 26.5.8, evaluated as Lentz 1976 did, on the side of x where that converges fast."""
+    b = torch.full_like(a, value)
     swap = x > (a + 1) / (a + b + 2)
     x, a, b = torch.where(swap, 1 - x, x), torch.where(swap, b, a), torch.where(swap, a, b)
     front = a * x.log() + b * torch.log1p(-x) + (a + b).lgamma() - a.lgamma() - b.lgamma() - a.log()

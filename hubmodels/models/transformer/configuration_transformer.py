@@ -111,6 +111,7 @@ class TransformerConfig(PreTrainedConfig):
                 f"num_attention_heads must divide hidden_size {self.hidden_size}, got {self.num_attention_heads}; "
                 f"take {nearest_divisor(self.hidden_size, self.num_attention_heads)}, or give head_dim"
             )
+        assert self.num_key_value_heads is not None  # `__post_init__` has set it
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_key_value_heads must divide num_attention_heads {self.num_attention_heads}, got "
@@ -164,6 +165,7 @@ class TransformerConfig(PreTrainedConfig):
 
     def patch_rest(self, side: int) -> int:
         """The pixels of a side that are left over by the patches."""
+        assert self.patch_size is not None  # of a network on images
         return side % self.patch_size
 
     def text_tower_config(self) -> "TransformerConfig":
@@ -206,6 +208,7 @@ class TransformerConfig(PreTrainedConfig):
     @property
     def patch_grid(self) -> tuple[int, int]:
         """Rows and columns of patches in an image of `image_size`."""
+        assert self.patch_size is not None  # of a network on images
         return self.image_shape[1] // self.patch_size, self.image_shape[2] // self.patch_size
 
 

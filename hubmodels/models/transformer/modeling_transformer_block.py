@@ -169,7 +169,8 @@ class TransformerAttention(nn.Module):
     def __init__(self, config: TransformerConfig, layer_idx: int) -> None:
         super().__init__()
         self.config, self.layer_idx = config, layer_idx
-        self.num_heads, self.num_key_value_heads = config.num_attention_heads, config.num_key_value_heads
+        self.num_heads = config.num_attention_heads
+        self.num_key_value_heads: int = config.num_key_value_heads or config.num_attention_heads
         self.num_key_value_groups = self.num_heads // self.num_key_value_heads
         self.head_size = config.head_size
         self.scaling = self.head_size**-0.5
@@ -525,7 +526,9 @@ class TransformerModel(TransformerPreTrainedModel):
         """The embedded tokens, (B, T, D), and their positions, (1 or B, T)."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("a network on tokens takes input_ids or inputs_embeds, and one of them only")
-        T = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
+        tokens = inputs_embeds if input_ids is None else input_ids
+        assert tokens is not None
+        T = tokens.shape[1]
         device = self.embed_tokens.weight.device
         has_positions = self.config.position_embedding_type == "learned"
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
@@ -540,7 +543,7 @@ class TransformerModel(TransformerPreTrainedModel):
         try:
             hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         except IndexError:
-            low, high = int(input_ids.min()), int(input_ids.max())
+            low, high = int(tokens.min()), int(tokens.max())
             raise ValueError(
                 f"input_ids must be in 0..{self.config.vocab_size - 1}, got {low} to {high}; use the checkpoint's "
                 "tokenizer"
