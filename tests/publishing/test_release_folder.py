@@ -26,8 +26,8 @@ def test_a_release_holds_every_file_of_the_layout(made: Path) -> None:
     assert names == [
         ".eval_results/pictures.yaml", "README.md", "config.json", "configuration_mlp.py",
         "figures/confusion_matrix.png", "golden.safetensors", "metrics.json", "model.safetensors", "modeling_mlp.py",
-        "modeling_mlp_shared.py", "modeling_mlp_tables.py", "preprocessor_config.json", "processing_image.py",
-        "recipe.yaml",
+        "modeling_mlp_layers.py", "modeling_mlp_shared.py", "modeling_mlp_tables.py", "preprocessor_config.json",
+        "processing_image.py", "recipe.yaml",
     ]  # fmt: skip
     assert Recipe.load(made / "recipe.yaml").family == "mlp"
     assert [path for path in made.parent.iterdir() if path != made] == []  # no temporary folder is left

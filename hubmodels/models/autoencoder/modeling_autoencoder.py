@@ -23,16 +23,17 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_autoencoder import AutoencoderConfig
-from .modeling_autoencoder_layers import (
-    BUFFERED,
+from .modeling_autoencoder_latents import (
     EmaCodebook,
     FiniteScalarQuantizer,
     GaussianMixture,
-    KlWeight,
-    Likelihood,
-    add_noise,
-    build_networks,
+    draw_latents,
+    kl_terms,
+    log_mean_exp,
+    sampled_kl,
+    split_moments,
 )
+from .modeling_autoencoder_layers import KlWeight, Likelihood, add_noise, build_networks
 from .modeling_autoencoder_shared import check_rows, evaluation, known_arguments
 
 # B batch, C channels, H height, W width, D latent_size, L numbers of a whole code, K importance samples
@@ -98,7 +99,7 @@ class AutoencoderPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.running_mean)
                 init.ones_(module.running_var)
                 init.zeros_(module.num_batches_tracked)
-        elif isinstance(module, BUFFERED):
+        elif isinstance(module, EmaCodebook | FiniteScalarQuantizer | Likelihood | KlWeight | GaussianMixture):
             module.init_weights()
 
 
@@ -506,38 +507,6 @@ class AutoencoderForImageToImage(AutoencoderPreTrainedModel):
             loss=outputs.loss, reconstruction=outputs.reconstruction, hidden_states=outputs.hidden_states
         )
         return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
-
-
-def split_moments(encoded: Tensor) -> tuple[Tensor, Tensor]:
-    """The encoder's numbers as mean and log variance of the code, float32; the bounds keep exp finite."""
-    mean, log_variance = encoded.float().chunk(2, dim=1)
-    return mean, log_variance.clamp(-30, 20)
-
-
-def draw_latents(mean: Tensor, log_variance: Tensor, noise: Tensor | None) -> Tensor:
-    """mean + standard deviation * noise (arXiv:1312.6114, eq. 10), for noise (B, ...) or K samples a row (B, K, ...);
-    the mean when there is none."""
-    if noise is None:
-        return mean
-    if noise.ndim > mean.ndim:
-        mean, log_variance = mean[:, None], log_variance[:, None]
-    return mean + (log_variance / 2).exp() * noise
-
-
-def kl_terms(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), each number's, in nats (arXiv:1312.6114, app. B)."""
-    return (mean.square() + log_variance.exp() - 1 - log_variance) / 2
-
-
-def sampled_kl(drawn: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """log q(z|x) - log p(z) of drawn codes (B, K, ...), whose mean over draws is the KL divergence: (B, K)."""
-    terms = (drawn.square() - noise.square() - log_variance[:, None]) / 2
-    return terms.flatten(2).sum(2)
-
-
-def log_mean_exp(log_weights: Tensor) -> Tensor:
-    """log of the mean over the second dimension: (B, K) -> (B,)."""
-    return log_weights.logsumexp(1) - math.log(log_weights.shape[1])
 
 
 __all__ = [

@@ -26,13 +26,13 @@ from transformers.modeling_outputs import (
 from transformers.utils import ModelOutput
 
 from .configuration_transformer import TransformerConfig
+from .modeling_transformer_attention import build_norm
 from .modeling_transformer_block import (
     BATCHING_ARGUMENTS,
     CACHE_NAME,
     PACKING_ARGUMENTS,
     TransformerModel,
     TransformerPreTrainedModel,
-    build_norm,
 )
 from .modeling_transformer_shared import classification_loss, known_arguments
 
