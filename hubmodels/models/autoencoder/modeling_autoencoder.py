@@ -152,29 +152,14 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
             See `AutoencoderOutput`. A denoising autoencoder in evaluation takes its input as the noisy values: it has a
             loss only where `target_values` are given.
         """
-        values = self.check(pixel_values, numeric_features)
-        config, targets = self.config, values
-        has_loss = target_values is not None or self.training or config.kind != "denoising"
-        if target_values is not None:
-            targets = self.check_values(target_values, "target_values")
-            if targets.shape != values.shape:
-                raise ValueError(
-                    f"target_values must have the input's shape {tuple(values.shape)}, got {tuple(targets.shape)}"
-                )
-        if config.kind == "denoising" and noise is not None:
-            values = values + noise
-            values, has_loss = values if config.num_numeric_features else values.clamp(0, 1), True
-        elif config.kind == "denoising" and self.training and target_values is None:
-            values = self.add_noise(values)
+        config, values = self.config, self.check(pixel_values, numeric_features)
+        values, targets, has_loss = self.prepare(values, target_values, noise)
         encoded, hidden_states = self.encoder(values)
         terms: dict[str, Tensor] = {}  # of the output
         num_samples = 0  # of the importance-weighted bound; 0 where there is none
         if config.kind == "variational":
             mean, log_variance = split_moments(encoded)
-            if noise is None and self.training:
-                K = config.num_importance_samples
-                shape = (len(mean), K, *mean.shape[1:]) if K > 1 else mean.shape
-                noise = torch.randn(shape, device=mean.device)
+            noise = self.draw_noise(mean) if noise is None and self.training else noise
             num_samples = noise.shape[1] if noise is not None and noise.ndim > mean.ndim else 0
             drawn = draw_latents(mean, log_variance, noise)  # (B, *latent_shape) or (B, K, *latent_shape)
             latents, decoded_latents = mean.to(encoded.dtype), drawn.to(encoded.dtype)
@@ -191,8 +176,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         if has_loss and num_samples:
             row_loss = self.likelihood(decoded, targets.repeat_interleave(num_samples, dim=0))
             row_loss = row_loss.view(-1, num_samples)  # (B, K)
-            bound = log_mean_exp(-row_loss - self.kl_weight() * sampled_kl(drawn, log_variance, noise))  # (B,)
-            terms["loss"] = -bound.mean() / self.num_values
+            terms["loss"] = self.sampled_loss(row_loss, sampled_kl(drawn, log_variance, noise))
             row_loss = row_loss.mean(1)
         elif has_loss:
             row_loss = self.likelihood(decoded, targets)  # (B,)
@@ -212,6 +196,37 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
             **terms,
         )
         return outputs if (config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
+
+    def prepare(
+        self, values: Tensor, target_values: Tensor | None, noise: Tensor | None
+    ) -> tuple[Tensor, Tensor, bool]:
+        """Return the input, noisy where it is to be, its targets, and whether there is a loss."""
+        is_denoising = self.config.kind == "denoising"
+        if target_values is not None:
+            targets = self.check_values(target_values, "target_values")
+            if targets.shape != values.shape:
+                raise ValueError(
+                    f"target_values must have the input's shape {tuple(values.shape)}, got {tuple(targets.shape)}"
+                )
+        else:
+            targets = values
+        if is_denoising and noise is not None:
+            noisy = values + noise
+            return noisy if self.config.num_numeric_features else noisy.clamp(0, 1), targets, True
+        if is_denoising and self.training and target_values is None:
+            values = self.add_noise(values)
+        return values, targets, target_values is not None or self.training or not is_denoising
+
+    def draw_noise(self, mean: Tensor) -> Tensor:
+        """Return N(0, 1) of the shape of the codes (B, ...), or for K importance samples a row (B, K, ...)."""
+        K = self.config.num_importance_samples
+        shape = (len(mean), K, *mean.shape[1:]) if K > 1 else mean.shape
+        return torch.randn(shape, device=mean.device)
+
+    def sampled_loss(self, row_loss: Tensor, divergence: Tensor) -> Tensor:
+        """Compute the importance-weighted bound a number, from each sample's two terms in nats, (B, K)."""
+        bound = log_mean_exp(-row_loss - self.kl_weight() * divergence)  # (B,)
+        return -bound.mean() / self.num_values
 
     def total_loss(self, row_loss: Tensor, terms: dict[str, Tensor], encoded: Tensor) -> Tensor:
         """The loss of one code a row, see `AutoencoderOutput`."""

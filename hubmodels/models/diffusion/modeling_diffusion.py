@@ -109,19 +109,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         values = self.check(pixel_values, input_values)
         labels = self.check_labels(labels, len(values), hide=self.training)
         B, row_shape = len(values), values.shape[1:]
-        fixed = not self.training and noise is None and timesteps is None
-        if fixed:
-            noise, timesteps = self.fixed_draws(B, values.device)
-        if timesteps is None:
-            K = (noise.shape[1],) if noise is not None and noise.ndim > values.ndim else ()
-            timesteps = self.process.times_from_normal(torch.randn((B, *K), device=values.device))
-        if noise is None:
-            noise = torch.randn((*timesteps.shape, *row_shape), device=values.device)
-        if noise.shape != (*timesteps.shape, *row_shape) or len(timesteps) != B or timesteps.ndim not in (1, 2):
-            raise ValueError(
-                f"noise must be (batch, ...) like the input {tuple(values.shape)} and timesteps (batch,), or both with "
-                f"draws as a second dimension; got {tuple(noise.shape)} and {tuple(timesteps.shape)}"
-            )
+        noise, timesteps = self.draw_missing(values, noise, timesteps)
         K = timesteps.shape[1:]
         if K:  # as rows of their own
             values, noise, timesteps = values.repeat_interleave(K[0], 0), noise.flatten(0, 1), timesteps.flatten()
@@ -146,6 +134,27 @@ class DiffusionModel(DiffusionPreTrainedModel):
             hidden_states=tuple(hidden_states) if wanted else None,
         )
         return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
+
+    def draw_missing(self, values: Tensor, noise: Tensor | None, timesteps: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return noise (B, *row) or (B, K, *row) and times (B,) or (B, K), drawn where they are not given.
+
+        Raises:
+            ValueError: what is given does not fit the values or each other.
+        """
+        B, row_shape = len(values), values.shape[1:]
+        if not self.training and noise is None and timesteps is None:
+            noise, timesteps = self.fixed_draws(B, values.device)
+        if timesteps is None:
+            K = (noise.shape[1],) if noise is not None and noise.ndim > values.ndim else ()
+            timesteps = self.process.times_from_normal(torch.randn((B, *K), device=values.device))
+        if noise is None:
+            noise = torch.randn((*timesteps.shape, *row_shape), device=values.device)
+        if noise.shape != (*timesteps.shape, *row_shape) or len(timesteps) != B or timesteps.ndim not in (1, 2):
+            raise ValueError(
+                f"noise must be (batch, ...) like the input {tuple(values.shape)} and timesteps (batch,), or both with "
+                f"draws as a second dimension; got {tuple(noise.shape)} and {tuple(timesteps.shape)}"
+            )
+        return noise, timesteps
 
     def predict(self, noisy: Tensor, times: Tensor, level: Any, labels: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """The network's output for x (B, C, H, W) at times (B,), whose alpha and sigma are `level`."""

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import ModelOutput
 
 from .configuration_rnn import RnnConfig
-from .modeling_rnn_encoder import RnnModel, RnnPreTrainedModel
+from .modeling_rnn_encoder import RnnModel, RnnOutput, RnnPreTrainedModel
 from .modeling_rnn_shared import classification_loss, known_arguments
 
 # B batch, T context_length, H prediction_length, C num_input_channels, Y forecast channels, K num_time_features,
@@ -177,25 +177,14 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         config = self.config
         values, observed = clean_series(past_values, past_observed_mask, config.num_input_channels)
         self.check(values, future_values, past_time_features, future_time_features, static_real_features)
-        B, Y = len(values), len(config.forecast_channels)
+        B = len(values)
         values, level, spread = self.normalize(values, observed)
         if self.independent:
             values, observed = (part[..., config.forecast_channels] for part in (values, observed))
         inputs = self.segment(values, observed, past_time_features, static_real_features)  # (N, n, ...)
         hidden = F.relu(self.series_embedding(inputs))  # (N, n, E)
         outputs = self.rnn(None, None, None, hidden, output_hidden_states, return_dict=True)
-        if self.queries is not None:
-            queries = self.queries(B, future_time_features)  # (N, m, E)
-            N, m, E = queries.shape
-            state = outputs.state[:, None].expand(-1, m, -1, -1, -1).flatten(0, 1)  # (N * m, L, ...)
-            features = self.rnn(None, None, state, queries.reshape(N * m, 1, E), False, return_dict=True).pooler_output
-        else:
-            features = outputs.pooler_output  # (N, D)
-            if config.num_time_features:
-                assert future_time_features is not None  # `check` has seen it
-                known = future_time_features.flatten(1)  # (B, H * K)
-                known = known.repeat_interleave(Y, dim=0) if self.independent else known
-                features = torch.cat([features, known], dim=1)
+        features = self.look_ahead(outputs, future_time_features, B)  # (N, D + H * K), of segments (N * m, D)
         raw = self.forecast(self.dropout(features))
         raw = self.join(raw, B)  # (B, H, Y, P)
         level, spread = (part[..., config.forecast_channels, None] for part in (level, spread))  # (B, 1, Y, 1)
@@ -204,13 +193,38 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         if self.tail is not None:
             found["scale"] = ((F.softplus(raw[..., 1:]) + SMALLEST_SCALE) * spread)[..., 0]
             tails = 2 + F.softplus(self.tail(outputs.pooler_output))  # (N, G); above 2 the variance is finite
-            found["degrees_of_freedom"] = tails.view(B, 1, Y)
+            found["degrees_of_freedom"] = tails.view(B, 1, -1)
         loss = None if future_values is None else self.loss(found, future_values, future_observed_mask)
         hidden_states = outputs.hidden_states
         if hidden_states is not None and self.independent:
             hidden_states = tuple(layer.reshape(B, -1, layer.shape[-1]) for layer in hidden_states)  # (B, Y * n, ...)
         output = RnnForecastOutput(loss=loss, **self.outcomes(found), hidden_states=hidden_states)
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+    def look_ahead(self, outputs: RnnOutput, future_time_features: Tensor | None, B: int) -> Tensor:
+        """Return the features of the steps ahead, from the recurrence over those seen and what is known of them.
+
+        Args:
+            outputs: of the recurrence, for N series.
+            future_time_features: (B, H, K), covariates that are known ahead.
+            B: the number of rows.
+
+        Returns:
+            (N, D + H * K), or where segments are forecast (N * m, D).
+        """
+        if self.queries is not None:
+            queries = self.queries(B, future_time_features)  # (N, m, E)
+            N, m, E = queries.shape
+            assert outputs.state is not None
+            state = outputs.state[:, None].expand(-1, m, -1, -1, -1).flatten(0, 1)  # (N * m, L, ...)
+            return self.rnn(None, None, state, queries.reshape(N * m, 1, E), False, return_dict=True).pooler_output
+        features = outputs.pooler_output  # (N, D)
+        if self.config.num_time_features:
+            assert future_time_features is not None  # `check` has seen it
+            known = future_time_features.flatten(1)  # (B, H * K)
+            known = known.repeat_interleave(len(self.config.forecast_channels), dim=0) if self.independent else known
+            features = torch.cat([features, known], dim=1)
+        return features
 
     def normalize(self, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The values (B, T, C) less each series' level, over its spread, 0 where missing; level, spread (B, 1, C)."""

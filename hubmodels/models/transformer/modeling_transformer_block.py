@@ -279,10 +279,9 @@ class TransformerModel(TransformerPreTrainedModel):
             `last_hidden_state` (B, T, D) and, where asked for, the cache, `hidden_states` (the embedding and
             each block's output, the last one normalised) and `attentions`, (B, H, T, S) of each block.
         """
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
-        if output_attentions is None:
-            output_attentions = self.config.output_attentions
+        config = self.config
+        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        output_attentions = config.output_attentions if output_attentions is None else output_attentions
         if output_attentions and self.config._attn_implementation != "eager":
             raise ValueError(
                 f"output_attentions needs attn_implementation eager, got {self.config._attn_implementation}: load the "
@@ -301,22 +300,9 @@ class TransformerModel(TransformerPreTrainedModel):
             )
             mask = self.make_mask(hidden, attention_mask, earlier, position_ids)
         hidden = self.dropout(self.embedding_norm(hidden))  # (B, T, D)
-        rotary = None
-        if self.config.position_embedding_type == "rotary":
-            # Under autocast the projections give another type than the embedding.
-            device_type = hidden.device.type
-            lower = torch.is_autocast_enabled(device_type)
-            dtype = torch.get_autocast_dtype(device_type) if lower else hidden.dtype
-            rotary = rotary_tables(positions, self.config.head_size, self.config.rope_theta, dtype)
-        hidden_states, attentions = [hidden], []
-        for layer in self.layers:
-            run = functools.partial(layer, past_key_values=past_key_values, **kwargs)
-            if layer.gradient_checkpointing and self.training:
-                run = functools.partial(layer._gradient_checkpointing_func, functools.partial(layer, **kwargs))
-            hidden, weights = run(hidden, mask, rotary)
-            hidden_states.append(hidden)
-            attentions.append(weights)
-        hidden = self.norm(hidden)
+        rotary = self.make_rotary(positions, hidden) if self.config.position_embedding_type == "rotary" else None
+        hidden_states, attentions = self.run_layers(hidden, mask, rotary, past_key_values, kwargs)
+        hidden = self.norm(hidden_states[-1])
         hidden_states[-1] = hidden
         outputs = BaseModelOutputWithPast(
             hidden,
@@ -325,6 +311,33 @@ class TransformerModel(TransformerPreTrainedModel):
             tuple(attentions) if output_attentions else None,
         )
         return self.finish(outputs, return_dict)
+
+    def run_layers(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        rotary: Rotary | None,
+        past_key_values: Cache | None,
+        kwargs: dict[str, Any],
+    ) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Return `hidden` and each block's output, (B, T, D), and each block's attention weights."""
+        hidden_states, attentions = [hidden], []
+        for layer in self.layers:
+            run = functools.partial(layer, past_key_values=past_key_values, **kwargs)
+            if layer.gradient_checkpointing and self.training:
+                run = functools.partial(layer._gradient_checkpointing_func, functools.partial(layer, **kwargs))
+            hidden, weights = run(hidden, mask, rotary)
+            hidden_states.append(hidden)
+            attentions.append(weights)
+        return hidden_states, attentions
+
+    def make_rotary(self, positions: Tensor, hidden: Tensor) -> Rotary:
+        """Return the rotary tables for positions (1 or B, T), in the type that the projections of `hidden` give."""
+        # Under autocast that is another type than the embedding's.
+        device_type = hidden.device.type
+        lower = torch.is_autocast_enabled(device_type)
+        dtype = torch.get_autocast_dtype(device_type) if lower else hidden.dtype
+        return rotary_tables(positions, self.config.head_size, self.config.rope_theta, dtype)
 
     def embed_images(self, pixel_values: Tensor | None) -> tuple[Tensor, Tensor]:
         """The embedded patches of images, (B, T, D), and their rows and columns, (1, T, 2)."""
