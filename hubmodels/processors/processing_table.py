@@ -100,12 +100,12 @@ class TabularProcessor(ProcessorMixin):
 
     @property
     def column_names(self) -> list[str]:
-        """The columns that a row must have."""
+        """Return the columns that a row must have."""
         return [column["name"] for column in self.columns]
 
     @property
     def numeric_names(self) -> list[str]:
-        """What each entry of `numeric_features` is."""
+        """Return what each entry of `numeric_features` is."""
         return [name for name, _ in self._numbers]
 
     @property
@@ -124,7 +124,7 @@ class TabularProcessor(ProcessorMixin):
         categorical: Sequence[str] = (),
         min_frequency: int = 3,
     ) -> "TabularProcessor":
-        """A processor with the statistics of these rows.
+        """Return a processor with the statistics of these rows.
 
         Args:
             table: the training rows, of any kind that `__call__` takes, without the target.
@@ -222,7 +222,8 @@ class TabularProcessor(ProcessorMixin):
         return BatchFeature({name: features[name] for name in self.model_input_names}, tensor_type=return_tensors)
 
     def _codes(self, values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
-        """The codes (B,) of a category's values; of unknown ones the code of the rare where there is one, else 0."""
+        """Return the codes (B,) of a category's values; of unknown ones the code of the rare where there is one, else
+        0."""
         lookup = self._lookups[column["name"]]
         unknown = len(column["values"]) + 1 if column["has_rare"] else 0
         listed = values.tolist()
@@ -236,21 +237,22 @@ class TabularProcessor(ProcessorMixin):
         return np.fromiter(map(known.__getitem__, listed), dtype=np.int64, count=len(listed))
 
     def numeric_grid(self, index: int, num_points: int) -> tuple[np.ndarray, np.ndarray]:
-        """Values of a numeric feature at even quantiles of the training rows, ascending: (values in the column's unit,
-        the same scaled), each (G,) with G at most `num_points`."""
+        """Return values of a numeric feature at even quantiles of the training rows, ascending: (values in the column's
+        unit, the same scaled), each (G,) with G at most `num_points`."""
         scaler = self._numbers[index][1]
         values = np.unique(np.interp(np.linspace(0, 1, num_points), scaler.levels, scaler.values))
         return values, scaler(values, np.zeros(len(values), dtype=bool)).astype(np.float32)
 
     def restore_numbers(self, numeric_features: np.ndarray) -> np.ndarray:
-        """Scaled numbers (B, F) in their columns' own units, float64. What lay beyond the training rows' ends is at
-        them, and what was missing is the median."""
+        """Return scaled numbers (B, F) in their columns' own units, float64. What lay beyond the training rows' ends is
+        at them, and what was missing is the median."""
         features = np.asarray(numeric_features, dtype=np.float64)
         columns = [scaler.restore(features[:, place]) for place, (_, scaler) in enumerate(self._numbers)]
         return np.stack(columns, axis=1) if columns else features
 
     def bin_edges(self, num_bins: int) -> list[list[float]]:
-        """For each numeric feature the edges of at most `num_bins` bins, which hold about equally many training rows.
+        """Return for each numeric feature the edges of at most `num_bins` bins, which hold about equally many training
+        rows.
 
         Raises ValueError when `num_bins` is below 1."""
         if num_bins < 1:
@@ -307,7 +309,7 @@ class _Scaler:
 
 
 def read_table(table: Any, names: Iterable[str] | None = None) -> tuple[dict[str, np.ndarray], int]:
-    """Any form of a table as one array (B,) a column, and the number of its rows.
+    """Return any form of a table as one array (B,) a column, and the number of its rows.
 
     Args:
         table: see `TabularProcessor.__call__`.
@@ -370,7 +372,7 @@ def _is_sequence(values: Any) -> bool:
 
 
 def _array(values: Any) -> np.ndarray:
-    """One column as an array: numbers, booleans and dates in their own type, everything else as objects."""
+    """Return one column as an array: numbers, booleans and dates in their own type, everything else as objects."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
     if hasattr(values, "to_numpy"):

@@ -27,7 +27,8 @@ def fit_number(values: np.ndarray, _: int) -> dict[str, Any] | str:
 
 
 def fit_quantiles(values: np.ndarray) -> dict[str, Any]:
-    """The median, and quantiles at even levels; a value that stands at several is kept once, at their mean level."""
+    """Return the median, and quantiles at even levels; a value that stands at several is kept once, at their mean
+    level."""
     levels = np.linspace(0, 1, min(MAX_QUANTILES, max(10, len(values) // 10)) + 1)
     quantiles, places = np.unique(np.quantile(values, levels), return_inverse=True)
     if len(quantiles) < 2:
@@ -41,7 +42,7 @@ def fit_quantiles(values: np.ndarray) -> dict[str, Any]:
 
 
 def to_numbers(values: np.ndarray, name: str) -> np.ndarray:
-    """float64, NaN where missing. Raises ValueError naming the first value that is no number."""
+    """Return float64, NaN where missing. Raises ValueError naming the first value that is no number."""
     if values.dtype.kind in "fiub":
         numbers = values.astype(np.float64)
     else:
@@ -69,12 +70,12 @@ def fit_category(values: np.ndarray, min_frequency: int) -> dict[str, Any] | str
 
 
 def sort_key(text: str | None) -> str:
-    """Texts with a mark before them, so that None and texts can be sorted together."""
+    """Return texts with a mark before them, so that None and texts can be sorted together."""
     return "0" if text is None else "1" + text
 
 
 def category_text(value: Any) -> str | None:
-    """A category's value as text, None where it is missing; 1, 1.0 and "1" are the same value."""
+    """Return a category's value as text, None where it is missing; 1, 1.0 and "1" are the same value."""
     if is_missing(value):
         return None
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -103,12 +104,12 @@ def fit_date(values: np.ndarray, _: int) -> dict[str, Any] | str:
 
 
 def to_seconds(dates: np.ndarray) -> np.ndarray:
-    """Seconds since 1970 (UTC), NaN where missing."""
+    """Return seconds since 1970 (UTC), NaN where missing."""
     return np.where(np.isnat(dates), np.nan, dates.astype(np.int64).astype(np.float64))
 
 
 def date_part(dates: np.ndarray, part: str) -> np.ndarray:
-    """Month 0..11, weekday 0..6 from Monday, or hour 0..23."""
+    """Return month 0..11, weekday 0..6 from Monday, or hour 0..23."""
     if part == "month":
         return dates.astype("datetime64[M]").astype(np.int64) % 12
     if part == "weekday":
@@ -117,7 +118,7 @@ def date_part(dates: np.ndarray, part: str) -> np.ndarray:
 
 
 def to_dates(values: np.ndarray, name: str) -> np.ndarray:
-    """datetime64[s] in UTC, NaT where missing. Raises ValueError naming the first value that is no date."""
+    """Return datetime64[s] in UTC, NaT where missing. Raises ValueError naming the first value that is no date."""
     if values.dtype.kind == "M":
         return values.astype("datetime64[s]")
     dates = np.empty(len(values), dtype="datetime64[s]")
@@ -142,7 +143,8 @@ def parse_date(value: Any) -> Any:
 
 
 def recognise(values: np.ndarray, name: str, categorical: bool) -> tuple[str, np.ndarray]:
-    """The kind of a column and its values in that kind's form: float64, datetime64 or texts and None as objects."""
+    """Return the kind of a column and its values in that kind's form: float64, datetime64 or texts and None as
+    objects."""
     if values.dtype.kind == "M":
         return "date", to_dates(values, name)
     if not categorical and values.dtype.kind in "fiu":

@@ -136,7 +136,8 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> AutoencoderOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: images (B, C, H, W) of 0..1.
             numeric_features: rows of a table (B, num_numeric_features), instead of images.
@@ -229,7 +230,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         return -bound.mean() / self.num_values
 
     def total_loss(self, row_loss: Tensor, terms: dict[str, Tensor], encoded: Tensor) -> Tensor:
-        """The loss of one code a row, see `AutoencoderOutput`."""
+        """Return the loss of one code a row, see `AutoencoderOutput`."""
         loss = row_loss.mean()
         if self.config.kind == "variational":
             kl = terms["kl"]
@@ -245,7 +246,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
     # Checks and shapes
 
     def check(self, pixel_values: Tensor | None, numeric_features: Tensor | None) -> Tensor:
-        """The one input that the config says. Raises ValueError for another, or for values that it cannot be."""
+        """Return the one input that the config says. Raises ValueError for another, or for values that it cannot be."""
         name, other = "pixel_values", "numeric_features"
         values, unwanted = pixel_values, numeric_features
         if self.config.num_numeric_features:
@@ -262,11 +263,11 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         return check_rows(values, name, self.config.row_shape, bounds, remedy, self.training)
 
     def to_places(self, encoded: Tensor) -> Tensor:
-        """What the encoder gives for discrete codes, (B, D * places) or (B, D, H, W), as (B, D, places...)."""
+        """Return what the encoder gives for discrete codes, (B, D * places) or (B, D, H, W), as (B, D, places...)."""
         return encoded.view(-1, *self.config.latent_shape)
 
     def to_values(self, decoded: Tensor) -> Tensor:
-        """What the decoder gives as values like the input: images within 0..1."""
+        """Return what the decoder gives as values like the input: images within 0..1."""
         values = self.likelihood.mean(decoded).view(-1, *self.config.row_shape)
         return values if self.config.num_numeric_features else values.clamp(0, 1)
 
@@ -274,14 +275,15 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @torch.no_grad()
     def encode(self, pixel_values: Tensor | None = None, numeric_features: Tensor | None = None) -> Tensor:
-        """The codes (B, *latent_shape) of images or rows of a table, see `forward`; nothing is drawn at random."""
+        """Return the codes (B, *latent_shape) of images or rows of a table, see `forward`; nothing is drawn at
+        random."""
         with evaluation(self):
             return self.codes_of(self.continuous(self.check(pixel_values, numeric_features)))
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Codes (B, *latent_shape) -> images (B, C, H, W) of 0..1, or rows of a table. Raises ValueError for another
-        shape."""
+        """Map codes (B, *latent_shape) -> images (B, C, H, W) of 0..1, or rows of a table. Raises ValueError for
+        another shape."""
         shape = self.config.latent_shape
         if latents.shape[1:] != shape:
             raise ValueError(
@@ -292,14 +294,14 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @torch.no_grad()
     def encode_codes(self, pixel_values: Tensor | None = None, numeric_features: Tensor | None = None) -> Tensor:
-        """The discrete codes (B, places...), int64. Raises ValueError for another kind than vector_quantized."""
+        """Return the discrete codes (B, places...), int64. Raises ValueError for another kind than vector_quantized."""
         self.require("vector_quantized", "encode_codes")
         with evaluation(self):
             return self.quantizer(self.continuous(self.check(pixel_values, numeric_features)))[1]
 
     def decode_codes(self, codes: Tensor) -> Tensor:
-        """Discrete codes (B, places...) -> images or rows. Raises ValueError for another kind, shape or codes that are
-        not 0 to num_codes - 1."""
+        """Map discrete codes (B, places...) -> images or rows. Raises ValueError for another kind, shape or codes that
+        are not 0 to num_codes - 1."""
         self.require("vector_quantized", "decode_codes")
         places, N = self.config.latent_shape[1:], self.config.num_codes
         if codes.shape[1:] != places or (codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < N):
@@ -310,7 +312,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @property
     def has_fitted_prior(self) -> bool:
-        """Whether `fit_after_training` has fitted a distribution of the codes."""
+        """Tell whether `fit_after_training` has fitted a distribution of the codes."""
         return self.prior is not None and int(self.prior.num_rows) > 0
 
     @torch.no_grad()
@@ -321,7 +323,8 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         batch_size: int = 256,
         prior: str | None = None,
     ) -> Tensor:
-        """New images (num_samples, C, H, W) of 0..1, or rows of a table: the decoder's means for codes from a prior.
+        """Return new images (num_samples, C, H, W) of 0..1, or rows of a table: the decoder's means for codes from a
+        prior.
 
         Args:
             num_samples: how many, >= 1.
@@ -354,8 +357,8 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @torch.no_grad()
     def interpolate(self, a: Tensor, b: Tensor, num_steps: int = 8) -> Tensor:
-        """The way from inputs `a` to inputs `b`, both (B, *row), along a straight line between their codes (before
-        discrete ones are rounded): (B, num_steps, *row), both ends' reconstructions included."""
+        """Return the way from inputs `a` to inputs `b`, both (B, *row), along a straight line between their codes
+        (before discrete ones are rounded): (B, num_steps, *row), both ends' reconstructions included."""
         if num_steps < 2:
             raise ValueError(f"num_steps must be at least 2, got {num_steps}")
         if a.shape != b.shape:
@@ -368,8 +371,9 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @torch.no_grad()
     def elbo(self, values: Tensor, num_samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """The evidence lower bound of each row (B,), in nats: the mean over draws of log p(x|z), less the KL divergence
-        (arXiv:1312.6114, eq. 7). `values` are images or rows of a table. Raises ValueError for another kind."""
+        """Return the evidence lower bound of each row (B,), in nats: the mean over draws of log p(x|z), less the KL
+        divergence (arXiv:1312.6114, eq. 7). `values` are images or rows of a table. Raises ValueError for another
+        kind."""
         return self.evidence(values, num_samples, generator, 8)[1]
 
     @torch.no_grad()
@@ -380,9 +384,9 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         generator: torch.Generator | None = None,
         samples_per_pass: int = 8,
     ) -> Tensor:
-        """log p(x) of each row (B,), in nats, by importance sampling from q(z|x): a lower bound in expectation, which
-        rises with the samples to the truth (arXiv:1509.00519, theorem 1). Of likelihood bernoulli it is a density only
-        for black and white pixels.
+        """Compute log p(x) of each row (B,), in nats, by importance sampling from q(z|x): a lower bound in expectation,
+        which rises with the samples to the truth (arXiv:1509.00519, theorem 1). Of likelihood bernoulli it is a density
+        only for black and white pixels.
 
         Args:
             values: images (B, C, H, W) or rows of a table.
@@ -398,7 +402,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
     def evidence(
         self, values: Tensor, num_samples: int, generator: torch.Generator | None, samples_per_pass: int
     ) -> tuple[Tensor, Tensor]:
-        """The importance-weighted bound and the ELBO of each row, from the same draws."""
+        """Return the importance-weighted bound and the ELBO of each row, from the same draws."""
         self.require("variational", "the likelihood")
         if num_samples < 1 or samples_per_pass < 1:
             raise ValueError(f"samples must be at least 1, got {num_samples} and {samples_per_pass} a pass")
@@ -423,8 +427,8 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @torch.no_grad()
     def anomaly_score(self, values: Tensor) -> Tensor:
-        """How little each row resembles the training rows (B,): larger is odder. Of a variational autoencoder the
-        negative evidence lower bound at the code's mean, in nats; of the other kinds the mean squared error."""
+        """Return how little each row resembles the training rows (B,): larger is odder. Of a variational autoencoder
+        the negative evidence lower bound at the code's mean, in nats; of the other kinds the mean squared error."""
         name = "numeric_features" if self.config.num_numeric_features else "pixel_values"
         with evaluation(self):
             outputs = self(**{name: values}, return_dict=True)
@@ -439,7 +443,8 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         noise_types: list[str] | None = None,
         noise_strength: tuple[float, float] | None = None,
     ) -> Tensor:
-        """Noisy values, images within 0..1: a kind and a strength are drawn for each row, the config's unless given."""
+        """Return noisy values, images within 0..1: a kind and a strength are drawn for each row, the config's unless
+        given."""
         types = list(self.config.noise_types if noise_types is None else noise_types)
         low, high = self.config.noise_strength if noise_strength is None else noise_strength
         return add_noise(values, types, (low, high), generator, bounded=not self.config.num_numeric_features)
@@ -468,14 +473,15 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         self.prior.fit(torch.cat(found))
 
     def continuous(self, values: Tensor) -> Tensor:
-        """The encoder's numbers (B, *latent_shape): a variational one's mean, a discrete one's before rounding."""
+        """Return the encoder's numbers (B, *latent_shape): a variational one's mean, a discrete one's before
+        rounding."""
         encoded, _ = self.encoder(values)
         if self.config.kind == "variational":
             return split_moments(encoded)[0].to(encoded.dtype)
         return self.to_places(encoded) if self.quantizer is not None else encoded
 
     def codes_of(self, continuous: Tensor) -> Tensor:
-        """The code that the encoder's numbers stand for."""
+        """Return the code that the encoder's numbers stand for."""
         return continuous if self.quantizer is None else self.quantizer(continuous)[0]
 
     def require(self, kind: str, what: str) -> None:
@@ -502,7 +508,8 @@ class AutoencoderForImageToImage(AutoencoderPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> ImageSuperResolutionOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: images (B, C, H, W) of 0..1; noisy ones, unless the model is in training without `labels`:
                 then it adds the noise that the config says.

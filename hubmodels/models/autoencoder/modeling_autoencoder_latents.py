@@ -19,14 +19,14 @@ from .configuration_autoencoder import AutoencoderConfig
 
 
 def split_moments(encoded: Tensor) -> tuple[Tensor, Tensor]:
-    """The encoder's numbers as mean and log variance of the code, float32; the bounds keep exp finite."""
+    """Return the encoder's numbers as mean and log variance of the code, float32; the bounds keep exp finite."""
     mean, log_variance = encoded.float().chunk(2, dim=1)
     return mean, log_variance.clamp(-30, 20)
 
 
 def draw_latents(mean: Tensor, log_variance: Tensor, noise: Tensor | None) -> Tensor:
-    """mean + standard deviation * noise (arXiv:1312.6114, eq. 10), for noise (B, ...) or K samples a row (B, K, ...);
-    the mean when there is none."""
+    """Return mean + standard deviation * noise (arXiv:1312.6114, eq. 10), for noise (B, ...) or K samples a row (B, K,
+    ...); the mean when there is none."""
     if noise is None:
         return mean
     if noise.ndim > mean.ndim:
@@ -35,18 +35,19 @@ def draw_latents(mean: Tensor, log_variance: Tensor, noise: Tensor | None) -> Te
 
 
 def kl_terms(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), each number's, in nats (arXiv:1312.6114, app. B)."""
+    """Compute KL divergence of N(mean, exp(log_variance)) from N(0, 1), each number's, in nats (arXiv:1312.6114, app.
+    B)."""
     return (mean.square() + log_variance.exp() - 1 - log_variance) / 2
 
 
 def sampled_kl(drawn: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """log q(z|x) - log p(z) of drawn codes (B, K, ...), whose mean over draws is the KL divergence: (B, K)."""
+    """Compute log q(z|x) - log p(z) of drawn codes (B, K, ...), whose mean over draws is the KL divergence: (B, K)."""
     terms = (drawn.square() - noise.square() - log_variance[:, None]) / 2
     return terms.flatten(2).sum(2)
 
 
 def log_mean_exp(log_weights: Tensor) -> Tensor:
-    """log of the mean over the second dimension: (B, K) -> (B,)."""
+    """Compute log of the mean over the second dimension: (B, K) -> (B,)."""
     return log_weights.logsumexp(1) - math.log(log_weights.shape[1])
 
 
@@ -71,7 +72,8 @@ class EmaCodebook(nn.Module):
         init.zeros_(self.sums)
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """
+        """Compute the outputs of this module.
+
         Args:
             latents: (B, D, places...).
 
@@ -116,7 +118,7 @@ class EmaCodebook(nn.Module):
         self.codebook.copy_(torch.where(used, self.sums / self.uses[:, None], self.codebook))
 
     def lookup(self, codes: Tensor) -> Tensor:
-        """Codes (B, places...) -> their vectors (B, D, places...)."""
+        """Map codes (B, places...) -> their vectors (B, D, places...)."""
         return self.codebook[codes].movedim(-1, 1)
 
 
@@ -136,8 +138,8 @@ class FiniteScalarQuantizer(nn.Module):
         init.copy_(self.basis, torch.cat([torch.ones(1, dtype=torch.int64), levels[:-1].cumprod(0)]))
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Latents (B, D, places...) -> the levels in -1..1 in their place, with the gradient of the bounded numbers,
-        the codes (B, places...), and no further loss."""
+        """Map latents (B, D, places...) -> the levels in -1..1 in their place, with the gradient of the bounded
+        numbers, the codes (B, places...), and no further loss."""
         with torch.autocast(latents.device.type, enabled=False):
             continuous, levels = latents.movedim(1, -1).float(), self.levels.float()  # (B, places..., D)
             half = (levels - 1) * (1 + 1e-3) / 2
@@ -150,7 +152,7 @@ class FiniteScalarQuantizer(nn.Module):
         return (rounded / width).movedim(-1, 1).to(latents.dtype), codes, None
 
     def lookup(self, codes: Tensor) -> Tensor:
-        """Codes (B, places...) -> their levels in -1..1 (B, D, places...)."""
+        """Map codes (B, places...) -> their levels in -1..1 (B, D, places...)."""
         levels = self.levels.long()
         width = levels // 2
         digits = codes[..., None] // self.basis % levels  # (B, places..., D)
@@ -239,13 +241,13 @@ class GaussianMixture(nn.Module):
         return score - spread.log().sum().item()
 
     def log_prob(self, codes: Tensor) -> Tensor:
-        """log density of codes (rows, L), or of their places in the plane: (rows,), float64."""
+        """Compute log density of codes (rows, L), or of their places in the plane: (rows,), float64."""
         codes = (codes - self.center) @ self.axes if self.is_projected else codes
         parameters = (self.weights.double(), self.means.double(), self.cholesky.double())
         return log_densities(codes.double(), *parameters).logsumexp(1)
 
     def sample(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
-        """Codes (num_samples, L), float32, on the mixture's device."""
+        """Return codes (num_samples, L), float32, on the mixture's device."""
         device = self.means.device
         chosen = torch.multinomial(self.weights.float(), num_samples, replacement=True, generator=generator)
         noise = torch.randn(num_samples, self.means.shape[1], generator=generator, device=device)
@@ -258,12 +260,12 @@ class GaussianMixture(nn.Module):
 
 
 def parts(rows: int, size: int = 16_384) -> list[slice]:
-    """Stretches of so many rows, which bound the memory of a pass over all of them."""
+    """Return stretches of so many rows, which bound the memory of a pass over all of them."""
     return [slice(start, start + size) for start in range(0, rows, size)]
 
 
 def k_means(codes: Tensor, num_clusters: int, generator: torch.Generator, num_iterations: int = 20) -> Tensor:
-    """Clusters (rows,) by Lloyd's iterations from a k-means++ start (Arthur and Vassilvitskii 2007)."""
+    """Compute clusters (rows,) by Lloyd's iterations from a k-means++ start (Arthur and Vassilvitskii 2007)."""
     rows = torch.randint(len(codes), (1,), generator=generator)
     distance = torch.full((len(codes),), math.inf, dtype=codes.dtype)
     for _ in range(num_clusters - 1):
@@ -283,7 +285,7 @@ def k_means(codes: Tensor, num_clusters: int, generator: torch.Generator, num_it
 def maximize(
     codes: Tensor, responsibilities: Callable[[Tensor, slice], Tensor], num_components: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights (K,), means (K, L) and Cholesky factors (K, L, L) of most likelihood, given a function (codes of a
+    """Return weights (K,), means (K, L) and Cholesky factors (K, L, L) of most likelihood, given a function (codes of a
     stretch, its rows) -> each component's share of each row (rows, K)."""
     L = codes.shape[1]
     counts, sums = codes.new_zeros(num_components), codes.new_zeros(num_components, L)
@@ -303,7 +305,7 @@ def maximize(
 
 
 def log_densities(codes: Tensor, weights: Tensor, means: Tensor, cholesky: Tensor) -> Tensor:
-    """log of weight times density of each component: (rows, K)."""
+    """Compute log of weight times density of each component: (rows, K)."""
     L = codes.shape[1]
     found = []
     for weight, mean, factor in zip(weights, means, cholesky, strict=True):

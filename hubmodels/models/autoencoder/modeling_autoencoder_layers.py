@@ -22,13 +22,13 @@ MIN_LOG_SCALE = -5.5  # log of 1/256 and a little: no likelihood of 8-bit values
 
 
 def build_activation(config: AutoencoderConfig) -> nn.Module:
-    """The activation; ReLU in place where a normalisation before it gives it a tensor of its own."""
+    """Return the activation; ReLU in place where a normalisation before it gives it a tensor of its own."""
     in_place = config.hidden_act == "relu" and config.normalization != "none"
     return nn.ReLU(inplace=True) if in_place else ACT2FN[config.hidden_act]
 
 
 def build_norm(width: int, config: AutoencoderConfig) -> nn.Module:
-    """The configured normalisation of (B, C, H, W), or of (B, C) in a dense network."""
+    """Return the configured normalisation of (B, C, H, W), or of (B, C) in a dense network."""
     if config.normalization == "batch_norm":
         return nn.BatchNorm2d(width) if config.backbone == "conv" else nn.BatchNorm1d(width)
     if config.normalization == "group_norm":
@@ -137,8 +137,8 @@ class DenseLayers(nn.Module):
 
 
 def build_networks(config: AutoencoderConfig) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder. The encoder of a variational autoencoder gives mean and log variance, one behind the other
-    along the first dimension of a row."""
+    """Return encoder and decoder. The encoder of a variational autoencoder gives mean and log variance, one behind the
+    other along the first dimension of a row."""
     double = 2 if config.kind == "variational" else 1
     outputs = double * (config.latent_size if config.latent_map else math.prod(config.latent_shape))
     if config.backbone == "conv":
@@ -183,11 +183,11 @@ class Likelihood(nn.Module):
             init.zeros_(self.num_updates)
 
     def mean(self, outputs: Tensor) -> Tensor:
-        """The decoder's outputs as the mean of the values, not clamped to their range."""
+        """Return the decoder's outputs as the mean of the values, not clamped to their range."""
         return outputs.sigmoid() if self.sigmoid or self.kind == "bernoulli" else outputs
 
     def scale(self) -> Tensor:
-        """The learned scale, standard deviation or scale of the logistic distribution: (1,) or a row's shape."""
+        """Return the learned scale, standard deviation or scale of the logistic distribution: (1,) or a row's shape."""
         assert self.log_scale is not None  # of a likelihood that has a scale
         log_scale = self.log_scale.float()
         # A soft bound from below: pixels that are always black would have an infinite likelihood.
@@ -195,8 +195,8 @@ class Likelihood(nn.Module):
         return log_scale.exp().view(self.row_shape if self.per_value else (1,))
 
     def update(self, squared_error: Tensor) -> Tensor:
-        """The mean squared error of this step, which is the variance of most likelihood (arXiv:2006.13202, eq. 5), over
-        all processes; a moving average of it is what evaluation takes."""
+        """Return the mean squared error of this step, which is the variance of most likelihood (arXiv:2006.13202, eq.
+        5), over all processes; a moving average of it is what evaluation takes."""
         error = squared_error.detach().mean()
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(error)
@@ -208,7 +208,8 @@ class Likelihood(nn.Module):
         return error
 
     def forward(self, outputs: Tensor, values: Tensor) -> Tensor:
-        """
+        """Compute the outputs of this module.
+
         Args:
             outputs: of the decoder, (B, *row).
             values: what they should be, the same shape.
@@ -234,8 +235,9 @@ class Likelihood(nn.Module):
         return terms.flatten(1).sum(1) / 2
 
     def discretized_logistic(self, mean: Tensor, values: Tensor) -> Tensor:
-        """-log of the share of a logistic distribution that falls to the level of each value; the lowest and the
-        highest level take the tails (Kingma et al. 2016, arXiv:1606.04934, eq. 15; arXiv:1701.05517, section 2.1)."""
+        """Compute -log of the share of a logistic distribution that falls to the level of each value; the lowest and
+        the highest level take the tails (Kingma et al. 2016, arXiv:1606.04934, eq. 15; arXiv:1701.05517, section
+        2.1)."""
         scale, half = self.scale(), 0.5 / (self.num_levels - 1)
         above, below = (values + half - mean) / scale, (values - half - mean) / scale
         # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), of which each factor keeps its digits.
@@ -244,7 +246,7 @@ class Likelihood(nn.Module):
         return -torch.where(values > 1 - half, F.logsigmoid(-below), log_share)
 
     def constant(self) -> float:
-        """What to add to a row's value to have -log of a density: of mse, a Gaussian of variance 1/2."""
+        """Return what to add to a row's value to have -log of a density: of mse, a Gaussian of variance 1/2."""
         return math.prod(self.row_shape) * math.log(math.pi) / 2 if self.kind == "mse" else 0.0
 
 
@@ -277,7 +279,7 @@ def add_noise(
     generator: torch.Generator | None = None,
     bounded: bool = True,
 ) -> Tensor:
-    """Noisy values; a kind and a strength s are drawn for each row.
+    """Return noisy values; a kind and a strength s are drawn for each row.
 
     gaussian adds N(0, s^2); salt_and_pepper makes a share s of the pixels black or white, with even chances; masking
     sets a share s to 0 (Vincent et al. 2010). The pixel of a colour image changes in all its channels.

@@ -128,14 +128,14 @@ class CnnConfig(PreTrainedConfig):
 
     @property
     def stage_strides(self) -> list[int]:
-        """The stride of each stage's first block."""
+        """Return the stride of each stage's first block."""
         if self.downsampling != "stride":
             return [1] * len(self.depths)
         return [2 if self.downsample_in_first_stage else 1] + [2] * (len(self.depths) - 1)
 
     @property
     def feature_map_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the last stage's feature map, for an image of `image_size`."""
+        """Return channels, height and width of the last stage's feature map, for an image of `image_size`."""
 
         def shrink(side: int) -> int:
             if self.embedding_size:

@@ -30,14 +30,14 @@ from .modeling_cnn_shared import DropPath, classification_loss, known_arguments
 
 
 def build_activation(config: CnnConfig) -> nn.Module:
-    """The activation, ReLU in place: it always follows a module whose backward pass does not need its output."""
+    """Return the activation, ReLU in place: it always follows a module whose backward pass does not need its output."""
     # With pre-activation and no normalisation it would overwrite the shortcut.
     safe = not config.pre_activation or config.normalization != "none"
     return nn.ReLU(inplace=True) if config.hidden_act == "relu" and safe else ACT2FN[config.hidden_act]
 
 
 def build_norm(width: int, config: CnnConfig) -> nn.Module:
-    """The configured normalisation of (B, C, H, W)."""
+    """Return the configured normalisation of (B, C, H, W)."""
     if config.normalization == "batch_norm":
         return nn.BatchNorm2d(width)
     if config.normalization == "group_norm":
@@ -46,7 +46,7 @@ def build_norm(width: int, config: CnnConfig) -> nn.Module:
 
 
 def build_conv(inputs: int, outputs: int, kernel_size: int, stride: int, config: CnnConfig) -> nn.Conv2d:
-    """A convolution that keeps the image's size but for its stride (or, with padding valid, its kernel)."""
+    """Return a convolution that keeps the image's size but for its stride (or, with padding valid, its kernel)."""
     padding = kernel_size // 2 if config.padding == "same" else 0
     bias = config.normalization == "none" if config.conv_bias is None else config.conv_bias
     return nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=bias)
@@ -86,7 +86,7 @@ class PlainBlock(nn.Module):
 
 
 def branch_shapes(inputs: int, outputs: int, stride: int, config: CnnConfig) -> list[tuple[int, int, int, int]]:
-    """Inputs, outputs, kernel size and stride of each convolution in a residual branch: two, or 1x1-3x3-1x1 at a
+    """Return inputs, outputs, kernel size and stride of each convolution in a residual branch: two, or 1x1-3x3-1x1 at a
     quarter of the width."""
     if config.block == "basic":
         return [(inputs, outputs, config.kernel_size, stride), (outputs, outputs, config.kernel_size, 1)]
@@ -100,7 +100,7 @@ def branch_shapes(inputs: int, outputs: int, stride: int, config: CnnConfig) -> 
 
 
 def mark_residual_end(block: nn.Module, config: CnnConfig) -> None:
-    """With zero_init_residual, mark the module whose weight scales the whole branch: the last normalisation, or the
+    """Mark, with zero_init_residual, the module whose weight scales the whole branch: the last normalisation, or the
     last convolution where none follows it. `_init_weights` reads the mark: transformers does not call it on the block,
     which has no weights of its own."""
     has_last_norm = not config.pre_activation and config.normalization != "none"
@@ -270,7 +270,8 @@ class CnnModel(CnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithPoolingAndNoAttention | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: (B, C, H, W), normalised by the processor.
             output_hidden_states: give the feature maps too; the config's choice when None.
@@ -306,7 +307,7 @@ class CnnModel(CnnPreTrainedModel):
 
 
 def build_classifier(config: CnnConfig) -> nn.Sequential:
-    """Pooled features (B, F) -> logits (B, L): a linear layer, behind hidden layers where the config names any."""
+    """Map pooled features (B, F) -> logits (B, L): a linear layer, behind hidden layers where the config names any."""
     features = math.prod(config.feature_map_shape) if config.pooling == "flatten" else config.hidden_sizes[-1]
     layers = [] if config.classifier_hidden_sizes else [nn.Dropout(config.classifier_dropout_prob)]
     for width in config.classifier_hidden_sizes:
@@ -333,7 +334,8 @@ class CnnForImageClassification(CnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> ImageClassifierOutputWithNoAttention | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: (B, C, H, W), normalised by the processor.
             labels: targets, of the form that `classification_loss` tells for the config's problem_type.
@@ -375,7 +377,8 @@ class CnnForAudioClassification(CnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_values: (B, H, W): H bands of W frames, as the feature extractor gives them.
             labels: targets, of the form that `classification_loss` tells for the config's problem_type.

@@ -54,7 +54,7 @@ class Sampler:
         return Steps(self.scheduler, self.num_steps, self.model.device)
 
     def noise(self, seeds: Tensor) -> tuple[Tensor, list[torch.Generator]]:
-        """Each row's own generator, and noise (B, C, H, W) from it."""
+        """Return each row's own generator, and noise (B, C, H, W) from it."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
         shape = self.model.config.network_shape
         noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
@@ -95,8 +95,8 @@ class Sampler:
         mask: Tensor | None = None,
         num_resamples: int = 1,
     ) -> Tensor:
-        """All steps from entry `first` on: values (B, C, H, W) from x. Where `mask` is 0, x is the known values with
-        the noise of the step."""
+        """Return all steps from entry `first` on: values (B, C, H, W) from x. Where `mask` is 0, x is the known values
+        with the noise of the step."""
         starts = range(first, len(steps.timesteps), steps.order)
         bar = transformers_logging.tqdm(starts, desc="Sampling", disable=not self.progress_bar)
         with evaluation(self.model):
@@ -125,7 +125,8 @@ class Sampler:
 
 
 def draw_noise(like: Tensor, generators: list[torch.Generator]) -> Tensor:
-    """N(0, 1) of the shape and device of `like`, (B, C, H, W), each row from its own generator; from one for all."""
+    """Return N(0, 1) of the shape and device of `like`, (B, C, H, W), each row from its own generator; from one for
+    all."""
     if len(generators) == 1:
         return torch.randn(like.shape, generator=generators[0]).to(like.device)
     rows = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
@@ -133,21 +134,21 @@ def draw_noise(like: Tensor, generators: list[torch.Generator]) -> Tensor:
 
 
 def draw_seeds(count: int, generator: torch.Generator | None) -> Tensor:
-    """A seed for each sample, (count,), from a generator on any device."""
+    """Return a seed for each sample, (count,), from a generator on any device."""
     device = generator.device if generator is not None else "cpu"
     return torch.randint(2**62, (count,), generator=generator, device=device).cpu()
 
 
 def split(batch_size: int, *tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """The same rows of every tensor, `batch_size` at a time; None stays None."""
+    """Return the same rows of every tensor, `batch_size` at a time; None stays None."""
     count = next(len(tensor) for tensor in reversed(tensors) if tensor is not None)
     for start in range(0, count, batch_size):
         yield tuple(None if tensor is None else tensor[start : start + batch_size] for tensor in tensors)
 
 
 def own_share(labels: Tensor | None, seeds: Tensor) -> tuple[Tensor | None, Tensor]:
-    """The part of all samples that this process of a launch draws; the first process says what they are. All of them
-    where there is no launch."""
+    """Return the part of all samples that this process of a launch draws; the first process says what they are. All of
+    them where there is no launch."""
     if not torch.distributed.is_initialized():
         return labels, seeds
     told = [(labels if labels is None else labels.cpu(), seeds)]
@@ -160,7 +161,7 @@ def own_share(labels: Tensor | None, seeds: Tensor) -> tuple[Tensor | None, Tens
 
 
 def gather(own: Tensor) -> Tensor:
-    """The rows of all processes of a launch, in their order, on every one."""
+    """Return the rows of all processes of a launch, in their order, on every one."""
     if not torch.distributed.is_initialized():
         return own
     parts: list[Any] = [None] * torch.distributed.get_world_size()

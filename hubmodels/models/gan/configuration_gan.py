@@ -119,7 +119,7 @@ class GanConfig(PreTrainedConfig):
         return self.num_channels, height, width
 
     def lowest_shape(self, num_stages: int) -> tuple[int, int]:
-        """Height and width of the lowest of so many stages."""
+        """Return height and width of the lowest of so many stages."""
         _, height, width = self.image_shape
         return height // 2 ** (num_stages - 1), width // 2 ** (num_stages - 1)
 

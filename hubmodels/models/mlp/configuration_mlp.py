@@ -104,7 +104,7 @@ class MlpConfig(PreTrainedConfig):
 
     @property
     def is_tabular(self) -> bool:
-        """Whether the network takes rows of a table, not images."""
+        """Tell whether the network takes rows of a table, not images."""
         return self.num_numeric_features > 0 or bool(self.categorical_cardinalities)
 
     # Copied in every family that needs it; tests/models/test_copies.py keeps the copies equal.

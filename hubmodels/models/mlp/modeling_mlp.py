@@ -102,7 +102,8 @@ class MlpModel(MlpPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithNoAttention | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: (B, C, H, W), normalised by the processor; for networks on images.
             numeric_features: (B, F), scaled by the processor; for networks on tables that have numbers.
@@ -187,7 +188,8 @@ class MlpForImageClassification(MlpPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> ImageClassifierOutputWithNoAttention | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: (B, C, H, W), normalised by the processor.
             labels: targets, of the form that `classification_loss` tells for the config's problem_type.
@@ -257,7 +259,8 @@ class MlpTabularPreTrainedModel(MlpPreTrainedModel):
 
     @torch.no_grad()
     def extract_member(self, index: int) -> "MlpTabularPreTrainedModel":
-        """One member of the ensemble as a network of its own: the member's scale goes into the first layer's weights.
+        """Return one member of the ensemble as a network of its own: the member's scale goes into the first layer's
+        weights.
 
         Args:
             index: of the member, 0 to num_ensemble - 1.
@@ -304,7 +307,8 @@ class MlpForTabularClassification(MlpTabularPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> MlpTabularOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             numeric_features: (B, F), scaled by the processor; None where the table has no numbers.
             categorical_features: (B, M) int64 codes, 0 for unknown; None where the table has no categories.
@@ -361,7 +365,8 @@ class MlpForTabularRegression(MlpTabularPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> MlpTabularOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             numeric_features: (B, F), scaled by the processor; None where the table has no numbers.
             categorical_features: (B, M) int64 codes, 0 for unknown; None where the table has no categories.
@@ -405,7 +410,8 @@ class MlpForTabularRegression(MlpTabularPreTrainedModel):
         return self.finish(output, return_dict)
 
     def regression_loss(self, values: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error of values[..., 0], plus the pinball losses (Koenker and Bassett 1978) of the others.
+        """Compute mean squared error of values[..., 0], plus the pinball losses (Koenker and Bassett 1978) of the
+        others.
 
         Args:
             values: (B, [K,] L, 1 + Q), normalised.
@@ -420,7 +426,7 @@ class MlpForTabularRegression(MlpTabularPreTrainedModel):
 
 
 def combine_members(logits: Tensor, problem_type: str | None) -> tuple[Tensor, Tensor]:
-    """The mean prediction of an ensemble's members and how far they are apart.
+    """Return the mean prediction of an ensemble's members and how far they are apart.
 
     Args:
         logits: (B, K, L).

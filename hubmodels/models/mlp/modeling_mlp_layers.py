@@ -25,7 +25,7 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 def build_norm(width: int, config: MlpConfig) -> nn.Module:
-    """The configured normalisation of (B, D)."""
+    """Return the configured normalisation of (B, D)."""
     if config.normalization == "batch_norm":
         return BatchNorm(width)
     return nn.LayerNorm(width) if config.normalization == "layer_norm" else nn.Identity()
@@ -50,7 +50,7 @@ class NtkLinear(nn.Linear):
 
 
 def build_linear(num_features: int, width: int, config: MlpConfig, is_output: bool = False) -> nn.Linear:
-    """A linear map in the configured parametrisation."""
+    """Return a linear map in the configured parametrisation."""
     if config.initialization == "realmlp":
         return NtkLinear(num_features, width, is_output)
     return nn.Linear(num_features, width)
@@ -70,7 +70,7 @@ class PlainLayer(nn.Module):
         return self.finish(self.linear(hidden))
 
     def finish(self, mapped: Tensor) -> Tensor:
-        """What follows the linear map."""
+        """Return what follows the linear map."""
         return self.dropout(self.activation(self.norm(mapped)))
 
 
@@ -110,12 +110,12 @@ class MlpBody(nn.Module):
 
     @property
     def first_linear(self) -> nn.Module:
-        """The linear map that takes the features."""
+        """Return the linear map that takes the features."""
         return self.layers[0].linear if isinstance(self.layers[0], PlainLayer) else self.layers[0]
 
     def forward(self, hidden: Tensor, is_mapped: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The last hidden features and, in order, what each layer gave. With `is_mapped` the features have been through
-        `first_linear` already."""
+        """Return the last hidden features and, in order, what each layer gave. With `is_mapped` the features have been
+        through `first_linear` already."""
         hidden_states: list[Tensor] = []
         for layer in self.layers:
             if is_mapped and not hidden_states:

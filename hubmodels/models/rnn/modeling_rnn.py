@@ -71,7 +71,8 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> RnnCausalLMOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_ids: (B, T), tokens.
             attention_mask: (B, T), 1 for tokens, 0 for padding, wherever it is; no padding when absent.
@@ -107,7 +108,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
-        """No: the state is no cache of keys and values."""
+        """Say no: the state is no cache of keys and values."""
         return False
 
     def prepare_inputs_for_generation(
@@ -122,7 +123,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         logits_to_keep: int = 1,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """What `forward` takes in a step of `generate`: the text, later the newest token and the state."""
+        """Return what `forward` takes in a step of `generate`: the text, later the newest token and the state."""
         del next_sequence_length, kwargs
         inputs = {"input_ids": input_ids, "state": state, "output_hidden_states": output_hidden_states}
         if use_cache and not is_first_iteration:
@@ -142,7 +143,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
 
     @staticmethod
     def _reorder_cache(state: Tensor, beam_idx: Tensor) -> Tensor:
-        """The states of the beams that go on."""
+        """Return the states of the beams that go on."""
         return state.index_select(0, beam_idx)
 
 
@@ -167,7 +168,8 @@ class RnnForSequenceClassification(RnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_ids: (B, T), tokens.
             attention_mask: (B, T), 1 for tokens, 0 for padding, wherever it is; no padding when absent.
@@ -203,7 +205,8 @@ class RnnForTokenClassification(RnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> TokenClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_ids: (B, T), tokens.
             attention_mask: (B, T), 1 for tokens, 0 for padding, wherever it is; no padding when absent.
@@ -221,8 +224,8 @@ class RnnForTokenClassification(RnnPreTrainedModel):
 
 
 def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in nats, in float32, over the labels (B, T) that are not -100. Raises ValueError where the
-    labels have another shape than the tokens."""
+    """Compute mean cross-entropy in nats, in float32, over the labels (B, T) that are not -100. Raises ValueError where
+    the labels have another shape than the tokens."""
     if labels.shape != logits.shape[:2]:
         raise ValueError(f"labels must have the tokens' shape {tuple(logits.shape[:2])}, got {tuple(labels.shape)}")
     return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())

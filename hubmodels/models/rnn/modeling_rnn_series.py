@@ -69,7 +69,8 @@ class RnnForTimeSeriesClassification(RnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             past_values: (B, T, C), z-scored by the processor.
             past_observed_mask: (B, T, C), 1 where a value is there, 0 where it is missing; all are there when absent.
@@ -159,7 +160,8 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> RnnForecastOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             past_values: (B, T, C), z-scored by the processor.
             past_observed_mask: (B, T, C), 1 where a value is there, 0 where it is missing; all are there when absent.
@@ -227,7 +229,8 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         return features
 
     def normalize(self, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The values (B, T, C) less each series' level, over its spread, 0 where missing; level, spread (B, 1, C)."""
+        """Return the values (B, T, C) less each series' level, over its spread, 0 where missing; level, spread (B, 1,
+        C)."""
         kind = self.config.instance_normalization
         if kind == "none":
             return values, torch.zeros_like(values[:, :1]), torch.ones_like(values[:, :1])
@@ -245,7 +248,7 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
     def segment(
         self, values: Tensor, observed: Tensor, time_features: Tensor | None, static_features: Tensor | None
     ) -> Tensor:
-        """What the recurrence reads: values, mask and covariates of each segment side by side, (N, n, ...)."""
+        """Return what the recurrence reads: values, mask and covariates of each segment side by side, (N, n, ...)."""
         config = self.config
         B, T, V = values.shape
         n, w = T // config.segment_length, config.segment_length
@@ -262,14 +265,15 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         return torch.cat(parts, dim=2)
 
     def join(self, raw: Tensor, num_rows: int) -> Tensor:
-        """The last layer's numbers as (B, H, Y, P): of segments (N * m, w * G * P), or of series (N, H * G * P)."""
+        """Return the last layer's numbers as (B, H, Y, P): of segments (N * m, w * G * P), or of series (N, H * G *
+        P)."""
         H, P = self.config.prediction_length, self.num_parameters_per_value
         raw = raw.view(num_rows, -1, H, 1 if self.independent else len(self.config.forecast_channels), P)
         return raw.transpose(1, 2).flatten(2, 3)
 
     def loss(self, found: dict[str, Tensor], targets: Tensor, observed: Tensor | None) -> Tensor:
-        """The mean over the observed values ahead: of the point's error, of the quantile loss (twice the pinball loss,
-        Koenker and Bassett 1978), or of minus the log density."""
+        """Return the mean over the observed values ahead: of the point's error, of the quantile loss (twice the pinball
+        loss, Koenker and Bassett 1978), or of minus the log density."""
         observed = torch.ones_like(targets, dtype=torch.bool) if observed is None else observed.bool()
         if torch.isnan(targets.where(observed, 0)).any():
             raise ValueError("future_values holds NaN: give future_observed_mask, 0 where a value is missing")
@@ -290,7 +294,7 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         return losses.where(observed, 0).sum() / observed.sum().clamp(min=1)
 
     def outcomes(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The point forecast and the quantiles that the network's numbers stand for."""
+        """Return the point forecast and the quantiles that the network's numbers stand for."""
         values, kind = found["values"], self.config.distribution_output
         if kind == "point":
             return {"prediction_outputs": values[..., 0]}
@@ -345,14 +349,14 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
 
 
 def require_channels(config: RnnConfig) -> None:
-    """Raises ValueError for the config of a text model."""
+    """Raise ValueError for the config of a text model."""
     if config.num_input_channels < 1:
         raise ValueError(f"a model of series needs num_input_channels of at least 1, got {config.num_input_channels}")
 
 
 def clean_series(values: Tensor, observed: Tensor | None, num_channels: int) -> tuple[Tensor, Tensor]:
-    """Values (B, T, C) with 0 where they are missing, and where they are not, bool (B, T, C). Raises ValueError for
-    another shape, or NaN that no mask speaks of."""
+    """Return values (B, T, C) with 0 where they are missing, and where they are not, bool (B, T, C). Raises ValueError
+    for another shape, or NaN that no mask speaks of."""
     if values.dim() != 3 or values.shape[2] != num_channels or 0 in values.shape:
         raise ValueError(
             f"past_values must have the shape (rows, steps, {num_channels} channels), at least one of each, got "
@@ -373,8 +377,8 @@ def clean_series(values: Tensor, observed: Tensor | None, num_channels: int) -> 
 
 
 def interpolate_median(quantiles: Tensor, levels: list[float]) -> Tensor:
-    """The value at level 0.5 of quantiles (..., Q) at ascending levels, linear between them; the nearest one where all
-    lie on one side."""
+    """Return the value at level 0.5 of quantiles (..., Q) at ascending levels, linear between them; the nearest one
+    where all lie on one side."""
     above = next((place for place, level in enumerate(levels) if level >= 0.5), len(levels) - 1)
     below = max((place for place, level in enumerate(levels) if level <= 0.5), default=above)
     if above == below or levels[above] < 0.5:
@@ -384,7 +388,8 @@ def interpolate_median(quantiles: Tensor, levels: list[float]) -> Tensor:
 
 
 def student_t_quantile(levels: Tensor, freedom: Tensor) -> Tensor:
-    """The quantile function of Student's t, for levels in (0, 1) and degrees of freedom >= 1, broadcast, in float64.
+    """Return the quantile function of Student's t, for levels in (0, 1) and degrees of freedom >= 1, broadcast, in
+    float64.
 
     By Newton's iteration on the logarithm of the upper tail, from the normal quantile, which lies nearer to 0: there
     the tail's tangent never passes the root. Agrees with scipy.stats.t.ppf to 1e-9 relative, levels 1e-6 and closer to

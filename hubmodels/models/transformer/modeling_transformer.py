@@ -71,7 +71,8 @@ class TransformerForCausalLM(TransformerPreTrainedModel, GenerationMixin):
         cache: Cache | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             labels: (B, T) the tokens themselves, which are shifted here; -100 for those without a loss.
             logits_to_keep: the last so many tokens have logits, or those at these places; 0 for all.
@@ -137,7 +138,8 @@ class TransformerForMaskedLM(TransformerPreTrainedModel):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> MaskedLMOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             labels: (B, T) the tokens behind the masks, -100 elsewhere.
 
@@ -202,7 +204,8 @@ class TransformerForSequenceClassification(TransformerPreTrainedModel):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             labels: targets, of the form that `classification_loss` tells for the config's problem_type.
 
@@ -247,7 +250,8 @@ class TransformerForTokenClassification(TransformerPreTrainedModel):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> TokenClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             labels: (B, T) classes, -100 for tokens without one.
 
@@ -290,7 +294,8 @@ class TransformerForImageClassification(TransformerPreTrainedModel):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> ImageClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: (B, C, height, width), normalised by the processor; sides that the patch size divides.
             labels: targets, of the form that `classification_loss` tells for the config's problem_type.
@@ -361,11 +366,11 @@ class TransformerForZeroShotImageClassification(TransformerPreTrainedModel):
         self.text_transformer.set_attn_implementation(*args, **kwargs)
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        """The images' vectors of unit length, (B, C, height, width) -> (B, E)."""
+        """Return the images' vectors of unit length, (B, C, height, width) -> (B, E)."""
         return self.embed_images(self.transformer(pixel_values=pixel_values, return_dict=True).last_hidden_state)
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """The texts' vectors of unit length, (B', T) -> (B', E)."""
+        """Return the texts' vectors of unit length, (B', T) -> (B', E)."""
         outputs = self.text_transformer(input_ids, attention_mask, return_dict=True)
         return self.embed_texts(outputs.last_hidden_state, attention_mask)
 
@@ -388,7 +393,8 @@ class TransformerForZeroShotImageClassification(TransformerPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> TransformerZeroShotOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_ids: (B', T) int64, in 0..V-1.
             pixel_values: (B, C, height, width), normalised by the processor.
@@ -424,7 +430,7 @@ class TransformerForZeroShotImageClassification(TransformerPreTrainedModel):
 
 
 def pool_tokens(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:
-    """One vector a row, (B, T, D) -> (B, D): the mean of its tokens, the first or the last, padding left out."""
+    """Map one vector a row, (B, T, D) -> (B, D): the mean of its tokens, the first or the last, padding left out."""
     if attention_mask is None:
         return {"mean": lambda: hidden.mean(1), "first": lambda: hidden[:, 0], "last": lambda: hidden[:, -1]}[pooling]()
     mask = attention_mask.to(hidden.dtype)
@@ -436,12 +442,12 @@ def pool_tokens(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> 
 
 
 def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """The mean cross-entropy of tokens in float32: logits (B, T, classes), labels (B, T) with -100 for none."""
+    """Return the mean cross-entropy of tokens in float32: logits (B, T, classes), labels (B, T) with -100 for none."""
     return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten().to(logits.device))
 
 
 def contrastive_loss(image_embeds: Tensor, text_embeds: Tensor, scale: Tensor, gather: bool) -> Tensor:
-    """Which text belongs to an image, and which image to a text, by cross-entropy (arXiv:2103.00020, figure 3).
+    """Compute which text belongs to an image, and which image to a text, by cross-entropy (arXiv:2103.00020, figure 3).
 
     Args:
         image_embeds: (B, E) of unit length.
@@ -458,7 +464,8 @@ def contrastive_loss(image_embeds: Tensor, text_embeds: Tensor, scale: Tensor, g
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows of all processes, (B, E) -> (sum of B, E), in the order of the processes, which may have several B.
+    """Return the rows of all processes, (B, E) -> (sum of B, E), in the order of the processes, which may have several
+    B.
 
     Each process computes the same loss of all rows, and its own rows alone have a gradient. The mean over the
     processes, weighted by their rows, is that of the whole batch when each own gradient is scaled by the inverse of

@@ -51,13 +51,13 @@ class TransformerRMSNorm(nn.RMSNorm):
 
 
 def build_norm(width: int, config: TransformerConfig) -> nn.Module:
-    """The configured normalisation of (..., width)."""
+    """Return the configured normalisation of (..., width)."""
     norm = TransformerRMSNorm if config.normalization == "rms_norm" else nn.LayerNorm
     return norm(width, eps=config.norm_eps)
 
 
 def rotary_tables(positions: Tensor, head_size: int, theta: float, dtype: torch.dtype) -> Rotary:
-    """The cosines and sines that turn the pairs (k, k + K/2) of a head (arXiv:2104.09864, eq. 34).
+    """Return the cosines and sines that turn the pairs (k, k + K/2) of a head (arXiv:2104.09864, eq. 34).
 
     Args:
         positions: (B or 1, T) of tokens, or (1, T, 2), row and column, of patches: each turns half of the pairs.
@@ -93,7 +93,8 @@ def eager_attention_forward(
     dropout: float = 0.0,
     **kwargs: object,
 ) -> tuple[Tensor, Tensor]:
-    """Attention in its four plain steps: (B, H, T, K) with (B, G, S, K) -> (B, T, H, K) and weights (B, H, T, S)."""
+    """Compute attention in its four plain steps: (B, H, T, K) with (B, G, S, K) -> (B, T, H, K) and weights (B, H, T,
+    S)."""
     key = key.repeat_interleave(module.num_key_value_groups, dim=1)
     value = value.repeat_interleave(module.num_key_value_groups, dim=1)
     scores = query @ key.transpose(2, 3) * scaling  # (B, H, T, S)
@@ -114,9 +115,10 @@ def half_precision_attention_on_cpu(
     dropout: float = 0.0,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
-    """What `sdpa` gives, (B, H, T, K) with (B, G, S, K) -> (B, T, H, K), for training in bfloat16 or float16 on a CPU,
-    where torch's own goes backward slowly. Forward and backward pass take 4.2 ms instead of 24 for 64 rows of 49 tokens
-    with 3 heads of 32, 9.5 instead of 22 for 8 rows of 256 with 5 (one thread of an AMD EPYC with AVX-512 BF16)."""
+    """Return what `sdpa` gives, (B, H, T, K) with (B, G, S, K) -> (B, T, H, K), for training in bfloat16 or float16 on
+    a CPU, where torch's own goes backward slowly. Forward and backward pass take 4.2 ms instead of 24 for 64 rows of 49
+    tokens with 3 heads of 32, 9.5 instead of 22 for 8 rows of 256 with 5 (one thread of an AMD EPYC with AVX-512
+    BF16)."""
     T, S = query.shape[2], key.shape[2]
     if attention_mask is None and module.is_causal and T > 1:
         attention_mask = query.new_full((T, S), -math.inf).triu(1)

@@ -91,7 +91,7 @@ class TransformerLayer(nn.Module):
         past_key_values: Cache | None = None,
         **kwargs: object,
     ) -> tuple[Tensor, Tensor | None]:
-        """(B, T, D) -> (B, T, D), and the attention weights where the implementation gives them."""
+        """Map (B, T, D) -> (B, T, D), and the attention weights where the implementation gives them."""
         branch = self.attention_norm(hidden) if self.is_pre_norm else hidden
         branch, weights = self.attention(branch, attention_mask, rotary, past_key_values, **kwargs)
         hidden = hidden + self.drop_path(self.dropout(branch))
@@ -129,7 +129,7 @@ class PatchEmbedding(nn.Module):
             self.positions.first_std = 0.7
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """(B, C, R P, Q P) -> (B, T, D), and the rows and columns of patches."""
+        """Map (B, C, R P, Q P) -> (B, T, D), and the rows and columns of patches."""
         maps = self.stem(pixel_values)  # without a stem the image; else P is smaller and C the stem's last size
         B, C, height, width = maps.shape
         P = self.patch_size
@@ -143,7 +143,7 @@ class PatchEmbedding(nn.Module):
         return hidden, (R, Q)
 
     def stretched_positions(self, rows: int, columns: int) -> Tensor:
-        """The learned positions of a grid of patches, (T, D)."""
+        """Return the learned positions of a grid of patches, (T, D)."""
         table = self.positions.weight
         if (rows, columns) == self.grid:
             return table
@@ -153,7 +153,8 @@ class PatchEmbedding(nn.Module):
         return torch.cat((first, table[0].flatten(1).T))
 
     def rotary_positions(self, rows: int, columns: int, device: torch.device) -> Tensor:
-        """Row and column of each token, (1, T, 2), in units of the config's grid; the class token stands at -1, -1."""
+        """Return row and column of each token, (1, T, 2), in units of the config's grid; the class token stands at -1,
+        -1."""
         axes = []
         for count, wanted in zip((rows, columns), self.grid, strict=True):
             axes.append((torch.arange(count, device=device) + 0.5) * (wanted / count) - 0.5)
@@ -201,7 +202,7 @@ class TransformerPreTrainedModel(PreTrainedModel):
             init.normal_(module.class_token, std=std)
 
     def must_read(self, kind: str) -> None:
-        """Raises ValueError when the config is not of a network on `kind`, tokens or images."""
+        """Raise ValueError when the config is not of a network on `kind`, tokens or images."""
         if (self.config.patch_size is not None) != (kind == "images"):
             raise ValueError(
                 f"{type(self).__name__} reads {kind}: its config must {'' if kind == 'images' else 'not '}give "
@@ -209,7 +210,7 @@ class TransformerPreTrainedModel(PreTrainedModel):
             )
 
     def finish(self, outputs: ModelOutput, return_dict: bool | None) -> ModelOutput | tuple:
-        """The outputs as a ModelOutput or a tuple; the config's choice when None."""
+        """Return the outputs as a ModelOutput or a tuple; the config's choice when None."""
         return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
 
 
@@ -258,7 +259,8 @@ class TransformerModel(TransformerPreTrainedModel):
         cache: Cache | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_ids: (B, T) int64, in 0..V-1, of a network on tokens.
             attention_mask: (B, T), or with a cache (B, tokens so far), 1 for tokens and 0 for padding, left or right;
@@ -340,7 +342,7 @@ class TransformerModel(TransformerPreTrainedModel):
         return rotary_tables(positions, self.config.head_size, self.config.rope_theta, dtype)
 
     def embed_images(self, pixel_values: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The embedded patches of images, (B, T, D), and their rows and columns, (1, T, 2)."""
+        """Return the embedded patches of images, (B, T, D), and their rows and columns, (1, T, 2)."""
         C, P = self.config.num_channels, self.config.patch_size
         if pixel_values is None or pixel_values.dim() != 4 or pixel_values.shape[1] != C:
             got = "none" if pixel_values is None else f"shape {tuple(pixel_values.shape)}"
@@ -364,7 +366,7 @@ class TransformerModel(TransformerPreTrainedModel):
         token_type_ids: Tensor | None,
         past_key_values: Cache | None,
     ) -> tuple[Tensor, Tensor]:
-        """The embedded tokens, (B, T, D), and their positions, (1 or B, T)."""
+        """Return the embedded tokens, (B, T, D), and their positions, (1 or B, T)."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("a network on tokens takes input_ids or inputs_embeds, and one of them only")
         tokens = inputs_embeds if input_ids is None else input_ids
@@ -397,7 +399,7 @@ class TransformerModel(TransformerPreTrainedModel):
         return hidden, positions
 
     def check_length(self, length: int, position_ids: Tensor | None) -> None:
-        """Raises ValueError when there are more tokens than positions; rows that are packed into one count anew."""
+        """Raise ValueError when there are more tokens than positions; rows that are packed into one count anew."""
         limit = self.config.max_position_embeddings
         if length > limit and (position_ids is None or position_ids.max() >= limit):
             longer = (
@@ -417,7 +419,7 @@ class TransformerModel(TransformerPreTrainedModel):
         past_key_values: Cache | None,
         position_ids: Tensor | None,
     ) -> Tensor | None:
-        """The mask that the attention implementation takes."""
+        """Return the mask that the attention implementation takes."""
         if not self.config.is_causal:
             if past_key_values is not None:
                 raise ValueError("a cache of keys and values needs a causal network; leave out use_cache")
