@@ -4,6 +4,7 @@ from .checks import check_release
 from .fetch import download, list_on_hub, verify
 from .folder import refresh_card, release, replace_results
 from .golden import check_golden
+from .refresh import refresh_golden
 from .upload import Publication, publish
 from .verification import Verification, verify_folder
 
@@ -16,6 +17,7 @@ __all__ = [
     "list_on_hub",
     "publish",
     "refresh_card",
+    "refresh_golden",
     "release",
     "replace_results",
     "verify",

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import huggingface_hub
@@ -16,7 +17,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 
 from hubmodels import auto
 from hubmodels.cli import main
-from hubmodels.publishing import verify_folder
+from hubmodels.publishing import refresh_golden, verify_folder
 from hubmodels.publishing.golden import check_golden, compare_tokens, read_golden, write_golden
 from hubmodels.recipe import HubmodelsError, Recipe
 
@@ -333,3 +334,15 @@ def test_rounding_may_decide_between_tokens_that_are_as_good_as_equal() -> None:
     for expected in ([3, 0], [1, 3]):
         with pytest.raises(HubmodelsError, match="the golden text is not generated"):
             compare_tokens(tokens, scores, torch.tensor([expected]))
+
+
+def test_a_refreshed_golden_file_gives_the_same_and_verifies(made: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(made, tmp_path / "copy"))
+    assert refresh_golden(folder) <= 1e-5
+    verify_folder(folder)
+    tensors = load_file(folder / "golden.safetensors")
+    save_file({**tensors, "outputs.logits": tensors["outputs.logits"] * 1.001}, folder / "golden.safetensors")
+    before = (folder / "golden.safetensors").read_bytes()
+    with pytest.raises(HubmodelsError, match="the golden output is not reproduced"):
+        refresh_golden(folder)
+    assert (folder / "golden.safetensors").read_bytes() == before
