@@ -38,8 +38,8 @@ def rows(tmp_path_factory):
 def test_a_release_holds_the_table_s_files_and_figures(release) -> None:
     names = {str(path.relative_to(release)) for path in release.rglob("*") if path.is_file()}
     assert {
-        "processor_config.json", "processing_table.py", "modeling_mlp.py", "modeling_mlp_tables.py",
-        "configuration_mlp.py", "figures/residuals.png", "figures/permutation_importance.png",
+        "processor_config.json", "processing_table.py", "processing_table_columns.py", "modeling_mlp.py",
+        "modeling_mlp_tables.py", "configuration_mlp.py", "figures/residuals.png", "figures/permutation_importance.png",
         "figures/partial_dependence.png",
     } <= names  # fmt: skip
 

@@ -83,8 +83,8 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         self._check()
 
     def to_dict(self) -> dict[str, Any]:
-        """What the file holds: the fields, and the class by which AutoProcessor finds this feature extractor before it
-        tries the image processors of the model's family."""
+        """Return what the file holds: the fields, and the class by which AutoProcessor finds this feature extractor
+        before it tries the image processors of the model's family."""
         return super().to_dict() | {"processor_class": type(self).__name__}
 
     def _check(self) -> None:
@@ -126,17 +126,17 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
 
     @property
     def num_samples(self) -> int:
-        """T: the length of a waveform."""
+        """Return T: the length of a waveform."""
         return max(1, round(self.duration * self.sampling_rate))
 
     @property
     def num_frames(self) -> int:
-        """N: the length of a spectrogram."""
+        """Return N: the length of a spectrogram."""
         return max(1, self.num_samples // self.hop_length)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one row of `input_values`: (num_mel_bins, num_frames) or (num_samples,)."""
+        """Return the shape of one row of `input_values`: (num_mel_bins, num_frames) or (num_samples,)."""
         return (self.num_mel_bins, self.num_frames) if self.features == "log_mel" else (self.num_samples,)
 
     # ---------------------------------------------------------------- sounds -> tensors
@@ -170,7 +170,7 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         return BatchFeature(data=data, tensor_type=return_tensors)
 
     def to_samples(self, sounds: Any, sampling_rate: int | None = None) -> np.ndarray:
-        """Sounds (see `__call__`) -> samples of one channel, rate, loudness and length, (B, num_samples) int16."""
+        """Map sounds (see `__call__`) -> samples of one channel, rate, loudness and length, (B, num_samples) int16."""
         if (isinstance(sounds, np.ndarray | torch.Tensor) and sounds.ndim == 1) or _is_one_sound(sounds):
             sounds = [sounds]
         rows = [self._samples(sound, sampling_rate) for sound in sounds]
@@ -193,7 +193,7 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         return np.rint(self._fit_length(self.set_loudness(waveform)) * FULL_SCALE).astype(np.int16)
 
     def set_loudness(self, waveform: np.ndarray) -> np.ndarray:
-        """Samples (T,) brought to the processor's loudness, within -1..1; silence stays."""
+        """Return samples (T,) brought to the processor's loudness, within -1..1; silence stays."""
         peak = float(np.abs(waveform).max())
         if self.loudness == "none" or peak == 0:
             return np.clip(waveform, -1, 1)
@@ -210,14 +210,14 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         return np.pad(waveform, (before, missing - before))
 
     def to_values(self, samples: torch.Tensor) -> torch.Tensor:
-        """Samples (B, num_samples), int16 or floating-point in -1..1, on any device -> `input_values`, float32."""
+        """Map samples (B, num_samples), int16 or floating-point in -1..1, on any device -> `input_values`, float32."""
         waveforms = samples.float() / FULL_SCALE if not samples.is_floating_point() else samples.float()
         return waveforms if self.features == "waveform" else self._scale(self.mel_levels(waveforms))
 
     # ---------------------------------------------------------------- spectrograms
 
     def mel_levels(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Waveforms (B, T) -> the level of each band and frame in dB, (B, M, N)."""
+        """Map waveforms (B, T) -> the level of each band and frame in dB, (B, M, N)."""
         power = self._stft(waveforms)[..., : self.num_frames].abs().square()  # (B, F, N)
         filters = torch.from_numpy(self._filters()).to(power)  # (F, M)
         mel = torch.einsum("bfn,fm->bmn", power, filters)
@@ -230,7 +230,7 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         self.reference_level = round(float(values.kthvalue(rank).values), 3)
 
     def _scale(self, levels: torch.Tensor) -> torch.Tensor:
-        """dB -> -1 (silence) to 1 (the reference) and, rarely, a little more."""
+        """Map dB -> -1 (silence) to 1 (the reference) and, rarely, a little more."""
         return (1 + 2 * (levels - self.reference_level) / self.dynamic_range).clamp_min(-1)
 
     def to_audio(
@@ -239,7 +239,8 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         num_iterations: int = GRIFFIN_LIM_STEPS,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """What `to_values` gives, back to waveforms (B, num_samples) float32 in -1..1, at the processor's loudness.
+        """Return what `to_values` gives, back to waveforms (B, num_samples) float32 in -1..1, at the processor's
+        loudness.
 
         Args:
             input_values: (B, num_mel_bins, num_frames) or (B, num_samples).
@@ -261,8 +262,8 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         return torch.from_numpy(np.stack(rows)) if rows else values.cpu()
 
     def _magnitudes(self, values: torch.Tensor) -> torch.Tensor:
-        """Spectrograms (B, M, N) -> magnitudes of each frequency (B, F, N): a non-negative power whose bands are the
-        given ones, from a flat start by multiplicative updates."""
+        """Map spectrograms (B, M, N) -> magnitudes of each frequency (B, F, N): a non-negative power whose bands are
+        the given ones, from a flat start by multiplicative updates."""
         levels = (values - 1) * self.dynamic_range / 2 + self.reference_level
         mel = torch.where(values > -1, 10 ** (levels / 10), 0.0)  # the lowest value is silence
         filters = torch.from_numpy(self._filters()).to(mel)  # (F, M)
@@ -276,7 +277,7 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
     def _griffin_lim(
         self, magnitudes: torch.Tensor, num_iterations: int, generator: torch.Generator | None
     ) -> torch.Tensor:
-        """Waveforms (B, T) whose spectrograms have about these magnitudes (B, F, N)."""
+        """Return waveforms (B, T) whose spectrograms have about these magnitudes (B, F, N)."""
         missing = self.num_samples // self.hop_length + 1 - self.num_frames  # the last frame, which has no room
         magnitudes = torch.nn.functional.pad(magnitudes, (0, missing))
         generator = generator or torch.Generator().manual_seed(0)
@@ -300,7 +301,7 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         return torch.istft(spectrum, self.n_fft, self.hop_length, window=window, center=True, length=self.num_samples)
 
     def _filters(self) -> np.ndarray:
-        """How much of each frequency's power is in each band, (F, M) float32."""
+        """Return how much of each frequency's power is in each band, (F, M) float32."""
         top = self.sampling_rate / 2 if self.max_frequency is None else self.max_frequency
         return _filter_bank(self.n_fft, self.num_mel_bins, self.min_frequency, top, self.sampling_rate)
 
@@ -316,7 +317,8 @@ def _filter_bank(n_fft: int, num_bands: int, low: float, high: float, rate: int)
 
 
 def load_sound(sound: Any, sampling_rate: int) -> tuple[np.ndarray, int]:
-    """One sound (see `HubmodelsAudioFeatureExtractor.__call__`) as samples (T,) float32 in -1..1, and its rate in Hz.
+    """Return one sound (see `HubmodelsAudioFeatureExtractor.__call__`) as samples (T,) float32 in -1..1, and its rate
+    in Hz.
 
     Args:
         sampling_rate: the rate of what does not say its own.
@@ -349,7 +351,7 @@ def load_sound(sound: Any, sampling_rate: int) -> tuple[np.ndarray, int]:
 
 
 def _is_one_sound(sounds: Any) -> bool:
-    """Whether this is a sound and not a list of sounds: also a list of numbers."""
+    """Tell whether this is a sound and not a list of sounds: also a list of numbers."""
     if isinstance(sounds, Iterator):
         return False
     return not isinstance(sounds, list | tuple | np.ndarray | torch.Tensor) or (

@@ -19,7 +19,7 @@ SINC_ROLLOFF = 0.95  # where its pass band ends, as a share of the lower rate's 
 
 
 def read_wav(data: bytes) -> tuple[np.ndarray, int]:
-    """The samples (channels, T) float32 in -1..1 of a wav file, and its rate in Hz.
+    """Return the samples (channels, T) float32 in -1..1 of a wav file, and its rate in Hz.
 
     Raises:
         ValueError: it is no wav file, is cut short before any sample, or of an encoding that is not read here.
@@ -68,7 +68,7 @@ def _to_floats(samples: bytes, tag: int, bits: int, order: str) -> np.ndarray:
 
 
 def write_wav(waveform: np.ndarray, sampling_rate: int) -> bytes:
-    """A wav file of 16-bit integers from samples (T,) in -1..1; what lies outside is cut off."""
+    """Return a wav file of 16-bit integers from samples (T,) in -1..1; what lies outside is cut off."""
     values = np.clip(np.asarray(waveform, dtype=np.float64), -1, 1)
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
@@ -80,7 +80,8 @@ def write_wav(waveform: np.ndarray, sampling_rate: int) -> bytes:
 
 
 def to_mono(array: np.ndarray) -> np.ndarray:
-    """Samples of any number type, (T,), (channels, T) or (T, channels), as the mean of their channels, (T,) float32.
+    """Return samples of any number type, (T,), (channels, T) or (T, channels), as the mean of their channels, (T,)
+    float32.
 
     Raises:
         ValueError: another shape, no samples, values that are not finite, or floating-point ones outside of -1..1.
@@ -113,8 +114,8 @@ def to_mono(array: np.ndarray) -> np.ndarray:
 
 
 def resample(waveform: torch.Tensor, rate: int, new_rate: int) -> torch.Tensor:
-    """Samples (..., T) at another rate, (..., ceil(T * new_rate / rate)), by a sinc filter under a Hann window (Smith,
-    "Digital Audio Resampling", 1984), which lets nothing above the lower rate's half through."""
+    """Return samples (..., T) at another rate, (..., ceil(T * new_rate / rate)), by a sinc filter under a Hann window
+    (Smith, "Digital Audio Resampling", 1984), which lets nothing above the lower rate's half through."""
     divisor = math.gcd(rate, new_rate)
     down, up = rate // divisor, new_rate // divisor
     if down == up:
@@ -129,7 +130,7 @@ def resample(waveform: torch.Tensor, rate: int, new_rate: int) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _sinc_kernels(down: int, up: int) -> tuple[torch.Tensor, int]:
-    """One kernel for each of the `up` places between two blocks of `down` samples, (up, 1, 2 * width + down)."""
+    """Return one kernel for each of the `up` places between two blocks of `down` samples, (up, 1, 2 * width + down)."""
     cutoff = min(down, up) * SINC_ROLLOFF
     width = math.ceil(SINC_ZEROS * down / cutoff)
     places = torch.arange(-width, width + down, dtype=torch.float64) / down

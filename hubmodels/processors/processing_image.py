@@ -108,11 +108,12 @@ class HubmodelsImageProcessor(PilBackend):
         return BatchFeature(data=data, tensor_type=return_tensors)
 
     def to_pixels(self, images: Any, input_data_format: str | None = None, **kwargs: Any) -> np.ndarray:
-        """Images (see `preprocess`) -> bytes of one size and channel count, (B, num_channels, height, width) uint8."""
+        """Map images (see `preprocess`) -> bytes of one size and channel count, (B, num_channels, height, width)
+        uint8."""
         return self._to_pixels(images, self._settings(kwargs), input_data_format)
 
     def normalize_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Bytes (..., num_channels, height, width), on any device -> the float32 values that `preprocess` gives."""
+        """Map bytes (..., num_channels, height, width), on any device -> the float32 values that `preprocess` gives."""
         return _normalize(pixels, _own_settings(self))
 
     def _settings(self, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +130,8 @@ class HubmodelsImageProcessor(PilBackend):
         return self._check(settings)
 
     def _check(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """The settings in their canonical form: size a plain dict, mean and std lists with one value a channel."""
+        """Return the settings in their canonical form: size a plain dict, mean and std lists with one value a
+        channel."""
         channels = settings["num_channels"]
         if channels not in (1, 3):
             raise ValueError(f"num_channels must be 1 (luminance) or 3 (RGB), got {channels!r}")
@@ -156,7 +158,7 @@ class HubmodelsImageProcessor(PilBackend):
         if layout not in (None, "channels_first", "channels_last"):
             raise ValueError(f"input_data_format must be channels_first or channels_last, got {layout!r}")
         height, width = settings["size"]["height"], settings["size"]["width"]
-        arrays = []
+        arrays: list[np.ndarray] = []
         for image in self._flatten(images, layout):  # one by one: an iterator of large photos needs the memory of one
             if not settings["do_resize"] and not arrays:  # the first image says the size, and all must agree
                 height, width = upright_size(image)
@@ -166,7 +168,7 @@ class HubmodelsImageProcessor(PilBackend):
         return np.stack(arrays).reshape(len(arrays), settings["num_channels"], height, width)
 
     def _flatten(self, images: Any, layout: str | None) -> Iterable[Image.Image | np.ndarray]:
-        """PIL images and uint8 arrays (H, W) or (H, W, C), one by one."""
+        """Return PIL images and uint8 arrays (H, W) or (H, W, C), one by one."""
         if isinstance(images, Image.Image):
             yield images
         elif isinstance(images, list | tuple | Iterator):
@@ -198,7 +200,7 @@ def _check_size(size: Any) -> dict[str, int]:
     try:
         height, width = (size, size) if isinstance(size, int) else (size["height"], size["width"])
     except (KeyError, TypeError):
-        height, width = None, None
+        height, width = 0, 0
     if not all(isinstance(side, int) and side >= 1 for side in (height, width)):
         shown = dict(size) if hasattr(size, "keys") else size
         raise ValueError(f'size must be {{"height": ..., "width": ...}} in pixels, each at least 1, got {shown!r}')
@@ -206,7 +208,7 @@ def _check_size(size: Any) -> dict[str, int]:
 
 
 def _normalize(pixels: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
-    """(x * rescale_factor - mean) / std as one multiplication and one addition, in float32."""
+    """Return (x * rescale_factor - mean) / std as one multiplication and one addition, in float32."""
     factor = settings["rescale_factor"] if settings["do_rescale"] else 1.0
     values = pixels.to(torch.float32, copy=True)  # a new tensor, which is then changed in place
     if not settings["do_normalize"]:
@@ -220,7 +222,7 @@ def _normalize(pixels: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
 
 
 def _array_image(array: np.ndarray, layout: str | None) -> np.ndarray:
-    """An array of any layout and number type -> uint8, (H, W) or (H, W, C)."""
+    """Return an array of any layout and number type -> uint8, (H, W) or (H, W, C)."""
     shape = array.shape
     if array.ndim == 3:
         first = layout == "channels_first" or (layout is None and shape[0] in (1, 3, 4))
@@ -259,7 +261,7 @@ def _from_16_bits(array: np.ndarray) -> np.ndarray:
 
 
 def _image_pixels(image: Image.Image | np.ndarray, height: int, width: int, settings: dict[str, Any]) -> np.ndarray:
-    """One image -> (3, H, W) uint8, or (H, W) for one channel."""
+    """Map one image -> (3, H, W) uint8, or (H, W) for one channel."""
     channels = settings["num_channels"]
     if isinstance(image, np.ndarray):
         grey = image.ndim == 2 or image.shape[2] == 1
@@ -296,7 +298,8 @@ def _image_pixels(image: Image.Image | np.ndarray, height: int, width: int, sett
 
 
 def _shallow(image: Image.Image) -> Image.Image:
-    """A 16-bit, 32-bit or floating-point grey image in 8 bits. Pillow would cut everything above 255 to white."""
+    """Return a 16-bit, 32-bit or floating-point grey image in 8 bits. Pillow would cut everything above 255 to
+    white."""
     array = np.asarray(image)
     if image.mode == "F":
         return Image.fromarray(_array_image(array, None))
@@ -306,7 +309,7 @@ def _shallow(image: Image.Image) -> Image.Image:
 
 
 def upright_size(image: Image.Image | np.ndarray) -> tuple[int, int]:
-    """Height and width after the EXIF orientation, whose values from 5 on turn the image by 90 degrees."""
+    """Return height and width after the EXIF orientation, whose values from 5 on turn the image by 90 degrees."""
     if isinstance(image, np.ndarray):
         return image.shape[:2]
     width, height = image.size

@@ -21,7 +21,7 @@ class HubmodelsImageTextProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer)
 
     def __call__(self, images: Any = None, text: Any = None, **kwargs: Any) -> BatchFeature:
-        """`pixel_values` (B, C, H, W) of images, `input_ids` and `attention_mask` (B', T) of texts, or both.
+        """Return `pixel_values` (B, C, H, W) of images, `input_ids` and `attention_mask` (B', T) of texts, or both.
 
         Args:
             images: one image or several, as the image processor takes them.
@@ -34,7 +34,7 @@ class HubmodelsImageTextProcessor(ProcessorMixin):
         if images is None and text is None:
             raise ValueError("nothing was given: a call takes images, text, or both")
         kind = kwargs.pop("return_tensors", "pt")
-        data = {}
+        data: dict[str, Any] = {}
         if images is not None:
             data |= self.image_processor(images, return_tensors=kind)
         if text is not None:

@@ -123,12 +123,12 @@ class TimeSeriesProcessor(ProcessorMixin):
 
     @property
     def num_time_features(self) -> int:
-        """K: sine and cosine of each calendar part, then the known covariates."""
+        """Return K: sine and cosine of each calendar part, then the known covariates."""
         return 2 * len(self.calendar) + len(self.known)
 
     @property
     def target_indices(self) -> list[int]:
-        """The places of the forecast channels."""
+        """Return the places of the forecast channels."""
         names = self.channels if self.targets is None else self.targets
         return [self.channels.index(name) for name in names]
 
@@ -144,7 +144,7 @@ class TimeSeriesProcessor(ProcessorMixin):
 
     @classmethod
     def fit(cls, series: Any, *, channels: Sequence[str] | None = None, **options: Any) -> "TimeSeriesProcessor":
-        """A processor with the statistics of these series.
+        """Return a processor with the statistics of these series.
 
         Args:
             series: the training series, of any form that `__call__` takes.
@@ -174,7 +174,7 @@ class TimeSeriesProcessor(ProcessorMixin):
             if options.get(kind):
                 count = len(options[kind])
                 options |= {f"{kind}_mean": [0.0] * count, f"{kind}_std": [1.0] * count}
-        channels = list(channels)
+        channels = list(channels or [])
         if not channels:
             raise ValueError("there is no numeric column to be a channel")
         draft = cls(channels=channels, mean=[0.0] * len(channels), std=[1.0] * len(channels), **options)
@@ -225,8 +225,8 @@ class TimeSeriesProcessor(ProcessorMixin):
         return BatchFeature(batch, tensor_type=return_tensors)
 
     def read(self, series: Any) -> list[Series]:
-        """Any form of series as a list of them, in the order in which their ids occur. Raises ValueError as `__call__`
-        does for what is no series."""
+        """Return any form of series as a list of them, in the order in which their ids occur. Raises ValueError as
+        `__call__` does for what is no series."""
         columns = table_columns(series)
         if columns is None:
             if self.known or self.static or self.calendar:
@@ -260,7 +260,7 @@ class TimeSeriesProcessor(ProcessorMixin):
         return found
 
     def encode_whole(self, found: list[Series]) -> dict[str, np.ndarray]:
-        """Whole series for classification, padded behind to the longest."""
+        """Return whole series for classification, padded behind to the longest."""
         for place, one in enumerate(found):
             label = place if one.name is None else repr(one.name)
             if len(one.values) == 0:
@@ -284,8 +284,9 @@ class TimeSeriesProcessor(ProcessorMixin):
         return {"past_values": values, "past_observed_mask": observed, "attention_mask": mask}
 
     def encode_forecast(self, found: list[Series], future: Any) -> dict[str, np.ndarray]:
-        """The last steps of each series, and what is known of the steps ahead."""
+        """Return the last steps of each series, and what is known of the steps ahead."""
         context = self.context_length
+        assert context is not None  # of a processor of forecasts
         ahead = {one.name: one for one in self._read_future(future)} if self.known else {}
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.model_input_names}
         for place, one in enumerate(found):
@@ -303,6 +304,7 @@ class TimeSeriesProcessor(ProcessorMixin):
             parts["past_values"].append(values)
             parts["past_observed_mask"].append(observed)
             if self.static:
+                assert one.static is not None  # `read` has checked it
                 parts["static_real_features"].append(self.scale_static(one.static[None])[0])
             if not self.num_time_features:
                 continue
@@ -315,6 +317,7 @@ class TimeSeriesProcessor(ProcessorMixin):
                         f"give them as `future`"
                     )
                 following = ahead[one.name]
+                assert following.known is not None  # `_read_future` has checked it
                 if len(following.known) != self.prediction_length:
                     raise ValueError(
                         f"`future` has {len(following.known)} steps of series {label}, the forecast has "
@@ -347,23 +350,23 @@ class TimeSeriesProcessor(ProcessorMixin):
     # ---------------------------------------------------------------- parts
 
     def scale(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """z-scored values (T, C) float32, 0 where missing, and where they are not missing, bool (T, C)."""
+        """Return z-scored values (T, C) float32, 0 where missing, and where they are not missing, bool (T, C)."""
         observed = ~np.isnan(values)
         scaled = (values - np.array(self.mean)) / np.array(self.std)
         return np.where(observed, scaled, 0).astype(np.float32), observed
 
     def restore(self, values: np.ndarray, indices: Sequence[int] | None = None) -> np.ndarray:
-        """z-scored values (..., C) in the channels' own units; `indices` are the channels that they are of."""
+        """Return z-scored values (..., C) in the channels' own units; `indices` are the channels that they are of."""
         places = list(range(len(self.channels))) if indices is None else list(indices)
         return np.asarray(values, dtype=np.float64) * np.array(self.std)[places] + np.array(self.mean)[places]
 
     def scale_static(self, static: np.ndarray) -> np.ndarray:
-        """z-scored static covariates (B, S) float32; what is missing is 0, the mean."""
+        """Return z-scored static covariates (B, S) float32; what is missing is 0, the mean."""
         scaled = (static - np.array(self.static_mean)) / np.array(self.static_std)
         return np.nan_to_num(scaled).astype(np.float32)
 
     def time_features(self, times: np.ndarray | None, known: np.ndarray | None) -> np.ndarray:
-        """(T, K) float32: sine and cosine of each calendar part, then the known covariates as z-scores."""
+        """Return (T, K) float32: sine and cosine of each calendar part, then the known covariates as z-scores."""
         parts = []
         if self.calendar:
             if times is None or times.dtype.kind != "M":
@@ -378,9 +381,11 @@ class TimeSeriesProcessor(ProcessorMixin):
         return np.stack(parts, axis=1).astype(np.float32)
 
     def future_times(self, one: Series) -> np.ndarray | None:
-        """The times of the steps ahead, (prediction_length,); None where the series has no times."""
+        """Return the times of the steps ahead, (prediction_length,); None where the series has no times."""
         if one.times is None:
             return None
+        assert self.prediction_length is not None  # of forecasts
+        assert self.frequency is not None  # of those with times
         return move_times(one.times[-1], np.arange(1, self.prediction_length + 1), self.frequency)
 
     def fill_gaps(self, one: Series) -> None:
@@ -405,7 +410,7 @@ class TimeSeriesProcessor(ProcessorMixin):
 
 
 def group_rows(ids: Any, num_rows: int) -> list[tuple[Any, np.ndarray]]:
-    """The rows of each series with its id, in the order in which the ids occur; one series without ids."""
+    """Return the rows of each series with its id, in the order in which the ids occur; one series without ids."""
     if ids is None:
         return [(None, np.arange(num_rows))] if num_rows else []
     array = as_array(ids)
@@ -421,7 +426,7 @@ def group_rows(ids: Any, num_rows: int) -> list[tuple[Any, np.ndarray]]:
 
 
 def table_columns(series: Any) -> dict[str, Any] | None:
-    """A table's columns by name, or None where `series` is arrays."""
+    """Return a table's columns by name, or None where `series` is arrays."""
     if hasattr(series, "columns") and hasattr(series, "to_numpy"):  # pandas
         return {str(name): series[name] for name in series.columns}
     if hasattr(series, "column_names") and hasattr(series, "with_format"):  # datasets
@@ -438,7 +443,7 @@ def table_columns(series: Any) -> dict[str, Any] | None:
 
 
 def read_arrays(series: Any, channels: Sequence[str] | None) -> Iterable[Series]:
-    """Series from one array (T, C) or (T,), an array (B, T, C), or a list of arrays (T, C)."""
+    """Return series from one array (T, C) or (T,), an array (B, T, C), or a list of arrays (T, C)."""
     if isinstance(series, str | bytes) or not hasattr(series, "__len__"):
         raise ValueError(
             f"series must be a DataFrame, a mapping of columns, an array (steps, channels) or a list of such arrays; "
@@ -478,12 +483,12 @@ def read_arrays(series: Any, channels: Sequence[str] | None) -> Iterable[Series]
 
 
 def is_list_of_arrays(series: Any) -> bool:
-    """Whether each entry of a list is an array or tensor of a whole series, of several channels (T, C)."""
+    """Tell whether each entry of a list is an array or tensor of a whole series, of several channels (T, C)."""
     return len(series) > 0 and getattr(series[0], "ndim", 0) == 2
 
 
 def nesting(values: Any) -> int:
-    """How deeply lists are nested: 2 for one series (steps of channels) as plain lists, 3 for several."""
+    """Return how deeply lists are nested: 2 for one series (steps of channels) as plain lists, 3 for several."""
     depth = 0
     while isinstance(values, list | tuple) and values:
         depth, values = depth + 1, values[0]

@@ -19,7 +19,7 @@ MAX_GAP = 10_000_000  # steps of one series; more come from a wrong frequency an
 
 
 def channel_statistics(values: np.ndarray, names: Sequence[str]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each column of (N, C), missing values left out; a constant column's is 1.
+    """Compute mean and standard deviation of each column of (N, C), missing values left out; a constant column's is 1.
 
     Raises ValueError for a column without any value."""
     counts = (~np.isnan(values)).sum(axis=0)
@@ -31,7 +31,8 @@ def channel_statistics(values: np.ndarray, names: Sequence[str]) -> tuple[list[f
 
 
 def to_numbers(values: Any, name: str) -> np.ndarray:
-    """float64 (N,), NaN where missing. Raises ValueError naming the first value that is infinite or no number."""
+    """Return float64 (N,), NaN where missing. Raises ValueError naming the first value that is infinite or no
+    number."""
     array = as_array(values)
     if array.dtype.kind not in "fiub":
         numbers = np.empty(len(array))
@@ -55,8 +56,8 @@ def is_missing(value: Any) -> bool:
 
 
 def to_times(values: Any, name: str) -> np.ndarray:
-    """datetime64[us] (UTC where a zone is given) or int64 step numbers, (N,). Raises ValueError naming the first value
-    that is neither."""
+    """Return datetime64[us] (UTC where a zone is given) or int64 step numbers, (N,). Raises ValueError naming the first
+    value that is neither."""
     if "tz" in str(getattr(values, "dtype", "")) or "," in str(getattr(values, "dtype", "")):  # pandas with a zone
         values = values.dt.tz_convert("UTC").dt.tz_localize(None)
     array = as_array(values)
@@ -93,7 +94,7 @@ def _time(value: Any, row: int, name: str) -> np.datetime64:
 
 
 def parse_frequency(text: str) -> tuple[int, str]:
-    """ "15min" -> (15, "min"); the unit is "" for times that are integers. Raises ValueError for another form."""
+    """Map  "15min" -> (15, "min"); the unit is "" for times that are integers. Raises ValueError for another form."""
     match = FREQUENCY.fullmatch(text)
     if match is None or text == "" or match[1] == "0" or int(match[1] or 1) == 0:
         raise ValueError(f"frequency must be a number and one of M, D, h, min, s, ms, us (15min), got {text!r}")
@@ -101,7 +102,7 @@ def parse_frequency(text: str) -> tuple[int, str]:
 
 
 def find_frequency(series: Iterable[np.ndarray]) -> str:
-    """The most frequent difference of neighbouring times. Raises ValueError where no series has two steps."""
+    """Return the most frequent difference of neighbouring times. Raises ValueError where no series has two steps."""
     series = [times for times in series if len(times) > 1]
     if not series:
         raise ValueError("no series has two steps, so that the time between them is unknown; give its frequency")
@@ -126,7 +127,7 @@ def find_frequency(series: Iterable[np.ndarray]) -> str:
 
 
 def step_numbers(times: np.ndarray, frequency: str, what: str) -> np.ndarray:
-    """Each time's step, counted from the first, int64 (T,).
+    """Return each time's step, counted from the first, int64 (T,).
 
     Raises ValueError for times that descend, occur twice or lie between two steps; `what` names their column."""
     differences = np.diff(times.astype(np.int64))
@@ -161,7 +162,7 @@ def step_numbers(times: np.ndarray, frequency: str, what: str) -> np.ndarray:
 
 
 def move_times(start: Any, steps: np.ndarray, frequency: str) -> np.ndarray:
-    """The times that lie these numbers of steps after `start`."""
+    """Return the times that lie these numbers of steps after `start`."""
     number, unit = parse_frequency(frequency)
     if unit == "M":
         month = start.astype("datetime64[M]")
@@ -171,7 +172,7 @@ def move_times(start: Any, steps: np.ndarray, frequency: str) -> np.ndarray:
 
 
 def calendar_part(times: np.ndarray, part: str) -> np.ndarray:
-    """A part of the time, counted from 0, in its own unit with fractions: 14:30 is the hour 14.5."""
+    """Return a part of the time, counted from 0, in its own unit with fractions: 14:30 is the hour 14.5."""
     days = times.astype("datetime64[D]")
     hours = (times - days).astype(np.int64) / UNITS["h"]
     if part == "hour":
@@ -188,7 +189,7 @@ def calendar_part(times: np.ndarray, part: str) -> np.ndarray:
 
 
 def as_array(values: Any) -> np.ndarray:
-    """One column as an array: numbers and times in their own type, everything else as objects."""
+    """Return one column as an array: numbers and times in their own type, everything else as objects."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
     if hasattr(values, "to_numpy"):

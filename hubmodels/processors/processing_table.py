@@ -10,10 +10,7 @@ own says so. A category's values are coded 1..n, 0 is unknown. Columns that tell
 This file goes to the Hub as code.
 """
 
-import datetime
 import difflib
-import math
-import re
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -24,12 +21,22 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils import logging
 
+from .processing_table_columns import (
+    DATE_PARTS,
+    MAX_QUANTILES,
+    category_text,
+    date_part,
+    fit_category,
+    fit_date,
+    fit_number,
+    recognise,
+    to_dates,
+    to_numbers,
+    to_seconds,
+)
+
 logger = logging.get_logger(__name__)
 
-MAX_QUANTILES = 256  # stored of each number; more change nothing that a network could learn
-MAX_CATEGORIES = 1_000  # values of a category beyond the most frequent ones are rare
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?")
-DATE_PARTS = {"month": 12, "weekday": 7, "hour": 24}  # as categories: part -> number of its values
 SCALINGS = ("quantile", "robust")
 
 
@@ -93,12 +100,12 @@ class TabularProcessor(ProcessorMixin):
 
     @property
     def column_names(self) -> list[str]:
-        """The columns that a row must have."""
+        """Return the columns that a row must have."""
         return [column["name"] for column in self.columns]
 
     @property
     def numeric_names(self) -> list[str]:
-        """What each entry of `numeric_features` is."""
+        """Return what each entry of `numeric_features` is."""
         return [name for name, _ in self._numbers]
 
     @property
@@ -117,7 +124,7 @@ class TabularProcessor(ProcessorMixin):
         categorical: Sequence[str] = (),
         min_frequency: int = 3,
     ) -> "TabularProcessor":
-        """A processor with the statistics of these rows.
+        """Return a processor with the statistics of these rows.
 
         Args:
             table: the training rows, of any kind that `__call__` takes, without the target.
@@ -135,10 +142,12 @@ class TabularProcessor(ProcessorMixin):
         for name in categorical:
             if name not in data:
                 raise ValueError(f"there is no column {name!r}{_nearest(name, data)}; columns are {', '.join(data)}")
-        columns, dropped, seen = [], {}, {}
+        columns: list[Any] = []
+        dropped: dict[str, str] = {}
+        seen: dict[int, tuple[str, tuple]] = {}
         for name, values in data.items():
-            kind, values = _recognise(values, name, name in categorical)
-            fitted = {"number": _fit_number, "category": _fit_category, "date": _fit_date}[kind](values, min_frequency)
+            kind, values = recognise(values, name, name in categorical)
+            fitted = {"number": fit_number, "category": fit_category, "date": fit_date}[kind](values, min_frequency)
             if isinstance(fitted, str):
                 dropped[name] = fitted
                 continue
@@ -189,14 +198,14 @@ class TabularProcessor(ProcessorMixin):
                 category += 1
                 continue
             if column["kind"] == "date":
-                dates = _to_dates(values, name)
-                values = _seconds(dates)
+                dates = to_dates(values, name)
+                values = to_seconds(dates)
                 absent = np.isnan(values)
                 for part in column["parts"]:
-                    categorical[:, category] = np.where(absent, 0, _date_part(dates, part) + 1)
+                    categorical[:, category] = np.where(absent, 0, date_part(dates, part) + 1)
                     category += 1
             else:
-                values = _to_numbers(values, name)
+                values = to_numbers(values, name)
                 absent = np.isnan(values)
             if not column["has_missing"] and (count := np.count_nonzero(absent)):
                 warnings.warn(
@@ -213,12 +222,13 @@ class TabularProcessor(ProcessorMixin):
         return BatchFeature({name: features[name] for name in self.model_input_names}, tensor_type=return_tensors)
 
     def _codes(self, values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
-        """The codes (B,) of a category's values; of unknown ones the code of the rare where there is one, else 0."""
+        """Return the codes (B,) of a category's values; of unknown ones the code of the rare where there is one, else
+        0."""
         lookup = self._lookups[column["name"]]
         unknown = len(column["values"]) + 1 if column["has_rare"] else 0
         listed = values.tolist()
         try:
-            known = {value: lookup.get(_text(value), unknown) for value in set(listed)}
+            known = {value: lookup.get(category_text(value), unknown) for value in set(listed)}
         except TypeError:
             row = next((row for row, value in enumerate(listed) if not isinstance(value, Hashable)), 0)
             raise ValueError(
@@ -227,21 +237,22 @@ class TabularProcessor(ProcessorMixin):
         return np.fromiter(map(known.__getitem__, listed), dtype=np.int64, count=len(listed))
 
     def numeric_grid(self, index: int, num_points: int) -> tuple[np.ndarray, np.ndarray]:
-        """Values of a numeric feature at even quantiles of the training rows, ascending: (values in the column's unit,
-        the same scaled), each (G,) with G at most `num_points`."""
+        """Return values of a numeric feature at even quantiles of the training rows, ascending: (values in the column's
+        unit, the same scaled), each (G,) with G at most `num_points`."""
         scaler = self._numbers[index][1]
         values = np.unique(np.interp(np.linspace(0, 1, num_points), scaler.levels, scaler.values))
         return values, scaler(values, np.zeros(len(values), dtype=bool)).astype(np.float32)
 
     def restore_numbers(self, numeric_features: np.ndarray) -> np.ndarray:
-        """Scaled numbers (B, F) in their columns' own units, float64. What lay beyond the training rows' ends is at
-        them, and what was missing is the median."""
+        """Return scaled numbers (B, F) in their columns' own units, float64. What lay beyond the training rows' ends is
+        at them, and what was missing is the median."""
         features = np.asarray(numeric_features, dtype=np.float64)
         columns = [scaler.restore(features[:, place]) for place, (_, scaler) in enumerate(self._numbers)]
         return np.stack(columns, axis=1) if columns else features
 
     def bin_edges(self, num_bins: int) -> list[list[float]]:
-        """For each numeric feature the edges of at most `num_bins` bins, which hold about equally many training rows.
+        """Return for each numeric feature the edges of at most `num_bins` bins, which hold about equally many training
+        rows.
 
         Raises ValueError when `num_bins` is below 1."""
         if num_bins < 1:
@@ -288,164 +299,17 @@ class _Scaler:
         return [round(float(edge), 6) for edge in np.unique(edges.round(6))]
 
 
-def _fit_number(values: np.ndarray, _: int) -> dict[str, Any] | str:
-    absent = np.isnan(values)
-    present = values[~absent]
-    if len(present) == 0 or (present.min() == present.max() and not absent.any()):
-        return _constant(values[0])
-    fitted: dict[str, Any] = {"kind": "number", "has_missing": bool(absent.any()), "quantiles": None}
-    if present.min() < present.max():
-        fitted |= _fit_quantiles(present)
-    return fitted
-
-
-def _fit_quantiles(values: np.ndarray) -> dict[str, Any]:
-    """The median, and quantiles at even levels; a value that stands at several is kept once, at their mean level."""
-    levels = np.linspace(0, 1, min(MAX_QUANTILES, max(10, len(values) // 10)) + 1)
-    quantiles, places = np.unique(np.quantile(values, levels), return_inverse=True)
-    if len(quantiles) < 2:
-        quantiles, places = np.array([values.min(), values.max()]), None
-    means = np.bincount(places, weights=levels) / np.bincount(places) if places is not None else np.array([0.0, 1.0])
-    return {
-        "median": float(np.median(values)),
-        "quantiles": quantiles.tolist(),
-        "levels": [round(float(level), 9) for level in means],
-    }
-
-
-def _to_numbers(values: np.ndarray, name: str) -> np.ndarray:
-    """float64, NaN where missing. Raises ValueError naming the first value that is no number."""
-    if values.dtype.kind in "fiub":
-        numbers = values.astype(np.float64)
-    else:
-        numbers = np.empty(len(values))
-        for row, value in enumerate(values):
-            try:
-                numbers[row] = math.nan if _is_missing(value) or value == "" else float(value)
-            except (TypeError, ValueError):
-                raise ValueError(f"column {name!r} must hold numbers, row {row} holds {value!r}") from None
-    largest = np.finfo(np.float64).max
-    return numbers.clip(-largest, largest) if np.isinf(numbers).any() else numbers
-
-
 # -------------------------------------------------------------------- categories
-
-
-def _fit_category(values: np.ndarray, min_frequency: int) -> dict[str, Any] | str:
-    texts, counts = np.unique(np.array([_sort_key(value) for value in values], dtype=object), return_counts=True)
-    if len(texts) < 2:
-        return _constant(values[0])
-    if len(texts) > max(20, len(values) // 2):
-        return f"an identifier or free text: {len(texts):,} values in {len(values):,} rows"
-    keep = counts >= min_frequency
-    if len(texts) > MAX_CATEGORIES:
-        keep &= counts >= np.sort(counts)[-MAX_CATEGORIES]
-    kept = [None if key == _sort_key(None) else key[1:] for key in texts[keep]]
-    return {"kind": "category", "values": kept, "has_rare": bool((~keep).any())}
-
-
-def _sort_key(text: str | None) -> str:
-    """Texts with a mark before them, so that None and texts can be sorted together."""
-    return "0" if text is None else "1" + text
-
-
-def _text(value: Any) -> str | None:
-    """A category's value as text, None where it is missing; 1, 1.0 and "1" are the same value."""
-    if _is_missing(value):
-        return None
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float | np.floating) and math.isnan(value)
-
-
-def _constant(value: Any) -> str:
-    return "always missing" if _is_missing(value) else f"constant: {value}"
 
 
 # -------------------------------------------------------------------- dates
 
 
-def _fit_date(values: np.ndarray, _: int) -> dict[str, Any] | str:
-    seconds = _seconds(values)
-    fitted = _fit_number(seconds, 0)
-    if isinstance(fitted, str):
-        return "always missing" if np.isnat(values[0]) else f"constant: {values[0]}"
-    present = values[~np.isnat(values)]
-    parts = [part for part in DATE_PARTS if len(np.unique(_date_part(present, part))) > 1]
-    return {**fitted, "kind": "date", "parts": parts}
-
-
-def _seconds(dates: np.ndarray) -> np.ndarray:
-    """Seconds since 1970 (UTC), NaN where missing."""
-    return np.where(np.isnat(dates), np.nan, dates.astype(np.int64).astype(np.float64))
-
-
-def _date_part(dates: np.ndarray, part: str) -> np.ndarray:
-    """Month 0..11, weekday 0..6 from Monday, or hour 0..23."""
-    if part == "month":
-        return dates.astype("datetime64[M]").astype(np.int64) % 12
-    if part == "weekday":
-        return (dates.astype("datetime64[D]").astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
-    return dates.astype("datetime64[h]").astype(np.int64) % 24
-
-
-def _to_dates(values: np.ndarray, name: str) -> np.ndarray:
-    """datetime64[s] in UTC, NaT where missing. Raises ValueError naming the first value that is no date."""
-    if values.dtype.kind == "M":
-        return values.astype("datetime64[s]")
-    dates = np.empty(len(values), dtype="datetime64[s]")
-    for row, value in enumerate(values):
-        try:
-            dates[row] = _date(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"column {name!r} must hold dates (2026-01-31), row {row} holds {value!r}") from None
-    return dates
-
-
-def _date(value: Any) -> Any:
-    if _is_missing(value) or value == "":
-        return np.datetime64("NaT")
-    if isinstance(value, str):
-        value = datetime.datetime.fromisoformat(value)
-    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
-        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
-    if not isinstance(value, datetime.date | np.datetime64):
-        raise TypeError
-    return np.datetime64(value, "s")
-
-
 # -------------------------------------------------------------------- reading
 
 
-def _recognise(values: np.ndarray, name: str, categorical: bool) -> tuple[str, np.ndarray]:
-    """The kind of a column and its values in that kind's form: float64, datetime64 or texts and None as objects."""
-    if values.dtype.kind == "M":
-        return "date", _to_dates(values, name)
-    if not categorical and values.dtype.kind in "fiu":
-        return "number", _to_numbers(values, name)
-    if not categorical and values.dtype.kind == "O":
-        present = [value for value in values if not _is_missing(value)]
-        if present and all(
-            isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in present
-        ):
-            return "number", _to_numbers(values, name)
-        if present and all(_looks_like_date(value) for value in present):
-            return "date", _to_dates(values, name)
-    return "category", np.array([_text(value) for value in values], dtype=object)
-
-
-def _looks_like_date(value: Any) -> bool:
-    return isinstance(value, datetime.date) or (isinstance(value, str) and DATE.fullmatch(value) is not None)
-
-
 def read_table(table: Any, names: Iterable[str] | None = None) -> tuple[dict[str, np.ndarray], int]:
-    """Any form of a table as one array (B,) a column, and the number of its rows.
+    """Return any form of a table as one array (B,) a column, and the number of its rows.
 
     Args:
         table: see `TabularProcessor.__call__`.
@@ -508,7 +372,7 @@ def _is_sequence(values: Any) -> bool:
 
 
 def _array(values: Any) -> np.ndarray:
-    """One column as an array: numbers, booleans and dates in their own type, everything else as objects."""
+    """Return one column as an array: numbers, booleans and dates in their own type, everything else as objects."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
     if hasattr(values, "to_numpy"):

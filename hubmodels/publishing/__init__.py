@@ -5,6 +5,7 @@ from .code import compose_release
 from .fetch import download, list_on_hub, verify
 from .folder import refresh_card, release, replace_results
 from .golden import check_golden
+from .refresh import refresh_golden
 from .upload import Publication, publish
 from .verification import Verification, verify_folder
 
@@ -18,6 +19,7 @@ __all__ = [
     "list_on_hub",
     "publish",
     "refresh_card",
+    "refresh_golden",
     "release",
     "replace_results",
     "verify",

@@ -2,6 +2,11 @@
 
 Whoever holds the release computes the output again and compares. The output is computed in float32, on the CPU, on one
 thread, in eval mode; other machines and library versions round differently, so it is compared with a tolerance.
+
+Of a model that generates text there are also the tokens that `generate` continues the input with, greedily: they fail
+where a library passes keys and values, or a state, otherwise than the model takes them. Rounding may exchange two
+tokens that are as good as equal, and all that follows is then another text. So a row is compared up to its first other
+token, and that must be as good as the released one, within the tolerance.
 """
 
 import contextlib
@@ -22,6 +27,7 @@ GOLDEN_FILE = "golden.safetensors"
 # Largest deviation of an output tensor, as a share of that tensor's largest absolute value. Float32 kernels of other
 # machines and versions differ by about 1e-6 on networks of this size; wrong weights differ by 1e-2 and more.
 TOLERANCE = 1e-4
+NUM_GENERATED = 20  # tokens that a text model continues the golden input with, at most
 
 
 @dataclass
@@ -31,6 +37,7 @@ class Golden:
     inputs: dict[str, torch.Tensor]  # forward's arguments by name
     outputs: dict[str, torch.Tensor]  # the ModelOutput's tensors by name
     tolerance: float  # see TOLERANCE
+    generated: torch.Tensor | None = None  # (rows, up to NUM_GENERATED) tokens, of a model that generates text
 
 
 @contextlib.contextmanager
@@ -74,6 +81,36 @@ def compute_outputs(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) 
     return {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
 
 
+def can_generate_tokens(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> bool:
+    """Tell whether transformers' `generate` continues these inputs as a text."""
+    return "input_ids" in inputs and hasattr(model, "can_generate") and bool(model.can_generate())
+
+
+def generate_tokens(
+    model: torch.nn.Module, inputs: Mapping[str, torch.Tensor], num_tokens: int = NUM_GENERATED
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Continue the rows of `input_ids` greedily, with `generate` and its cache.
+
+    Args:
+        model: a text model of transformers.
+        inputs: forward's arguments; prompts that leave no room for `num_tokens` are shortened.
+        num_tokens: how many tokens to add to each row.
+
+    Returns:
+        The new tokens, (rows, num_tokens) int64, and the scores that they were the best of, (rows, num_tokens, V).
+    """
+    limit = getattr(model.config, "max_position_embeddings", None) or num_tokens + inputs["input_ids"].shape[1]
+    num_tokens = min(num_tokens, limit - 1)
+    prompt = inputs["input_ids"][:, : limit - num_tokens]
+    mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))[:, : limit - num_tokens]
+    with reference_conditions(model):
+        outputs = model.generate(
+            prompt, attention_mask=mask, do_sample=False, num_beams=1, max_new_tokens=num_tokens,
+            min_new_tokens=num_tokens, return_dict_in_generate=True, output_scores=True,
+        )  # fmt: skip
+    return outputs.sequences[:, prompt.shape[1] :].contiguous(), torch.stack(outputs.scores, dim=1)
+
+
 def write_golden(path: str | os.PathLike, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> None:
     """Compute the model's output for `inputs` and write both to a safetensors file.
 
@@ -90,6 +127,8 @@ def write_golden(path: str | os.PathLike, model: torch.nn.Module, inputs: Mappin
             )
     tensors = {f"inputs.{name}": value.cpu().contiguous().clone() for name, value in inputs.items()}
     tensors.update({f"outputs.{name}": value for name, value in outputs.items()})
+    if can_generate_tokens(model, inputs):  # a group of its own: what reads outputs looks for them in forward's
+        tensors["generated.tokens"] = generate_tokens(model, inputs)[0]
     metadata = {
         "format": "pt",
         "tolerance": str(TOLERANCE),
@@ -119,7 +158,15 @@ def read_golden(path: str | os.PathLike) -> Golden:
         }
         if not groups[group]:
             raise HubmodelsError(f"{path} holds no {group}: it is no golden file")
-    return Golden(groups["inputs"], groups["outputs"], tolerance)
+    generated = tensors.get("generated.tokens")
+    if generated is not None and (
+        generated.dtype != torch.int64 or generated.ndim != 2 or not 0 < generated.shape[1] <= NUM_GENERATED
+    ):
+        raise HubmodelsError(
+            f"{path} holds generated tokens of shape {tuple(generated.shape)} and {generated.dtype}; they must be "
+            f"int64, at most {NUM_GENERATED} a row"
+        )
+    return Golden(groups["inputs"], groups["outputs"], tolerance, generated)
 
 
 def check_golden(model: torch.nn.Module, path: str | os.PathLike) -> float:
@@ -129,14 +176,23 @@ def check_golden(model: torch.nn.Module, path: str | os.PathLike) -> float:
         The largest deviation found, as a share of the scale of its tensor (see TOLERANCE).
 
     Raises:
-        HubmodelsError: the file is damaged, its input does not fit the model, or an output deviates too far.
+        HubmodelsError: the file is damaged, its input does not fit the model, an output deviates too far, or another
+            text is generated. A file of an older release, without generated tokens, is compared without them.
     """
     golden = read_golden(path)
+    model = reference_model(model)
     try:
-        outputs = compute_outputs(reference_model(model), golden.inputs)
+        outputs = compute_outputs(model, golden.inputs)
+        if golden.generated is not None:
+            if not can_generate_tokens(model, golden.inputs):
+                raise TypeError(f"{type(model).__name__} generates no text")
+            tokens, scores = generate_tokens(model, golden.inputs, golden.generated.shape[1])
     except (ValueError, RuntimeError, TypeError, IndexError, KeyError) as error:
         raise HubmodelsError(f"the model does not take the input of {Path(path).name}: {_one_line(error)}") from error
-    return compare_outputs(outputs, golden.outputs, golden.tolerance)
+    deviation = compare_outputs(outputs, golden.outputs, golden.tolerance)
+    if golden.generated is not None:
+        compare_tokens(tokens, scores, golden.generated, golden.tolerance)
+    return deviation
 
 
 def compare_outputs(
@@ -164,6 +220,44 @@ def compare_outputs(
             f"{tolerance:g}; the weights or the code are not those of the release"
         )
     return largest
+
+
+def compare_tokens(
+    tokens: torch.Tensor, scores: torch.Tensor, expected: torch.Tensor, tolerance: float = TOLERANCE
+) -> None:
+    """Compare generated tokens, each row up to the first step where rounding decides between two of them.
+
+    Two scores may deviate by `tolerance` of the largest one each, so a released token may be worse than the best one
+    by twice that; what follows it says nothing then.
+
+    Args:
+        tokens: (rows, steps) as generated here.
+        scores: (rows, steps, V) of which they are the best.
+        expected: (rows, steps) as generated at the release.
+        tolerance: see TOLERANCE.
+
+    Raises:
+        HubmodelsError: the texts differ, or their shapes or vocabularies do.
+    """
+    if tokens.shape != expected.shape or int(expected.min()) < 0 or int(expected.max()) >= scores.shape[-1]:
+        raise HubmodelsError(
+            f"the golden tokens have the shape {tuple(expected.shape)} and go up to {int(expected.max())}; the model "
+            f"generates {tuple(tokens.shape)} of a vocabulary of {scores.shape[-1]}"
+        )
+    for row in range(tokens.shape[0]):
+        steps = (tokens[row] != expected[row]).nonzero()
+        if not len(steps):
+            continue
+        step = int(steps[0])
+        here = scores[row, step].double()
+        margin = 2 * tolerance * float(here[here.isfinite()].abs().max())
+        gap = float(here[tokens[row, step]] - here[expected[row, step]])
+        if not gap <= margin:
+            raise HubmodelsError(
+                f"the golden text is not generated: token {step + 1} of row {row + 1} is {int(tokens[row, step])} "
+                f"instead of {int(expected[row, step])}, whose score is lower by {gap:.2g}, allowed is {margin:.2g}; "
+                "generation does not work here as at the release"
+            )
 
 
 def _one_line(error: BaseException) -> str:

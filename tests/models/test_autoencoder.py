@@ -19,7 +19,7 @@ from torch.distributions import (
 )
 
 from hubmodels import AutoencoderConfig, AutoencoderForImageToImage, AutoencoderModel
-from hubmodels.models.autoencoder.modeling_autoencoder_layers import MIXTURE_RANK, EmaCodebook, GaussianMixture
+from hubmodels.models.autoencoder.modeling_autoencoder_latents import MIXTURE_RANK, EmaCodebook, GaussianMixture
 
 # What test_all_families.py runs over this family.
 SMALL = {"num_channels": 2, "image_size": 8, "hidden_sizes": [4, 6], "depths": [1, 1], "latent_size": 3}

@@ -20,7 +20,7 @@ from transformers.integrations import flex_attention as flex
 
 from hubmodels import TransformerConfig, families
 from hubmodels.models.transformer.conversion_transformer import convert_vit
-from hubmodels.models.transformer.modeling_transformer_block import (
+from hubmodels.models.transformer.modeling_transformer_attention import (
     RmsNormOnCpu,
     half_precision_attention_on_cpu,
     rotary_tables,

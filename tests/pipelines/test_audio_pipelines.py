@@ -136,7 +136,7 @@ def test_a_model_of_others_goes_the_way_of_transformers(monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(TextToAudioPipeline, "preprocess", lambda self, text, **kwargs: seen.append(text) or {})
     monkeypatch.setattr(
-        TextToAudioPipeline, "_forward", lambda self, inputs, **kwargs: ModelOutput(waveform=torch.ones(1, 5))
+        TextToAudioPipeline, "_forward", lambda self, inputs, **kwargs: ModelOutput(sequences=torch.ones(1, 5))
     )
     assert draw("some words")["audio"].shape == (5,)
     assert seen == ["some words"]

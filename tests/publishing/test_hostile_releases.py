@@ -112,7 +112,8 @@ def test_code_that_travels_with_the_weights_is_never_run_by_a_verification(folde
     verification = verify_folder(folder)
     assert not (tmp_path / "harm").exists()
     assert verification.foreign_code == [
-        "configuration_mlp.py", "modeling_mlp.py", "modeling_mlp_tables.py", "processing_image.py",
+        "configuration_mlp.py", "modeling_mlp.py", "modeling_mlp_layers.py", "modeling_mlp_shared.py",
+        "modeling_mlp_tables.py", "processing_image.py",
     ]  # fmt: skip
     assert "read it before you trust it" in str(verification)
 

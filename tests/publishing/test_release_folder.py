@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import huggingface_hub
@@ -17,8 +18,8 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 from hubmodels import families
 from hubmodels.cli import main
 from hubmodels.errors import HubmodelsError
-from hubmodels.publishing import verify_folder
-from hubmodels.publishing.golden import check_golden, read_golden, write_golden
+from hubmodels.publishing import refresh_golden, verify_folder
+from hubmodels.publishing.golden import check_golden, compare_tokens, read_golden, write_golden
 from hubmodels.recipe import Recipe
 
 
@@ -27,7 +28,8 @@ def test_a_release_holds_every_file_of_the_layout(made: Path) -> None:
     assert names == [
         ".eval_results/pictures.yaml", "README.md", "config.json", "configuration_mlp.py",
         "figures/confusion_matrix.png", "golden.safetensors", "metrics.json", "model.safetensors", "modeling_mlp.py",
-        "modeling_mlp_tables.py", "preprocessor_config.json", "processing_image.py", "recipe.yaml",
+        "modeling_mlp_layers.py", "modeling_mlp_shared.py", "modeling_mlp_tables.py", "preprocessor_config.json",
+        "processing_image.py", "recipe.yaml",
     ]  # fmt: skip
     assert Recipe.load(made / "recipe.yaml").family == "mlp"
     assert [path for path in made.parent.iterdir() if path != made] == []  # no temporary folder is left
@@ -264,3 +266,84 @@ def test_a_golden_file_that_would_accept_everything_is_refused(tmp_path: Path) -
     save_file({"inputs.x": torch.ones(1), "outputs.y": torch.ones(1)}, tmp_path / "g.safetensors", {"tolerance": "inf"})
     with pytest.raises(HubmodelsError, match="tolerance of inf"):
         read_golden(tmp_path / "g.safetensors")
+
+
+TEXT_MODELS = {
+    "transformer": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 30},
+    "rnn": {"hidden_size": 16},
+}
+
+
+def write_text_golden(folder: Path, family: str, **fields: object) -> tuple[torch.nn.Module, Path]:
+    torch.manual_seed(0)
+    model = auto.build_model(family, "ForCausalLM", {**TEXT_MODELS[family], "vocab_size": 50, **fields})
+    for weight in model.parameters():  # far from ties
+        weight.data.mul_(3)
+    write_golden(folder / "g.safetensors", model, {"input_ids": torch.arange(24).view(2, 12)})
+    return model, folder / "g.safetensors"
+
+
+@pytest.mark.parametrize("family", TEXT_MODELS)
+def test_a_text_model_generates_its_golden_tokens_again(family: str, tmp_path: Path) -> None:
+    model, path = write_text_golden(tmp_path, family)
+    tokens = read_golden(path).generated
+    assert tokens.shape == (2, 20)
+    prompt = torch.arange(24).view(2, 12)[:, : 10 if family == "transformer" else 12]  # 30 positions, 20 to generate
+    texts = prompt
+    with torch.no_grad():
+        for _ in range(20):  # without a cache, by hand
+            texts = torch.cat((texts, model.eval()(texts).logits[:, -1:].argmax(-1)), dim=1)
+    assert torch.equal(tokens, texts[:, prompt.shape[1] :])
+    assert check_golden(model, path) == 0
+
+
+@pytest.mark.parametrize("family", TEXT_MODELS)
+def test_another_text_is_refused_and_an_older_file_without_one_is_not(family: str, tmp_path: Path) -> None:
+    model, path = write_text_golden(tmp_path, family)
+    tensors = load_file(path)
+    save_file({**tensors, "generated.tokens": (tensors["generated.tokens"] + 1) % 50}, path)
+    with pytest.raises(HubmodelsError, match=r"the golden text is not generated: token 1 of row 1 is \d+ instead of"):
+        check_golden(model, path)
+    save_file({**tensors, "generated.tokens": torch.full((2, 20), 10**9)}, path)
+    with pytest.raises(HubmodelsError, match="go up to 1000000000"):
+        check_golden(model, path)
+    save_file({**tensors, "generated.tokens": torch.zeros(2, 10**6, dtype=torch.int64)}, path)
+    with pytest.raises(HubmodelsError, match="at most 20 a row"):
+        check_golden(model, path)
+    del tensors["generated.tokens"]
+    save_file(tensors, path)
+    assert check_golden(model, path) == 0
+
+
+def test_a_model_that_loses_its_cache_is_found_by_the_golden_tokens_alone(tmp_path: Path, monkeypatch) -> None:
+    model, path = write_text_golden(tmp_path, "transformer")
+    forward = type(model).forward
+
+    def forgetful(self, *args, **kwargs):
+        return forward(self, *args, **{**kwargs, "past_key_values": None, "cache": None})
+
+    monkeypatch.setattr(type(model), "forward", forgetful)
+    with pytest.raises(HubmodelsError, match="the golden text is not generated"):
+        check_golden(model, path)
+
+
+def test_rounding_may_decide_between_tokens_that_are_as_good_as_equal() -> None:
+    scores = torch.tensor([[[0.0, 10.0, 9.9990, 5.0], [8.0, 0.0, 1.0, 2.0]]])
+    tokens = torch.tensor([[1, 0]])
+    compare_tokens(tokens, scores, torch.tensor([[1, 0]]))
+    compare_tokens(tokens, scores, torch.tensor([[2, 3]]))  # 0.001 lower, allowed is 2 * 0.0001 * 10
+    for expected in ([3, 0], [1, 3]):
+        with pytest.raises(HubmodelsError, match="the golden text is not generated"):
+            compare_tokens(tokens, scores, torch.tensor([expected]))
+
+
+def test_a_refreshed_golden_file_gives_the_same_and_verifies(made: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(made, tmp_path / "copy"))
+    assert refresh_golden(folder) <= 1e-5
+    verify_folder(folder)
+    tensors = load_file(folder / "golden.safetensors")
+    save_file({**tensors, "outputs.logits": tensors["outputs.logits"] * 1.001}, folder / "golden.safetensors")
+    before = (folder / "golden.safetensors").read_bytes()
+    with pytest.raises(HubmodelsError, match="the golden output is not reproduced"):
+        refresh_golden(folder)
+    assert (folder / "golden.safetensors").read_bytes() == before

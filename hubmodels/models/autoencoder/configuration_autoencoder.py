@@ -177,34 +177,35 @@ class AutoencoderConfig(PreTrainedConfig):
         if self.kind == "denoising" and self.num_numeric_features and "salt_and_pepper" in self.noise_types:
             raise ValueError("noise type salt_and_pepper needs values of 0..1; a table takes gaussian or masking")
 
+    # Copied in every family that needs it; tests/models/test_copies.py keeps the copies equal.
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an input image."""
+        """Return channels, height and width of an image, in pixels."""
         height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
         return self.num_channels, height, width
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """The shape of one row of the input: an image's, or (num_numeric_features,)."""
+        """Return the shape of one row of the input: an image's, or (num_numeric_features,)."""
         return (self.num_numeric_features,) if self.num_numeric_features else self.image_shape
 
     @property
     def feature_map_shape(self) -> tuple[int, int, int]:
-        """conv: channels, height and width of the last stage."""
+        """Return channels, height and width of the last stage of a conv network."""
         _, height, width = self.image_shape
         shrink = self.patch_size * 2 ** (len(self.hidden_sizes) - 1)
         return self.hidden_sizes[-1], height // shrink, width // shrink
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """The shape of one row's code: (latent_size,), or with its places (latent_size, height, width)."""
+        """Return the shape of one row's code: (latent_size,), or with its places (latent_size, height, width)."""
         if self.latent_map:
             return (self.latent_size, *self.feature_map_shape[1:])
         return (self.latent_size, self.num_latent_codes) if self.kind == "vector_quantized" else (self.latent_size,)
 
     @property
     def num_codes(self) -> int:
-        """vector_quantized: how many values a discrete code can have."""
+        """Return how many values a discrete code can have, where the kind is vector_quantized."""
         return self.codebook_size if self.quantizer == "ema" else math.prod(self.fsq_levels)
 
 

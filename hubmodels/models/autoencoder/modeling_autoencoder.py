@@ -10,10 +10,10 @@ learning rate does not depend on the size of the images; the importance-weighted
 log p(z) - log q(z|x).
 """
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,20 +23,20 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_autoencoder import AutoencoderConfig
-from .modeling_autoencoder_layers import (
-    BUFFERED,
+from .modeling_autoencoder_latents import (
     EmaCodebook,
     FiniteScalarQuantizer,
     GaussianMixture,
-    KlWeight,
-    Likelihood,
-    add_noise,
-    build_networks,
+    draw_latents,
+    kl_terms,
+    log_mean_exp,
+    sampled_kl,
+    split_moments,
 )
+from .modeling_autoencoder_layers import KlWeight, Likelihood, add_noise, build_networks
+from .modeling_autoencoder_shared import check_rows, evaluation, known_arguments
 
 # B batch, C channels, H height, W width, D latent_size, L numbers of a whole code, K importance samples
-
-RANGE_TOLERANCE = 1e-3  # how far beyond 0..1 rounding may carry a pixel
 
 
 @dataclass
@@ -99,7 +99,7 @@ class AutoencoderPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.running_mean)
                 init.ones_(module.running_var)
                 init.zeros_(module.num_batches_tracked)
-        elif isinstance(module, BUFFERED):
+        elif isinstance(module, EmaCodebook | FiniteScalarQuantizer | Likelihood | KlWeight | GaussianMixture):
             module.init_weights()
 
 
@@ -114,8 +114,10 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         super().__init__(config)
         self.encoder, self.decoder = build_networks(config)
         self.likelihood = Likelihood(config)
-        self.kl_weight = KlWeight(config) if config.kind == "variational" else None
-        self.quantizer = self.prior = None
+        # Any: the kind decides which of them there are, and `require` asks.
+        self.kl_weight: Any = KlWeight(config) if config.kind == "variational" else None
+        self.quantizer: Any = None
+        self.prior: Any = None
         if config.kind == "vector_quantized":
             self.quantizer = EmaCodebook(config) if config.quantizer == "ema" else FiniteScalarQuantizer(config)
         if config.num_mixture_components:
@@ -123,6 +125,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         self.num_values = math.prod(config.row_shape)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor | None = None,
@@ -133,7 +136,8 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> AutoencoderOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: images (B, C, H, W) of 0..1.
             numeric_features: rows of a table (B, num_numeric_features), instead of images.
@@ -149,29 +153,14 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
             See `AutoencoderOutput`. A denoising autoencoder in evaluation takes its input as the noisy values: it has a
             loss only where `target_values` are given.
         """
-        values = self.check(pixel_values, numeric_features)
-        config, targets = self.config, values
-        has_loss = target_values is not None or self.training or config.kind != "denoising"
-        if target_values is not None:
-            targets = self.check_values(target_values, "target_values")
-            if targets.shape != values.shape:
-                raise ValueError(
-                    f"target_values must have the input's shape {tuple(values.shape)}, got {tuple(targets.shape)}"
-                )
-        if config.kind == "denoising" and noise is not None:
-            values = values + noise
-            values, has_loss = values if config.num_numeric_features else values.clamp(0, 1), True
-        elif config.kind == "denoising" and self.training and target_values is None:
-            values = self.add_noise(values)
+        config, values = self.config, self.check(pixel_values, numeric_features)
+        values, targets, has_loss = self.prepare(values, target_values, noise)
         encoded, hidden_states = self.encoder(values)
         terms: dict[str, Tensor] = {}  # of the output
         num_samples = 0  # of the importance-weighted bound; 0 where there is none
         if config.kind == "variational":
             mean, log_variance = split_moments(encoded)
-            if noise is None and self.training:
-                K = config.num_importance_samples
-                shape = (len(mean), K, *mean.shape[1:]) if K > 1 else mean.shape
-                noise = torch.randn(shape, device=mean.device)
+            noise = self.draw_noise(mean) if noise is None and self.training else noise
             num_samples = noise.shape[1] if noise is not None and noise.ndim > mean.ndim else 0
             drawn = draw_latents(mean, log_variance, noise)  # (B, *latent_shape) or (B, K, *latent_shape)
             latents, decoded_latents = mean.to(encoded.dtype), drawn.to(encoded.dtype)
@@ -188,8 +177,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         if has_loss and num_samples:
             row_loss = self.likelihood(decoded, targets.repeat_interleave(num_samples, dim=0))
             row_loss = row_loss.view(-1, num_samples)  # (B, K)
-            bound = log_mean_exp(-row_loss - self.kl_weight() * sampled_kl(drawn, log_variance, noise))  # (B,)
-            terms["loss"] = -bound.mean() / self.num_values
+            terms["loss"] = self.sampled_loss(row_loss, sampled_kl(drawn, log_variance, noise))
             row_loss = row_loss.mean(1)
         elif has_loss:
             row_loss = self.likelihood(decoded, targets)  # (B,)
@@ -210,8 +198,39 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         )
         return outputs if (config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
 
+    def prepare(
+        self, values: Tensor, target_values: Tensor | None, noise: Tensor | None
+    ) -> tuple[Tensor, Tensor, bool]:
+        """Return the input, noisy where it is to be, its targets, and whether there is a loss."""
+        is_denoising = self.config.kind == "denoising"
+        if target_values is not None:
+            targets = self.check_values(target_values, "target_values")
+            if targets.shape != values.shape:
+                raise ValueError(
+                    f"target_values must have the input's shape {tuple(values.shape)}, got {tuple(targets.shape)}"
+                )
+        else:
+            targets = values
+        if is_denoising and noise is not None:
+            noisy = values + noise
+            return noisy if self.config.num_numeric_features else noisy.clamp(0, 1), targets, True
+        if is_denoising and self.training and target_values is None:
+            values = self.add_noise(values)
+        return values, targets, target_values is not None or self.training or not is_denoising
+
+    def draw_noise(self, mean: Tensor) -> Tensor:
+        """Return N(0, 1) of the shape of the codes (B, ...), or for K importance samples a row (B, K, ...)."""
+        K = self.config.num_importance_samples
+        shape = (len(mean), K, *mean.shape[1:]) if K > 1 else mean.shape
+        return torch.randn(shape, device=mean.device)
+
+    def sampled_loss(self, row_loss: Tensor, divergence: Tensor) -> Tensor:
+        """Compute the importance-weighted bound a number, from each sample's two terms in nats, (B, K)."""
+        bound = log_mean_exp(-row_loss - self.kl_weight() * divergence)  # (B,)
+        return -bound.mean() / self.num_values
+
     def total_loss(self, row_loss: Tensor, terms: dict[str, Tensor], encoded: Tensor) -> Tensor:
-        """The loss of one code a row, see `AutoencoderOutput`."""
+        """Return the loss of one code a row, see `AutoencoderOutput`."""
         loss = row_loss.mean()
         if self.config.kind == "variational":
             kl = terms["kl"]
@@ -227,7 +246,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
     # Checks and shapes
 
     def check(self, pixel_values: Tensor | None, numeric_features: Tensor | None) -> Tensor:
-        """The one input that the config says. Raises ValueError for another, or for values that it cannot be."""
+        """Return the one input that the config says. Raises ValueError for another, or for values that it cannot be."""
         name, other = "pixel_values", "numeric_features"
         values, unwanted = pixel_values, numeric_features
         if self.config.num_numeric_features:
@@ -238,35 +257,17 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         return self.check_values(values, name)
 
     def check_values(self, values: Tensor, name: str) -> Tensor:
-        """Raises ValueError for another shape or type, values that are not finite, and images outside of 0..1."""
-        shape = self.config.row_shape
-        if values.shape[1:] != shape or values.ndim != len(shape) + 1 or not values.is_floating_point():
-            raise ValueError(
-                f"{name} must be floating-point of shape (batch, {', '.join(map(str, shape))}), got {values.dtype} of "
-                f"shape {tuple(values.shape)}; use the checkpoint's processor"
-            )
-        # In training on an accelerator the host would wait for the device at every step; the loop refuses NaN losses.
-        waits = self.training and values.device.type != "cpu"
-        if values.device.type == "meta" or waits or torch.compiler.is_compiling() or not values.numel():
-            return values
-        low, high = (bound.item() for bound in values.detach().aminmax())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise ValueError(
-                f"{name} must be finite, got values from {low:g} to {high:g}; mend or leave out those rows"
-            )
-        if len(shape) > 1 and (low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE):
-            raise ValueError(
-                f"{name} must lie in 0..1, got values from {low:g} to {high:g}; use an image processor with do_rescale "
-                "and without do_normalize"
-            )
-        return values
+        """Raise ValueError for another shape or type, values that are not finite, and images outside of 0..1."""
+        bounds = None if self.config.num_numeric_features else (0, 1)
+        remedy = "an image processor with do_rescale and without do_normalize"
+        return check_rows(values, name, self.config.row_shape, bounds, remedy, self.training)
 
     def to_places(self, encoded: Tensor) -> Tensor:
-        """What the encoder gives for discrete codes, (B, D * places) or (B, D, H, W), as (B, D, places...)."""
+        """Return what the encoder gives for discrete codes, (B, D * places) or (B, D, H, W), as (B, D, places...)."""
         return encoded.view(-1, *self.config.latent_shape)
 
     def to_values(self, decoded: Tensor) -> Tensor:
-        """What the decoder gives as values like the input: images within 0..1."""
+        """Return what the decoder gives as values like the input: images within 0..1."""
         values = self.likelihood.mean(decoded).view(-1, *self.config.row_shape)
         return values if self.config.num_numeric_features else values.clamp(0, 1)
 
@@ -274,14 +275,15 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @torch.no_grad()
     def encode(self, pixel_values: Tensor | None = None, numeric_features: Tensor | None = None) -> Tensor:
-        """The codes (B, *latent_shape) of images or rows of a table, see `forward`; nothing is drawn at random."""
+        """Return the codes (B, *latent_shape) of images or rows of a table, see `forward`; nothing is drawn at
+        random."""
         with evaluation(self):
             return self.codes_of(self.continuous(self.check(pixel_values, numeric_features)))
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Codes (B, *latent_shape) -> images (B, C, H, W) of 0..1, or rows of a table. Raises ValueError for another
-        shape."""
+        """Map codes (B, *latent_shape) -> images (B, C, H, W) of 0..1, or rows of a table. Raises ValueError for
+        another shape."""
         shape = self.config.latent_shape
         if latents.shape[1:] != shape:
             raise ValueError(
@@ -292,14 +294,14 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @torch.no_grad()
     def encode_codes(self, pixel_values: Tensor | None = None, numeric_features: Tensor | None = None) -> Tensor:
-        """The discrete codes (B, places...), int64. Raises ValueError for another kind than vector_quantized."""
+        """Return the discrete codes (B, places...), int64. Raises ValueError for another kind than vector_quantized."""
         self.require("vector_quantized", "encode_codes")
         with evaluation(self):
             return self.quantizer(self.continuous(self.check(pixel_values, numeric_features)))[1]
 
     def decode_codes(self, codes: Tensor) -> Tensor:
-        """Discrete codes (B, places...) -> images or rows. Raises ValueError for another kind, shape or codes that are
-        not 0 to num_codes - 1."""
+        """Map discrete codes (B, places...) -> images or rows. Raises ValueError for another kind, shape or codes that
+        are not 0 to num_codes - 1."""
         self.require("vector_quantized", "decode_codes")
         places, N = self.config.latent_shape[1:], self.config.num_codes
         if codes.shape[1:] != places or (codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < N):
@@ -310,7 +312,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @property
     def has_fitted_prior(self) -> bool:
-        """Whether `fit_after_training` has fitted a distribution of the codes."""
+        """Tell whether `fit_after_training` has fitted a distribution of the codes."""
         return self.prior is not None and int(self.prior.num_rows) > 0
 
     @torch.no_grad()
@@ -321,7 +323,8 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         batch_size: int = 256,
         prior: str | None = None,
     ) -> Tensor:
-        """New images (num_samples, C, H, W) of 0..1, or rows of a table: the decoder's means for codes from a prior.
+        """Return new images (num_samples, C, H, W) of 0..1, or rows of a table: the decoder's means for codes from a
+        prior.
 
         Args:
             num_samples: how many, >= 1.
@@ -354,8 +357,8 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @torch.no_grad()
     def interpolate(self, a: Tensor, b: Tensor, num_steps: int = 8) -> Tensor:
-        """The way from inputs `a` to inputs `b`, both (B, *row), along a straight line between their codes (before
-        discrete ones are rounded): (B, num_steps, *row), both ends' reconstructions included."""
+        """Return the way from inputs `a` to inputs `b`, both (B, *row), along a straight line between their codes
+        (before discrete ones are rounded): (B, num_steps, *row), both ends' reconstructions included."""
         if num_steps < 2:
             raise ValueError(f"num_steps must be at least 2, got {num_steps}")
         if a.shape != b.shape:
@@ -368,8 +371,9 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @torch.no_grad()
     def elbo(self, values: Tensor, num_samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """The evidence lower bound of each row (B,), in nats: the mean over draws of log p(x|z), less the KL divergence
-        (arXiv:1312.6114, eq. 7). `values` are images or rows of a table. Raises ValueError for another kind."""
+        """Return the evidence lower bound of each row (B,), in nats: the mean over draws of log p(x|z), less the KL
+        divergence (arXiv:1312.6114, eq. 7). `values` are images or rows of a table. Raises ValueError for another
+        kind."""
         return self.evidence(values, num_samples, generator, 8)[1]
 
     @torch.no_grad()
@@ -380,9 +384,9 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         generator: torch.Generator | None = None,
         samples_per_pass: int = 8,
     ) -> Tensor:
-        """log p(x) of each row (B,), in nats, by importance sampling from q(z|x): a lower bound in expectation, which
-        rises with the samples to the truth (arXiv:1509.00519, theorem 1). Of likelihood bernoulli it is a density only
-        for black and white pixels.
+        """Compute log p(x) of each row (B,), in nats, by importance sampling from q(z|x): a lower bound in expectation,
+        which rises with the samples to the truth (arXiv:1509.00519, theorem 1). Of likelihood bernoulli it is a density
+        only for black and white pixels.
 
         Args:
             values: images (B, C, H, W) or rows of a table.
@@ -398,7 +402,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
     def evidence(
         self, values: Tensor, num_samples: int, generator: torch.Generator | None, samples_per_pass: int
     ) -> tuple[Tensor, Tensor]:
-        """The importance-weighted bound and the ELBO of each row, from the same draws."""
+        """Return the importance-weighted bound and the ELBO of each row, from the same draws."""
         self.require("variational", "the likelihood")
         if num_samples < 1 or samples_per_pass < 1:
             raise ValueError(f"samples must be at least 1, got {num_samples} and {samples_per_pass} a pass")
@@ -423,8 +427,8 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
 
     @torch.no_grad()
     def anomaly_score(self, values: Tensor) -> Tensor:
-        """How little each row resembles the training rows (B,): larger is odder. Of a variational autoencoder the
-        negative evidence lower bound at the code's mean, in nats; of the other kinds the mean squared error."""
+        """Return how little each row resembles the training rows (B,): larger is odder. Of a variational autoencoder
+        the negative evidence lower bound at the code's mean, in nats; of the other kinds the mean squared error."""
         name = "numeric_features" if self.config.num_numeric_features else "pixel_values"
         with evaluation(self):
             outputs = self(**{name: values}, return_dict=True)
@@ -439,7 +443,8 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         noise_types: list[str] | None = None,
         noise_strength: tuple[float, float] | None = None,
     ) -> Tensor:
-        """Noisy values, images within 0..1: a kind and a strength are drawn for each row, the config's unless given."""
+        """Return noisy values, images within 0..1: a kind and a strength are drawn for each row, the config's unless
+        given."""
         types = list(self.config.noise_types if noise_types is None else noise_types)
         low, high = self.config.noise_strength if noise_strength is None else noise_strength
         return add_noise(values, types, (low, high), generator, bounded=not self.config.num_numeric_features)
@@ -468,14 +473,15 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         self.prior.fit(torch.cat(found))
 
     def continuous(self, values: Tensor) -> Tensor:
-        """The encoder's numbers (B, *latent_shape): a variational one's mean, a discrete one's before rounding."""
+        """Return the encoder's numbers (B, *latent_shape): a variational one's mean, a discrete one's before
+        rounding."""
         encoded, _ = self.encoder(values)
         if self.config.kind == "variational":
             return split_moments(encoded)[0].to(encoded.dtype)
         return self.to_places(encoded) if self.quantizer is not None else encoded
 
     def codes_of(self, continuous: Tensor) -> Tensor:
-        """The code that the encoder's numbers stand for."""
+        """Return the code that the encoder's numbers stand for."""
         return continuous if self.quantizer is None else self.quantizer(continuous)[0]
 
     def require(self, kind: str, what: str) -> None:
@@ -493,6 +499,7 @@ class AutoencoderForImageToImage(AutoencoderPreTrainedModel):
         self.autoencoder = AutoencoderModel(config)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor,
@@ -501,7 +508,8 @@ class AutoencoderForImageToImage(AutoencoderPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> ImageSuperResolutionOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: images (B, C, H, W) of 0..1; noisy ones, unless the model is in training without `labels`:
                 then it adds the noise that the config says.
@@ -521,51 +529,6 @@ class AutoencoderForImageToImage(AutoencoderPreTrainedModel):
             loss=outputs.loss, reconstruction=outputs.reconstruction, hidden_states=outputs.hidden_states
         )
         return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
-
-
-def split_moments(encoded: Tensor) -> tuple[Tensor, Tensor]:
-    """The encoder's numbers as mean and log variance of the code, float32; the bounds keep exp finite."""
-    mean, log_variance = encoded.float().chunk(2, dim=1)
-    return mean, log_variance.clamp(-30, 20)
-
-
-def draw_latents(mean: Tensor, log_variance: Tensor, noise: Tensor | None) -> Tensor:
-    """mean + standard deviation * noise (arXiv:1312.6114, eq. 10), for noise (B, ...) or K samples a row (B, K, ...);
-    the mean when there is none."""
-    if noise is None:
-        return mean
-    if noise.ndim > mean.ndim:
-        mean, log_variance = mean[:, None], log_variance[:, None]
-    return mean + (log_variance / 2).exp() * noise
-
-
-def kl_terms(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), each number's, in nats (arXiv:1312.6114, app. B)."""
-    return (mean.square() + log_variance.exp() - 1 - log_variance) / 2
-
-
-def sampled_kl(drawn: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """log q(z|x) - log p(z) of drawn codes (B, K, ...), whose mean over draws is the KL divergence: (B, K)."""
-    terms = (drawn.square() - noise.square() - log_variance[:, None]) / 2
-    return terms.flatten(2).sum(2)
-
-
-def log_mean_exp(log_weights: Tensor) -> Tensor:
-    """log of the mean over the second dimension: (B, K) -> (B,)."""
-    return log_weights.logsumexp(1) - math.log(log_weights.shape[1])
-
-
-@contextlib.contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards every module is in the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules() if module.training]
-    if modes:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 __all__ = [

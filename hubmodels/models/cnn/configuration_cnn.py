@@ -119,22 +119,23 @@ class CnnConfig(PreTrainedConfig):
         if self.downsample_in_first_stage and self.downsampling != "stride":
             raise ValueError(f"downsample_in_first_stage needs downsampling stride, got {self.downsampling}")
 
+    # Copied in every family that needs it; tests/models/test_copies.py keeps the copies equal.
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an input image."""
+        """Return channels, height and width of an image, in pixels."""
         height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
         return self.num_channels, height, width
 
     @property
     def stage_strides(self) -> list[int]:
-        """The stride of each stage's first block."""
+        """Return the stride of each stage's first block."""
         if self.downsampling != "stride":
             return [1] * len(self.depths)
         return [2 if self.downsample_in_first_stage else 1] + [2] * (len(self.depths) - 1)
 
     @property
     def feature_map_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the last stage's feature map, for an image of `image_size`."""
+        """Return channels, height and width of the last stage's feature map, for an image of `image_size`."""
 
         def shrink(side: int) -> int:
             if self.embedding_size:

@@ -21,7 +21,7 @@ from .modeling_cnn import CnnForImageClassification
 
 # Pattern of a foreign module's name -> ours, from the numbers in it.
 LAYER = r"resnet\.encoder\.stages\.(\d+)\.layers\.(\d+)"
-TRANSFORMERS_NAMES = {
+TRANSFORMERS_NAMES: dict[str, Callable[..., str]] = {
     r"resnet\.embedder\.embedder\.convolution": lambda: "cnn.stem.conv",
     r"resnet\.embedder\.embedder\.normalization": lambda: "cnn.stem.norm",
     rf"{LAYER}\.layer\.(\d+)\.convolution": lambda s, b, c: f"cnn.stages.{s}.blocks.{b}.convs.{c}",
@@ -30,7 +30,7 @@ TRANSFORMERS_NAMES = {
     rf"{LAYER}\.shortcut\.normalization": lambda s, b: f"cnn.stages.{s}.blocks.{b}.shortcut.norm",
     r"classifier\.1": lambda: "classifier.1",
 }
-TORCHVISION_NAMES = {  # they count stages and convolutions from 1
+TORCHVISION_NAMES: dict[str, Callable[..., str]] = {  # they count stages and convolutions from 1
     r"conv1": lambda: "cnn.stem.conv",
     r"bn1": lambda: "cnn.stem.norm",
     r"layer(\d+)\.(\d+)\.conv(\d+)": lambda s, b, c: f"cnn.stages.{s - 1}.blocks.{b}.convs.{c - 1}",
@@ -42,10 +42,10 @@ TORCHVISION_NAMES = {  # they count stages and convolutions from 1
 
 
 def convert_resnet(model: PreTrainedModel) -> CnnForImageClassification:
-    """A transformers `ResNetForImageClassification`, of basic or bottleneck blocks, as a `CnnForImageClassification` in
-    evaluation mode. Raises ValueError for another model, and for an activation other than ReLU, which transformers'
-    ResNet uses after the sums but not inside its blocks."""
-    theirs = getattr(model, "config", None)
+    """Return a transformers `ResNetForImageClassification`, of basic or bottleneck blocks, as a
+    `CnnForImageClassification` in evaluation mode. Raises ValueError for another model, and for an activation other
+    than ReLU, which transformers' ResNet uses after the sums but not inside its blocks."""
+    theirs: Any = getattr(model, "config", None)
     if getattr(theirs, "model_type", None) != "resnet" or "classifier.1.weight" not in model.state_dict():
         raise ValueError(f"expected a ResNetForImageClassification of transformers, got {type(model).__name__}")
     if theirs.hidden_act != "relu":
@@ -64,8 +64,8 @@ def convert_resnet(model: PreTrainedModel) -> CnnForImageClassification:
 
 
 def convert_torchvision(state_dict: dict[str, Tensor], **fields: Any) -> CnnForImageClassification:
-    """A ResNet or VGG from its weights, as a `CnnForImageClassification` in evaluation mode. The config is read off the
-    names and shapes: widths, depths, block kind, batch normalisation, classes.
+    """Return a ResNet or VGG from its weights, as a `CnnForImageClassification` in evaluation mode. The config is read
+    off the names and shapes: widths, depths, block kind, batch normalisation, classes.
 
     Args:
         state_dict: of a torchvision resnet18...152 or vgg11...19, with or without _bn, or of timm's by that name.
@@ -90,7 +90,8 @@ def convert_torchvision(state_dict: dict[str, Tensor], **fields: Any) -> CnnForI
 
 
 def read_resnet(state_dict: dict[str, Tensor]) -> dict[str, Any]:
-    """The config fields of a ResNet with torchvision's names. Raises ValueError for a ResNeXt or a wide ResNet."""
+    """Return the config fields of a ResNet with torchvision's names. Raises ValueError for a ResNeXt or a wide
+    ResNet."""
     firsts = [name.split(".")[0] for name in state_dict if re.fullmatch(r"layer\d+\.\d+\.conv1\.weight", name)]
     depths = list(Counter(firsts).values())
     last = 3 if "layer1.0.conv3.weight" in state_dict else 2
@@ -114,7 +115,7 @@ def read_resnet(state_dict: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def read_vgg(state_dict: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The config fields of a VGG with torchvision's or timm's names, and its weights under ours."""
+    """Return the config fields of a VGG with torchvision's or timm's names, and its weights under ours."""
     found = (re.fullmatch(r"features\.(\d+)\.weight", name) for name, value in state_dict.items() if value.dim() == 4)
     convs = sorted(int(match[1]) for match in found if match)
     has_norm = "features.1.running_mean" in state_dict
@@ -155,7 +156,8 @@ def read_vgg(state_dict: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, T
 
 
 def rename(state_dict: dict[str, Tensor], names: dict[str, Callable[..., str]]) -> dict[str, Tensor]:
-    """The state dict with each module's name replaced as `names` says. Raises ValueError for a name that it lacks."""
+    """Return the state dict with each module's name replaced as `names` says. Raises ValueError for a name that it
+    lacks."""
     renamed = {}
     for name, value in state_dict.items():
         module, _, kind = name.rpartition(".")
@@ -169,7 +171,7 @@ def rename(state_dict: dict[str, Tensor], names: dict[str, Callable[..., str]]) 
 
 
 def fill(config: CnnConfig, state_dict: dict[str, Tensor]) -> CnnForImageClassification:
-    """A model with exactly these weights. Raises ValueError when they are not those that the config needs."""
+    """Return a model with exactly these weights. Raises ValueError when they are not those that the config needs."""
     model = CnnForImageClassification(config)
     try:
         model.load_state_dict(state_dict, strict=True)

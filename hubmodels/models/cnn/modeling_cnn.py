@@ -24,19 +24,20 @@ from transformers.modeling_outputs import (
 from transformers.modeling_utils import PreTrainedModel
 
 from .configuration_cnn import CnnConfig
+from .modeling_cnn_shared import DropPath, classification_loss, known_arguments
 
 # B batch, C channels (of the image, later of a stage), H height, W width, F pooled features, L num_labels
 
 
 def build_activation(config: CnnConfig) -> nn.Module:
-    """The activation, ReLU in place: it always follows a module whose backward pass does not need its output."""
+    """Return the activation, ReLU in place: it always follows a module whose backward pass does not need its output."""
     # With pre-activation and no normalisation it would overwrite the shortcut.
     safe = not config.pre_activation or config.normalization != "none"
     return nn.ReLU(inplace=True) if config.hidden_act == "relu" and safe else ACT2FN[config.hidden_act]
 
 
 def build_norm(width: int, config: CnnConfig) -> nn.Module:
-    """The configured normalisation of (B, C, H, W)."""
+    """Return the configured normalisation of (B, C, H, W)."""
     if config.normalization == "batch_norm":
         return nn.BatchNorm2d(width)
     if config.normalization == "group_norm":
@@ -45,25 +46,10 @@ def build_norm(width: int, config: CnnConfig) -> nn.Module:
 
 
 def build_conv(inputs: int, outputs: int, kernel_size: int, stride: int, config: CnnConfig) -> nn.Conv2d:
-    """A convolution that keeps the image's size but for its stride (or, with padding valid, its kernel)."""
+    """Return a convolution that keeps the image's size but for its stride (or, with padding valid, its kernel)."""
     padding = kernel_size // 2 if config.padding == "same" else 0
     bias = config.normalization == "none" if config.conv_bias is None else config.conv_bias
     return nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=bias)
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: drops a row's whole branch with probability `rate`, else scales it by 1 / (1 - rate), so that
-    the expectation stays and evaluation needs no scaling."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, branch: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return branch
-        keep = branch.new_empty(branch.shape[0], 1, 1, 1).bernoulli_(1 - self.rate)  # (B, 1, 1, 1)
-        return branch * (keep / (1 - self.rate))
 
 
 class Shortcut(nn.Module):
@@ -100,7 +86,7 @@ class PlainBlock(nn.Module):
 
 
 def branch_shapes(inputs: int, outputs: int, stride: int, config: CnnConfig) -> list[tuple[int, int, int, int]]:
-    """Inputs, outputs, kernel size and stride of each convolution in a residual branch: two, or 1x1-3x3-1x1 at a
+    """Return inputs, outputs, kernel size and stride of each convolution in a residual branch: two, or 1x1-3x3-1x1 at a
     quarter of the width."""
     if config.block == "basic":
         return [(inputs, outputs, config.kernel_size, stride), (outputs, outputs, config.kernel_size, 1)]
@@ -114,7 +100,7 @@ def branch_shapes(inputs: int, outputs: int, stride: int, config: CnnConfig) -> 
 
 
 def mark_residual_end(block: nn.Module, config: CnnConfig) -> None:
-    """With zero_init_residual, mark the module whose weight scales the whole branch: the last normalisation, or the
+    """Mark, with zero_init_residual, the module whose weight scales the whole branch: the last normalisation, or the
     last convolution where none follows it. `_init_weights` reads the mark: transformers does not call it on the block,
     which has no weights of its own."""
     has_last_norm = not config.pre_activation and config.normalization != "none"
@@ -277,13 +263,15 @@ class CnnModel(CnnPreTrainedModel):
             self.norm, self.activation = build_norm(config.hidden_sizes[-1], config), build_activation(config)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithPoolingAndNoAttention | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: (B, C, H, W), normalised by the processor.
             output_hidden_states: give the feature maps too; the config's choice when None.
@@ -319,7 +307,7 @@ class CnnModel(CnnPreTrainedModel):
 
 
 def build_classifier(config: CnnConfig) -> nn.Sequential:
-    """Pooled features (B, F) -> logits (B, L): a linear layer, behind hidden layers where the config names any."""
+    """Map pooled features (B, F) -> logits (B, L): a linear layer, behind hidden layers where the config names any."""
     features = math.prod(config.feature_map_shape) if config.pooling == "flatten" else config.hidden_sizes[-1]
     layers = [] if config.classifier_hidden_sizes else [nn.Dropout(config.classifier_dropout_prob)]
     for width in config.classifier_hidden_sizes:
@@ -338,6 +326,7 @@ class CnnForImageClassification(CnnPreTrainedModel):
         self.classifier = build_classifier(config)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor,
@@ -345,7 +334,8 @@ class CnnForImageClassification(CnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> ImageClassifierOutputWithNoAttention | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: (B, C, H, W), normalised by the processor.
             labels: targets, of the form that `classification_loss` tells for the config's problem_type.
@@ -379,6 +369,7 @@ class CnnForAudioClassification(CnnPreTrainedModel):
         self.classifier = build_classifier(config)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         input_values: Tensor,
@@ -386,7 +377,8 @@ class CnnForAudioClassification(CnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_values: (B, H, W): H bands of W frames, as the feature extractor gives them.
             labels: targets, of the form that `classification_loss` tells for the config's problem_type.
@@ -408,26 +400,6 @@ class CnnForAudioClassification(CnnPreTrainedModel):
             hidden_states = outputs[2] if len(outputs) > 2 else None
             return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=hidden_states)
         return (logits, *outputs[2:]) if loss is None else (loss, logits, *outputs[2:])
-
-
-def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """The mean loss of transformers' classifiers.
-
-    Args:
-        logits: (B, L).
-        labels: single_label_classification: class numbers (B,) or probabilities (B, L), as mixup gives;
-            multi_label_classification: 0 or 1 for each label (B, L); regression: values (B, L), or (B,) where L is 1.
-        problem_type: one of these, or None: regression when L is 1, else single label for integer labels and multi
-            label for floating-point ones, as in transformers.
-    """
-    if problem_type is None:
-        multi = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
-        problem_type = "regression" if logits.shape[-1] == 1 else multi
-    if problem_type == "single_label_classification":
-        return F.cross_entropy(logits, labels)
-    if problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
 
 
 __all__ = ["CnnConfig", "CnnForAudioClassification", "CnnForImageClassification", "CnnModel", "CnnPreTrainedModel"]

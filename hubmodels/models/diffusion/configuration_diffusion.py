@@ -179,14 +179,15 @@ class DiffusionConfig(PreTrainedConfig):
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """The shape of one row of the input: (C, H, W), (num_frames,) or (num_mel_bins, num_frames)."""
+        """Return the shape of one row of the input: (C, H, W), (num_frames,) or (num_mel_bins, num_frames)."""
         if self.data == "image":
             return self.network_shape
         return (self.num_mel_bins, self.num_frames) if self.num_mel_bins else (self.num_frames,)
 
     @property
     def network_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of what is noised: a spectrogram is a grey image, a waveform one of height 1."""
+        """Return channels, height and width of what is noised: a spectrogram is a grey image, a waveform one of height
+        1."""
         if self.data == "image":
             height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
             return self.num_channels, height, width
@@ -194,17 +195,17 @@ class DiffusionConfig(PreTrainedConfig):
 
     @property
     def patch_shape(self) -> tuple[int, int]:
-        """Height and width of a place of the network, in pixels."""
+        """Return height and width of a place of the network, in pixels."""
         return (1 if self.network_shape[1] == 1 else self.patch_size), self.patch_size
 
     @property
     def num_statistics(self) -> int:
-        """How many numbers data_mean and data_std may hold: channels of an image, bands of a spectrogram."""
+        """Return how many numbers data_mean and data_std may hold: channels of an image, bands of a spectrogram."""
         return self.num_channels if self.data == "image" else max(self.num_mel_bins, 1)
 
 
 def check_interval(interval: Sequence[float]) -> None:
-    """Raises ValueError where this is no `guidance_interval`."""
+    """Raise ValueError where this is no `guidance_interval`."""
     if len(interval) != 2 or not 0 <= interval[0] < interval[1] <= 1:
         raise ValueError(f"guidance_interval must be two shares of noise, rising within 0..1, got {list(interval)}")
 

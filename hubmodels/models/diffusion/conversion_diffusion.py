@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from .modeling_diffusion_schedulers import CHAIN, EDM, FLOW, SOLVER, check_sched
 BLOCK = {"embedding": "time_emb_proj", "shortcut": "conv_shortcut"}  # of a residual block; the others' names are equal
 ATTENTION = {"norm": "group_norm", "output": "to_out.0"}
 # Pattern of our module's name -> theirs.
-NAMES = {
+NAMES: dict[str, Callable[..., str]] = {
     r"conditioning\.hidden": lambda: "time_embedding.linear_1",
     r"conditioning\.output": lambda: "time_embedding.linear_2",
     r"conditioning\.classes": lambda: "class_embedding",
@@ -53,7 +54,7 @@ FIXED = {
 
 
 def their_name(name: str) -> str:
-    """diffusers' name of our weight `network.<module>.<weight>`."""
+    """Return diffusers' name of our weight `network.<module>.<weight>`."""
     module, _, weight = name.removeprefix("network.").rpartition(".")
     for pattern, rename in NAMES.items():
         if found := re.fullmatch(pattern, module):
@@ -62,7 +63,7 @@ def their_name(name: str) -> str:
 
 
 def to_their_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our network's weights under diffusers' names."""
+    """Return our network's weights under diffusers' names."""
     weights = {}
     for name, value in state.items():
         theirs = their_name(name)
@@ -75,7 +76,7 @@ def to_their_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_our_weights(wanted: list[str], weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """diffusers' weights under our names `wanted`. Raises ValueError when one is missing or left over."""
+    """Return diffusers' weights under our names `wanted`. Raises ValueError when one is missing or left over."""
     state, used = {}, set()
     for name in wanted:
         theirs = their_name(name)
@@ -91,7 +92,8 @@ def to_our_weights(wanted: list[str], weights: dict[str, Tensor]) -> dict[str, T
 
 
 def convert_unet2d(unet: Any, image_size: int | list[int] | None = None, scheduler: Any = None) -> DiffusionModel:
-    """A diffusers `UNet2DModel` as a `DiffusionModel` in evaluation mode, of images scaled to -1..1 as diffusers' are.
+    """Return a diffusers `UNet2DModel` as a `DiffusionModel` in evaluation mode, of images scaled to -1..1 as
+    diffusers' are.
 
     Args:
         unet: the U-Net.
@@ -102,7 +104,7 @@ def convert_unet2d(unet: Any, image_size: int | list[int] | None = None, schedul
     Raises:
         ValueError: another model, or a layout that our U-Net does not have.
     """
-    theirs = getattr(unet, "config", {})
+    theirs: Any = getattr(unet, "config", {})
     if type(unet).__name__ != "UNet2DModel":
         raise ValueError(f"expected a UNet2DModel of diffusers, got {type(unet).__name__}")
     for name, value in FIXED.items():
@@ -156,15 +158,15 @@ def convert_unet2d(unet: Any, image_size: int | list[int] | None = None, schedul
 
 
 def block_types(stages: int, attention: list[int]) -> tuple[list[str], list[str]]:
-    """diffusers' names of the stages on the way down and up."""
+    """Return diffusers' names of the stages on the way down and up."""
     kinds = ["Attn" * (number in attention) for number in range(stages)]
     return [f"{kind}DownBlock2D" for kind in kinds], [f"{kind}UpBlock2D" for kind in reversed(kinds)]
 
 
 def to_unet2d(model: DiffusionModel) -> Any:
-    """A diffusers `UNet2DModel` with the weights of our U-Net, in evaluation mode. Its channels are the pixels of a
-    patch (`torch.pixel_unshuffle`), its last class is none. Raises ValueError for another backbone, for waveforms, and
-    for what UNet2DModel cannot say."""
+    """Return a diffusers `UNet2DModel` with the weights of our U-Net, in evaluation mode. Its channels are the pixels
+    of a patch (`torch.pixel_unshuffle`), its last class is none. Raises ValueError for another backbone, for waveforms,
+    and for what UNet2DModel cannot say."""
     from diffusers import UNet2DModel
 
     config = model.config
@@ -206,7 +208,7 @@ def to_unet2d(model: DiffusionModel) -> Any:
 
 
 def own_scheduler(model: DiffusionModel) -> Any:
-    """The model's scheduler where it is of the process that the network learnt, or else that process's own."""
+    """Return the model's scheduler where it is of the process that the network learnt, or else that process's own."""
     scheduler, objective = model.scheduler, model.config.objective
     kind = check_scheduler(scheduler)
     wanted = {"flow_matching": "flow_prediction"}.get(objective, objective)

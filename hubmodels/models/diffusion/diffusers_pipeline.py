@@ -39,9 +39,9 @@ class HubmodelsDiffusionPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
     ):
-        """Images, as PIL's (`output_type="pil"`), as an array (N, H, W, C) of 0..1 ("np") or as a tensor (N, C, H, W)
-        of 0..1 ("pt"), from noise: `latents` (N, C, H, W) or drawn from the generator. The guidance is that of every
-        step."""
+        """Return images, as PIL's (`output_type="pil"`), as an array (N, H, W, C) of 0..1 ("np") or as a tensor (N, C,
+        H, W) of 0..1 ("pt"), from noise: `latents` (N, C, H, W) or drawn from the generator. The guidance is that of
+        every step."""
         unet, scheduler, patch = self.unet, self.scheduler, self.config.patch_size
         classes = unet.config.num_class_embeds
         labels = None

@@ -24,10 +24,10 @@ from .modeling_diffusion_networks import build_network, init_weights
 from .modeling_diffusion_process import build_process, log_ratio
 from .modeling_diffusion_sampling import Sampler, draw_seeds, gather, own_share, split
 from .modeling_diffusion_schedulers import check_scheduler, make_scheduler
+from .modeling_diffusion_shared import check_rows, known_arguments
 
 # B batch, N samples, K fixed times of an evaluation; a row is what `config.row_shape` says
 
-RANGE_TOLERANCE = 1e-3  # how far beyond its range rounding may carry a value
 EVALUATION_TIMES = 4  # an evaluation's loss is that at so many fixed times, quantiles of the training times
 SCHEDULER_FILE = "scheduler_config.json"  # diffusers' own name
 
@@ -80,6 +80,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         self.scheduler_values: dict[str, Any] | None = None  # of the checkpoint that the model was loaded from
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor | None = None,
@@ -90,7 +91,8 @@ class DiffusionModel(DiffusionPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> DiffusionOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: images (B, C, H, W) of 0..1.
             input_values: waveforms (B, T) of -1..1 or spectrograms (B, mel bands, T), instead of images.
@@ -108,25 +110,14 @@ class DiffusionModel(DiffusionPreTrainedModel):
         values = self.check(pixel_values, input_values)
         labels = self.check_labels(labels, len(values), hide=self.training)
         B, row_shape = len(values), values.shape[1:]
-        fixed = not self.training and noise is None and timesteps is None
-        if fixed:
-            noise, timesteps = self.fixed_draws(B, values.device)
-        if timesteps is None:
-            K = (noise.shape[1],) if noise is not None and noise.ndim > values.ndim else ()
-            timesteps = self.process.times_from_normal(torch.randn((B, *K), device=values.device))
-        if noise is None:
-            noise = torch.randn((*timesteps.shape, *row_shape), device=values.device)
-        if noise.shape != (*timesteps.shape, *row_shape) or len(timesteps) != B or timesteps.ndim not in (1, 2):
-            raise ValueError(
-                f"noise must be (batch, ...) like the input {tuple(values.shape)} and timesteps (batch,), or both with "
-                f"draws as a second dimension; got {tuple(noise.shape)} and {tuple(timesteps.shape)}"
-            )
+        noise, timesteps = self.draw_missing(values, noise, timesteps)
         K = timesteps.shape[1:]
         if K:  # as rows of their own
             values, noise, timesteps = values.repeat_interleave(K[0], 0), noise.flatten(0, 1), timesteps.flatten()
             labels = labels if labels is None else labels.repeat_interleave(K[0], 0)
         clean, noise = self.to_network(values), self.reshape(noise.float())
-        alpha, sigma = level = [part.view(-1, 1, 1, 1) for part in self.process.levels(timesteps.float())]
+        alpha, sigma = (part.view(-1, 1, 1, 1) for part in self.process.levels(timesteps.float()))
+        level = alpha, sigma
         noisy = alpha * clean + sigma * noise
         output, hidden_states = self.predict(noisy, timesteps.float(), level, labels)
         target = self.process.target(clean, noise, noisy, level)
@@ -145,13 +136,34 @@ class DiffusionModel(DiffusionPreTrainedModel):
         )
         return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
 
+    def draw_missing(self, values: Tensor, noise: Tensor | None, timesteps: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return noise (B, *row) or (B, K, *row) and times (B,) or (B, K), drawn where they are not given.
+
+        Raises:
+            ValueError: what is given does not fit the values or each other.
+        """
+        B, row_shape = len(values), values.shape[1:]
+        if not self.training and noise is None and timesteps is None:
+            noise, timesteps = self.fixed_draws(B, values.device)
+        if timesteps is None:
+            K = (noise.shape[1],) if noise is not None and noise.ndim > values.ndim else ()
+            timesteps = self.process.times_from_normal(torch.randn((B, *K), device=values.device))
+        if noise is None:
+            noise = torch.randn((*timesteps.shape, *row_shape), device=values.device)
+        if noise.shape != (*timesteps.shape, *row_shape) or len(timesteps) != B or timesteps.ndim not in (1, 2):
+            raise ValueError(
+                f"noise must be (batch, ...) like the input {tuple(values.shape)} and timesteps (batch,), or both with "
+                f"draws as a second dimension; got {tuple(noise.shape)} and {tuple(timesteps.shape)}"
+            )
+        return noise, timesteps
+
     def predict(self, noisy: Tensor, times: Tensor, level: Any, labels: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """The network's output for x (B, C, H, W) at times (B,), whose alpha and sigma are `level`."""
+        """Return the network's output for x (B, C, H, W) at times (B,), whose alpha and sigma are `level`."""
         inputs = self.process.network_input(noisy, level).to(self.dtype)
         return self.network(inputs, self.process.network_times(times), labels)
 
     def fixed_draws(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Noise (B, K, *row) and times (B, K) of an evaluation, the same for every row."""
+        """Return noise (B, K, *row) and times (B, K) of an evaluation, the same for every row."""
         K = EVALUATION_TIMES
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn((K, *self.config.row_shape), generator=generator).to(device)
@@ -162,7 +174,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
     # Checks and shapes
 
     def check(self, pixel_values: Tensor | None, input_values: Tensor | None) -> Tensor:
-        """The one input that the config says. Raises ValueError for another, or for values that it cannot be."""
+        """Return the one input that the config says. Raises ValueError for another, or for values that it cannot be."""
         name, other = "pixel_values", "input_values"
         values, unwanted = pixel_values, input_values
         if self.config.data == "audio":
@@ -173,32 +185,13 @@ class DiffusionModel(DiffusionPreTrainedModel):
         return self.check_values(values, name)
 
     def check_values(self, values: Tensor, name: str) -> Tensor:
-        """Raises ValueError for another shape or type, and values that are not finite or outside of their range."""
-        shape = self.config.row_shape
-        if values.shape[1:] != shape or values.ndim != len(shape) + 1 or not values.is_floating_point():
-            raise ValueError(
-                f"{name} must be floating-point of shape (batch, {', '.join(map(str, shape))}), got {values.dtype} of "
-                f"shape {tuple(values.shape)}; use the checkpoint's processor"
-            )
-        # In training on an accelerator the host would wait for the device at every step; the loop refuses NaN losses.
-        waits = self.training and values.device.type != "cpu"
-        if values.device.type == "meta" or waits or torch.compiler.is_compiling() or not values.numel():
-            return values
-        low, high = (bound.item() for bound in values.detach().aminmax())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise ValueError(
-                f"{name} must be finite, got values from {low:g} to {high:g}; mend or leave out those rows"
-            )
-        bounds = self.bounds()
-        if bounds and (low < bounds[0] - RANGE_TOLERANCE or high > bounds[1] + RANGE_TOLERANCE):
-            raise ValueError(
-                f"{name} must lie in {bounds[0]}..{bounds[1]}, got values from {low:g} to {high:g}; use the "
-                "checkpoint's processor"
-            )
-        return values
+        """Raise ValueError for another shape or type, and values that are not finite or outside of their range."""
+        return check_rows(
+            values, name, self.config.row_shape, self.bounds(), "the checkpoint's processor", self.training
+        )
 
     def check_labels(self, labels: Tensor | None, count: int, hide: bool = False) -> Tensor | None:
-        """The classes of `count` rows, (count,), -1 for none; None for a model without classes.
+        """Return the classes of `count` rows, (count,), -1 for none; None for a model without classes.
 
         Args:
             labels: as `forward` takes them.
@@ -230,26 +223,26 @@ class DiffusionModel(DiffusionPreTrainedModel):
         return labels
 
     def bounds(self) -> tuple[int, int] | None:
-        """The range of the values; None for spectrograms, which have none."""
+        """Return the range of the values; None for spectrograms, which have none."""
         return (0, 1) if self.config.data == "image" else (-1, 1) if self.config.is_waveform else None
 
     def reshape(self, rows: Tensor) -> Tensor:
-        """(B, *row) -> (B, C, H, W)."""
+        """Map (B, *row) -> (B, C, H, W)."""
         return rows.reshape(-1, *self.config.network_shape)
 
     def statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """data_mean and data_std, to be used on (B, C, H, W)."""
+        """Return data_mean and data_std, to be used on (B, C, H, W)."""
         shape = (1, -1, 1, 1) if self.config.data == "image" else (1, 1, -1, 1)
         values = (self.config.data_mean, self.config.data_std)
         return tuple(torch.tensor(value, dtype=torch.float32, device=device).view(shape) for value in values)
 
     def to_network(self, values: Tensor) -> Tensor:
-        """Values of the data (B, *row) -> (B, C, H, W) float32 of about mean 0 and standard deviation 1."""
+        """Map values of the data (B, *row) -> (B, C, H, W) float32 of about mean 0 and standard deviation 1."""
         mean, std = self.statistics(values.device)
         return (self.reshape(values.float()) - mean) / std
 
     def to_values(self, clean: Tensor) -> Tensor:
-        """The inverse of `to_network`, within the range of the data."""
+        """Return the inverse of `to_network`, within the range of the data."""
         mean, std = self.statistics(clean.device)
         values = (clean * std + mean).reshape(-1, *self.config.row_shape)
         bounds = self.bounds()
@@ -259,7 +252,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
 
     @property
     def scheduler(self) -> Any:
-        """The scheduler that `sample` takes when it is given none: the one saved beside the model, or else the
+        """Return the scheduler that `sample` takes when it is given none: the one saved beside the model, or else the
         objective's own. Another one of diffusers can be put in its place; `save_pretrained` saves it."""
         if self._scheduler is None:
             self._scheduler = self.read_scheduler() or make_scheduler(self.config)
@@ -286,7 +279,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         return loaded
 
     def read_scheduler(self) -> Any:
-        """The scheduler that was saved beside the model; None where there is none."""
+        """Return the scheduler that was saved beside the model; None where there is none."""
         if self.scheduler_values is None:
             return None
         scheduler = make_scheduler(self.config, self.scheduler_values.get("_class_name"))  # refuses what is none
@@ -309,7 +302,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         guidance_scale: float = 1.0,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
     ) -> Tensor:
-        """The values that x = alpha * values + sigma * noise most likely stands for, inside the model's scale.
+        """Return the values that x = alpha * values + sigma * noise most likely stands for, inside the model's scale.
 
         Args:
             x: (B, C, H, W), float32, see `to_network`.
@@ -346,7 +339,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         progress_bar: bool = False,
         distributed: bool = False,
     ) -> Tensor:
-        """New images (num_samples, C, H, W) of 0..1, waveforms (num_samples, T) of -1..1, or spectrograms.
+        """Return new images (num_samples, C, H, W) of 0..1, waveforms (num_samples, T) of -1..1, or spectrograms.
 
         Args:
             num_samples: how many, >= 1.
@@ -388,8 +381,8 @@ class DiffusionModel(DiffusionPreTrainedModel):
         scheduler: Any = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """How noise becomes samples: (num_samples, num_states, *row), the noise first, the sample last, evenly spread
-        over the steps, each at the scale of the data. The other arguments are those of `sample`."""
+        """Return how noise becomes samples: (num_samples, num_states, *row), the noise first, the sample last, evenly
+        spread over the steps, each at the scale of the data. The other arguments are those of `sample`."""
         if num_samples < 1 or num_states < 2:
             raise ValueError(f"num_samples must be at least 1 and num_states 2, got {num_samples} and {num_states}")
         run = Sampler(self, num_inference_steps, guidance_scale, guidance_interval, scheduler, keep=True)
@@ -412,7 +405,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         progress_bar: bool = False,
         num_resamples: int = 5,
     ) -> Tensor:
-        """Images (or audio) whose masked part is new and whose other part is the given one.
+        """Return images (or audio) whose masked part is new and whose other part is the given one.
 
         Args:
             image: values of the data (N, *row).
@@ -455,7 +448,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         batch_size: int = 256,
         progress_bar: bool = False,
     ) -> Tensor:
-        """Variations of images (or audio): noised for a share of the steps, then sampled from there.
+        """Return variations of images (or audio): noised for a share of the steps, then sampled from there.
 
         Args:
             image: values of the data (N, *row).
@@ -477,14 +470,15 @@ class DiffusionModel(DiffusionPreTrainedModel):
         return self.to_values(torch.cat(parts))
 
     def draw_labels(self, labels: Any, count: int, generator: torch.Generator | None) -> Tensor | None:
-        """The classes of `count` samples, drawn evenly where none are given; None for a model without classes."""
+        """Return the classes of `count` samples, drawn evenly where none are given; None for a model without
+        classes."""
         if labels is None and self.config.class_conditional:
             device = generator.device if generator is not None else "cpu"
             labels = torch.randint(self.config.num_labels, (count,), generator=generator, device=device)
         return self.given_labels(labels, count)
 
     def given_labels(self, labels: Any, count: int) -> Tensor | None:
-        """The classes of `count` rows from one for all or one each."""
+        """Return the classes of `count` rows from one for all or one each."""
         if labels is None:
             return self.check_labels(None, count)
         if not self.config.class_conditional:

@@ -29,7 +29,7 @@ SMALL_GAIN = 0.01  # of the weights that end a branch, beside the others'
 
 
 def to_patches(pixels: Tensor, patch_shape: tuple[int, int]) -> Tensor:
-    """Space to depth: (B, C, H, W) -> (B, C * ph * pw, H / ph, W / pw)."""
+    """Map space to depth: (B, C, H, W) -> (B, C * ph * pw, H / ph, W / pw)."""
     if patch_shape == (1, 1):
         return pixels
     B, C, H, W = pixels.shape
@@ -39,7 +39,7 @@ def to_patches(pixels: Tensor, patch_shape: tuple[int, int]) -> Tensor:
 
 
 def to_pixels(patches: Tensor, patch_shape: tuple[int, int]) -> Tensor:
-    """Depth to space, the inverse of `to_patches`."""
+    """Return depth to space, the inverse of `to_patches`."""
     if patch_shape == (1, 1):
         return patches
     B, P, H, W = patches.shape
@@ -49,8 +49,8 @@ def to_pixels(patches: Tensor, patch_shape: tuple[int, int]) -> Tensor:
 
 
 def sinusoids(positions: Tensor, width: int) -> Tensor:
-    """Cosines, then sines, of numbers (N,) at width / 2 wavelengths from 2 pi to 2 pi * 10,000 (arXiv:1706.03762, sec.
-    3.5; diffusers' `flip_sin_to_cos`): (N, width), float32."""
+    """Return cosines, then sines, of numbers (N,) at width / 2 wavelengths from 2 pi to 2 pi * 10,000
+    (arXiv:1706.03762, sec. 3.5; diffusers' `flip_sin_to_cos`): (N, width), float32."""
     half = width // 2
     frequencies = torch.exp(-math.log(10_000) / half * torch.arange(half, device=positions.device))
     angles = positions.float()[:, None] * frequencies
@@ -99,7 +99,7 @@ class Convolution(nn.Conv2d):
 
 
 def build_conv(inputs: int, outputs: int, config: DiffusionConfig, stride: int = 1) -> Convolution:
-    """A convolution over 3x3 places, over 1x3 of a waveform."""
+    """Return a convolution over 3x3 places, over 1x3 of a waveform."""
     height = 1 if config.network_shape[1] == 1 else 3
     return Convolution(
         inputs, outputs, (height, 3), stride=(stride if height > 1 else 1, stride), padding=(height // 2, 1)
@@ -157,7 +157,7 @@ class PlaceAttention(nn.Module):
 
 
 def attend(qkv: Tensor, num_heads: int) -> Tensor:
-    """Attention of all tokens to all: (B, T, 3D) -> (B, T, D)."""
+    """Compute attention of all tokens to all: (B, T, 3D) -> (B, T, D)."""
     B, T, _ = qkv.shape
     query, key, value = qkv.view(B, T, 3, num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, A, T, K) each
     if qkv.device.type == "cpu" and T <= PLAIN_TOKENS and torch.is_grad_enabled():
@@ -215,7 +215,7 @@ class DiffusionUnet(nn.Module):
         self.head = build_small(build_conv(width, channels, config))
 
     def forward(self, pixels: Tensor, times: Tensor, labels: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """(B, C, H, W), numbers of the time (B,), classes (B,) -> the prediction, and what each stage gives."""
+        """Map (B, C, H, W), numbers of the time (B,), classes (B,) -> the prediction, and what each stage gives."""
         embedding = F.silu(self.conditioning(times, labels))  # (B, E)
         hidden = self.stem(to_patches(pixels, self.patch_shape))
         skips, hidden_states = [hidden], []
@@ -264,7 +264,7 @@ class DitBlock(nn.Module):
         init.normal_(self.table, std=0.02)
 
     def forward(self, tokens: Tensor, modulation: Tensor) -> Tensor:
-        """Tokens (B, T, D), modulation (B, 6, D)."""
+        """Return tokens (B, T, D), modulation (B, 6, D)."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table).unsqueeze(2).unbind(1)  # (B, 1, D)
         branch = torch.addcmul(shift1, self.norm(tokens), 1 + scale1)
         branch = self.attention_output(attend(self.qkv(branch), self.num_heads))
@@ -294,11 +294,11 @@ class DiffusionTransformer(nn.Module):
         self.head = build_small(nn.Linear(D, values))
 
     def init_weights(self) -> None:
-        """Positions start as sines and cosines of row and column, and are learned from there."""
+        """Write the positions as sines and cosines of row and column; they are learned from there."""
         init.copy_(self.positions, grid_positions(self.grid, self.positions.shape[1]))
 
     def forward(self, pixels: Tensor, times: Tensor, labels: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """(B, C, H, W), numbers of the time (B,), classes (B,) -> the prediction, and what each block gives."""
+        """Map (B, C, H, W), numbers of the time (B,), classes (B,) -> the prediction, and what each block gives."""
         embedding = F.silu(self.conditioning(times, labels))  # (B, D)
         patches = to_patches(pixels, self.patch_shape)  # (B, P, rows, columns)
         tokens = self.stem(patches.flatten(2).transpose(1, 2)) + self.positions  # (B, T, D)
@@ -315,7 +315,8 @@ class DiffusionTransformer(nn.Module):
 
 @functools.cache
 def grid_positions(grid: tuple[int, int], width: int) -> Tensor:
-    """Sines and cosines of each place's row and column, (rows * columns, width), of standard deviation about 0.1."""
+    """Return sines and cosines of each place's row and column, (rows * columns, width), of standard deviation about
+    0.1."""
     rows, columns = torch.meshgrid(*(torch.arange(side, device="cpu") for side in grid), indexing="ij")
     half = width // 2 // 2 * 2
     table = torch.cat([sinusoids(rows.flatten(), half), sinusoids(columns.flatten(), half)], dim=1)

@@ -34,18 +34,18 @@ class FlowMatching:
         self.config = config
 
     def times_from_normal(self, normal: Tensor) -> Tensor:
-        """Training times from draws of N(0, 1)."""
+        """Return training times from draws of N(0, 1)."""
         return torch.sigmoid(self.config.time_mean + self.config.time_std * normal)
 
     def levels(self, times: Tensor) -> Level:
         return 1 - times, times
 
     def times_at(self, ratio: Tensor) -> Tensor:
-        """The times at which log(alpha / sigma) is `ratio`, the nearest where there is none."""
+        """Return the times at which log(alpha / sigma) is `ratio`, the nearest where there is none."""
         return torch.sigmoid(-ratio)
 
     def network_times(self, times: Tensor) -> Tensor:
-        """What the network's embedding sees of the times."""
+        """Return what the network's embedding sees of the times."""
         return times * self.config.num_train_timesteps
 
     def network_input(self, noisy: Tensor, level: Level) -> Tensor:
@@ -55,7 +55,7 @@ class FlowMatching:
         return noise - values
 
     def denoised(self, output: Tensor, noisy: Tensor, level: Level) -> Tensor:
-        """The values that the network's output stands for."""
+        """Return the values that the network's output stands for."""
         alpha, sigma = level
         return (noisy - sigma * output) / (alpha + sigma)
 
@@ -136,7 +136,7 @@ class Edm(FlowMatching):
         return noisy / (level[1].square() + self.config.sigma_data**2).sqrt()
 
     def factors(self, level: Level) -> tuple[Tensor, Tensor]:
-        """c_skip and c_out."""
+        """Return c_skip and c_out."""
         sigma, data = level[1], self.config.sigma_data
         total = sigma.square() + data**2
         return data**2 / total, sigma * data / total.sqrt()
@@ -159,8 +159,8 @@ def build_process(config: DiffusionConfig) -> FlowMatching:
 
 @functools.cache
 def chain_ratios(schedule: str, count: int, beta_start: float, beta_end: float) -> Tensor:
-    """log(alpha / sigma) after each step of a chain, (count,) float64, falling. The variances are those of diffusers'
-    schedulers, in float32 as theirs."""
+    """Return log(alpha / sigma) after each step of a chain, (count,) float64, falling. The variances are those of
+    diffusers' schedulers, in float32 as theirs."""
     if schedule == "linear":
         betas = torch.linspace(beta_start, beta_end, count, device="cpu")
     elif schedule == "scaled_linear":
@@ -174,6 +174,6 @@ def chain_ratios(schedule: str, count: int, beta_start: float, beta_end: float) 
 
 
 def log_ratio(alpha: Tensor, sigma: Tensor) -> Tensor:
-    """log(alpha / sigma), finite where one of them is 0."""
+    """Return log(alpha / sigma), finite where one of them is 0."""
     tiny = torch.finfo(torch.float32).tiny
     return alpha.clamp(min=tiny).log() - sigma.clamp(min=tiny).log()

@@ -4,17 +4,17 @@ Every sample has a generator of its own, from which all of its noise comes, so t
 it is drawn in, nor on the device.
 """
 
-import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from .configuration_diffusion import check_interval
 from .modeling_diffusion_schedulers import Steps, make_scheduler
+from .modeling_diffusion_shared import evaluation
 
 # B batch, N samples
 
@@ -54,7 +54,7 @@ class Sampler:
         return Steps(self.scheduler, self.num_steps, self.model.device)
 
     def noise(self, seeds: Tensor) -> tuple[Tensor, list[torch.Generator]]:
-        """Each row's own generator, and noise (B, C, H, W) from it."""
+        """Return each row's own generator, and noise (B, C, H, W) from it."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
         shape = self.model.config.network_shape
         noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
@@ -95,8 +95,8 @@ class Sampler:
         mask: Tensor | None = None,
         num_resamples: int = 1,
     ) -> Tensor:
-        """All steps from entry `first` on: values (B, C, H, W) from x. Where `mask` is 0, x is the known values with
-        the noise of the step."""
+        """Return all steps from entry `first` on: values (B, C, H, W) from x. Where `mask` is 0, x is the known values
+        with the noise of the step."""
         starts = range(first, len(steps.timesteps), steps.order)
         bar = transformers_logging.tqdm(starts, desc="Sampling", disable=not self.progress_bar)
         with evaluation(self.model):
@@ -125,7 +125,8 @@ class Sampler:
 
 
 def draw_noise(like: Tensor, generators: list[torch.Generator]) -> Tensor:
-    """N(0, 1) of the shape and device of `like`, (B, C, H, W), each row from its own generator; from one for all."""
+    """Return N(0, 1) of the shape and device of `like`, (B, C, H, W), each row from its own generator; from one for
+    all."""
     if len(generators) == 1:
         return torch.randn(like.shape, generator=generators[0]).to(like.device)
     rows = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
@@ -133,21 +134,21 @@ def draw_noise(like: Tensor, generators: list[torch.Generator]) -> Tensor:
 
 
 def draw_seeds(count: int, generator: torch.Generator | None) -> Tensor:
-    """A seed for each sample, (count,), from a generator on any device."""
+    """Return a seed for each sample, (count,), from a generator on any device."""
     device = generator.device if generator is not None else "cpu"
     return torch.randint(2**62, (count,), generator=generator, device=device).cpu()
 
 
-def split(batch_size: int, *tensors: Tensor | None) -> Iterator[tuple[Tensor | None, ...]]:
-    """The same rows of every tensor, `batch_size` at a time; None stays None."""
+def split(batch_size: int, *tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Return the same rows of every tensor, `batch_size` at a time; None stays None."""
     count = next(len(tensor) for tensor in reversed(tensors) if tensor is not None)
     for start in range(0, count, batch_size):
         yield tuple(None if tensor is None else tensor[start : start + batch_size] for tensor in tensors)
 
 
 def own_share(labels: Tensor | None, seeds: Tensor) -> tuple[Tensor | None, Tensor]:
-    """The part of all samples that this process of a launch draws; the first process says what they are. All of them
-    where there is no launch."""
+    """Return the part of all samples that this process of a launch draws; the first process says what they are. All of
+    them where there is no launch."""
     if not torch.distributed.is_initialized():
         return labels, seeds
     told = [(labels if labels is None else labels.cpu(), seeds)]
@@ -155,26 +156,14 @@ def own_share(labels: Tensor | None, seeds: Tensor) -> tuple[Tensor | None, Tens
     device = seeds.device if labels is None else labels.device
     rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
     first, last = (len(seeds) * place // count for place in (rank, rank + 1))
-    return tuple(None if part is None else part[first:last].to(device) for part in told[0])
+    labels, seeds = told[0]
+    return labels if labels is None else labels[first:last].to(device), seeds[first:last].to(device)
 
 
 def gather(own: Tensor) -> Tensor:
-    """The rows of all processes of a launch, in their order, on every one."""
+    """Return the rows of all processes of a launch, in their order, on every one."""
     if not torch.distributed.is_initialized():
         return own
     parts: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(parts, own.cpu())
     return torch.cat(parts).to(own.device)
-
-
-@contextlib.contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards every module is in the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules() if module.training]
-    if modes:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -46,7 +46,7 @@ DEFAULTS = {
 
 
 def make_scheduler(config: DiffusionConfig, name: str | None = None, **options: Any) -> Any:
-    """A scheduler of diffusers, made for a model's objective.
+    """Return a scheduler of diffusers, made for a model's objective.
 
     Args:
         config: the model's.
@@ -66,7 +66,7 @@ def make_scheduler(config: DiffusionConfig, name: str | None = None, **options: 
     for option in options:
         if option not in known:
             raise ValueError(f"{name} takes no {option!r}; it takes {', '.join(sorted(known))}")
-    chain = {
+    chain: dict[str, Any] = {
         "num_train_timesteps": config.num_train_timesteps,
         "beta_schedule": config.beta_schedule,
         "beta_start": float(config.beta_start),
@@ -76,7 +76,7 @@ def make_scheduler(config: DiffusionConfig, name: str | None = None, **options: 
         "timestep_spacing": "linspace" if kind == SOLVER else "trailing",
     }
     if kind == FLOW:
-        values = {"num_train_timesteps": config.num_train_timesteps}
+        values: dict[str, Any] = {"num_train_timesteps": config.num_train_timesteps}
     elif kind == EDM:
         values = {
             "sigma_data": float(config.sigma_data), "sigma_min": float(config.sigma_min),
@@ -102,7 +102,8 @@ def make_scheduler(config: DiffusionConfig, name: str | None = None, **options: 
 
 
 def check_scheduler(scheduler: Any) -> str:
-    """What noise a scheduler's x has, a value of `SCHEDULERS`. Raises ValueError for one that is not known here."""
+    """Return what noise a scheduler's x has, a value of `SCHEDULERS`. Raises ValueError for one that is not known
+    here."""
     kind = SCHEDULERS.get(type(scheduler).__name__)
     if kind is None or not hasattr(scheduler, "set_timesteps"):
         raise ValueError(
@@ -153,11 +154,11 @@ class Steps:
         return torch.ones_like(sigmas), sigmas
 
     def level(self, index: int) -> tuple[float, float]:
-        """alpha and sigma of x at an entry of `timesteps`."""
+        """Return alpha and sigma of x at an entry of `timesteps`."""
         return float(self.alphas[index]), float(self.sigmas[index])
 
     def start(self, noise: Tensor) -> Tensor:
-        """Noise (B, ...) at the scale where the scheduler begins."""
+        """Return noise (B, ...) at the scale where the scheduler begins."""
         return noise * float(getattr(self.scheduler, "init_noise_sigma", 1.0))
 
     def begin_at(self, index: int) -> None:
@@ -166,7 +167,7 @@ class Steps:
             self.scheduler.set_begin_index(index)
 
     def step(self, index: int, denoised: Tensor, x: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """x at the next entry of `timesteps`, from x at this one and the values that it is taken for."""
+        """Return x at the next entry of `timesteps`, from x at this one and the values that it is taken for."""
         timestep = self.timesteps[index]
         if hasattr(self.scheduler, "scale_model_input"):
             self.scheduler.scale_model_input(x, timestep)  # some look whether it was called
@@ -175,7 +176,7 @@ class Steps:
         return self.scheduler.step(output, timestep, x, return_dict=False, **options)[0]
 
     def _output(self, denoised: Tensor, x: Tensor, alpha: float, sigma: float) -> Tensor:
-        """What the scheduler's own model would say where `denoised` is the truth."""
+        """Return what the scheduler's own model would say where `denoised` is the truth."""
         config = self.scheduler.config
         if self.kind == EDM:
             data = config.sigma_data

@@ -111,14 +111,15 @@ class GanConfig(PreTrainedConfig):
                     f"image_size {self.image_size}; change the number of {name}"
                 )
 
+    # Copied in every family that needs it; tests/models/test_copies.py keeps the copies equal.
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
+        """Return channels, height and width of an image, in pixels."""
         height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
         return self.num_channels, height, width
 
     def lowest_shape(self, num_stages: int) -> tuple[int, int]:
-        """Height and width of the lowest of so many stages."""
+        """Return height and width of the lowest of so many stages."""
         _, height, width = self.image_shape
         return height // 2 ** (num_stages - 1), width // 2 ** (num_stages - 1)
 

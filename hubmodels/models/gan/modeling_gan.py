@@ -21,6 +21,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_gan import GanConfig
 from .modeling_gan_networks import Discriminator, Generator, augment, init_network
+from .modeling_gan_shared import known_arguments
 
 # B batch, N samples, L latent numbers, S steps
 
@@ -88,6 +89,7 @@ class GanModel(GanPreTrainedModel):
         self.register_buffer("augmentation_prob", torch.tensor(float(config.augmentation_prob)))
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor,
@@ -97,7 +99,8 @@ class GanModel(GanPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> GanOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: real images (B, C, H, W) of 0..1.
             labels: their classes (B,), int64, which the generated ones have too; needed in training where the model is
@@ -115,7 +118,8 @@ class GanModel(GanPreTrainedModel):
         if player not in (None, *self.players):
             raise ValueError(f"player must be one of {', '.join(self.players)}, got {player!r}")
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        scores = hidden_states = None
+        scores: Any = None
+        hidden_states: Any = None
         if (player is None and not self.training) or wanted:
             scores, hidden_states = self.discriminator(pixel_values, labels)
         if player is None and not self.training:
@@ -134,7 +138,7 @@ class GanModel(GanPreTrainedModel):
     def discriminator_loss(
         self, images: Tensor, labels: Tensor | None, latents: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The discriminator's loss with its penalties, scalar, and how the game stands."""
+        """Return the discriminator's loss with its penalties, scalar, and how the game stands."""
         config = self.config
         with torch.no_grad():
             generated = self.generator(latents, labels).to(images.dtype)
@@ -158,7 +162,8 @@ class GanModel(GanPreTrainedModel):
         return loss, {name: value.detach() for name, value in measures.items()}
 
     def penalized_loss(self, seen: list[Tensor], labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The discriminator's loss where a penalty is due, as many times as heavy as there are steps without one."""
+        """Return the discriminator's loss where a penalty is due, as many times as heavy as there are steps without
+        one."""
         config = self.config
         seen = [part.detach().requires_grad_() for part in seen]
         with torch.enable_grad():
@@ -192,7 +197,7 @@ class GanModel(GanPreTrainedModel):
     def generator_loss(
         self, images: Tensor, labels: Tensor | None, latents: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The generator's loss, scalar."""
+        """Return the generator's loss, scalar."""
         with frozen(self.discriminator):  # its own gradients are for its own turn
             fake, _ = self.discriminator(self.augment(self.generator(latents, labels)), labels)
         fake = fake.float()
@@ -205,13 +210,13 @@ class GanModel(GanPreTrainedModel):
         return -fake.mean(), {}
 
     def score_pair(self, seen: list[Tensor], labels: Tensor | None) -> list[Tensor]:
-        """Scores of real and of generated images, (B,) float32 each, in one pass."""
+        """Return scores of real and of generated images, (B,) float32 each, in one pass."""
         labels = None if labels is None else labels.repeat(2)
         scores, _ = self.discriminator(torch.cat(seen), labels)
         return list(scores.float().chunk(2))
 
     def pair_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The discriminator's loss (B,) without penalties."""
+        """Return the discriminator's loss (B,) without penalties."""
         if self.config.loss == "relativistic":
             return functional.softplus(fake - real)
         if self.config.loss == "hinge":
@@ -221,7 +226,7 @@ class GanModel(GanPreTrainedModel):
         return functional.softplus(-real) + functional.softplus(fake)
 
     def real_loss(self, real: Tensor) -> Tensor:
-        """The part (B,) of the discriminator's loss that real images alone have."""
+        """Return the part (B,) of the discriminator's loss that real images alone have."""
         if self.config.loss == "hinge":
             return functional.relu(1 - real)
         return -real if self.config.loss == "wasserstein_gp" else functional.softplus(-real)
@@ -229,14 +234,14 @@ class GanModel(GanPreTrainedModel):
     # ---------------------------------------------------------------- augmentation
 
     def augment(self, images: Tensor) -> Tensor:
-        """What the discriminator sees of images in training."""
+        """Return what the discriminator sees of images in training."""
         if not self.training or not (self.config.augmentation_prob or self.config.augmentation_target):
             return images
         return augment(images, self.config.augmentations, self.augmentation_prob)
 
     def certainty(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The mean sign of the scores of real images, with the relativistic loss of their lead over generated ones: 1
-        where the discriminator is right about all."""
+        """Return the mean sign of the scores of real images, with the relativistic loss of their lead over generated
+        ones: 1 where the discriminator is right about all."""
         return (real - fake if self.config.loss == "relativistic" else real).sign().mean()
 
     @torch.no_grad()
@@ -253,7 +258,8 @@ class GanModel(GanPreTrainedModel):
         self.augmentation_prob.add_(step).clamp_(0, 1)
 
     def diagnose(self, measures: dict[str, float]) -> str | None:
-        """One line where the logged values say that the game is lost: the training loop asks after each logged step.
+        """Return one line where the logged values say that the game is lost: the training loop asks after each logged
+        step.
 
         Args:
             measures: the entry of the log: `loss_discriminator`, `loss_generator`, `real_score`, `fake_score`, ...
@@ -265,7 +271,9 @@ class GanModel(GanPreTrainedModel):
                 f"fake_spread is {spread:.2g}: the generated images are all alike; raise r1_gamma or r2_gamma, add "
                 "augmentation_target 0.6, or start anew with a lower learning_rate"
             )
-        if None in (loss, real, fake) or self.config.loss == "wasserstein_gp":  # whose scores have no scale
+        if (
+            loss is None or real is None or fake is None or self.config.loss == "wasserstein_gp"
+        ):  # whose scores have no scale
             return None
         if loss < 1 - SURE and real > fake:
             return (
@@ -285,7 +293,7 @@ class GanModel(GanPreTrainedModel):
         generator: torch.Generator | None = None,
         batch_size: int = 256,
     ) -> Tensor:
-        """New images (num_samples, C, H, W) of 0..1.
+        """Return new images (num_samples, C, H, W) of 0..1.
 
         Args:
             num_samples: how many, >= 1.
@@ -309,8 +317,8 @@ class GanModel(GanPreTrainedModel):
 
     @torch.no_grad()
     def interpolate(self, first: Tensor, last: Tensor, labels: Any = None, num_steps: int = 8) -> Tensor:
-        """Images (N, num_steps, C, H, W) on the way from latents (N, L) to others, along great circles (slerp), both
-        ends included. `labels` as in `sample`; the first class when None."""
+        """Return images (N, num_steps, C, H, W) on the way from latents (N, L) to others, along great circles (slerp),
+        both ends included. `labels` as in `sample`; the first class when None."""
         if first.shape != last.shape or first.shape[1:] != (self.config.latent_size,) or num_steps < 2:
             raise ValueError(
                 f"first and last must be latents (N, {self.config.latent_size}) and num_steps at least 2, got "
@@ -335,8 +343,8 @@ class GanModel(GanPreTrainedModel):
         num_starts: int = 8,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The latents whose image is nearest to each given one, by Adam on the mean squared error from the best of
-        several random starts.
+        """Return the latents whose image is nearest to each given one, by Adam on the mean squared error from the best
+        of several random starts.
 
         Args:
             image: (N, C, H, W) of 0..1.
@@ -376,7 +384,7 @@ class GanModel(GanPreTrainedModel):
 
     @torch.no_grad()
     def discriminate(self, pixel_values: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The discriminator's scores (B,) of images (B, C, H, W), larger for those that look real to it."""
+        """Return the discriminator's scores (B,) of images (B, C, H, W), larger for those that look real to it."""
         self.check_images(pixel_values)
         return self.discriminator(pixel_values, self.check_labels(labels, len(pixel_values), needed=False))[0]
 
@@ -385,7 +393,7 @@ class GanModel(GanPreTrainedModel):
     def draw_latents(
         self, count: int, generator: torch.Generator | None = None, truncation: float | None = None
     ) -> Tensor:
-        """(count, L), from the normal distribution, cut off at `truncation` unless that is None or infinite."""
+        """Return (count, L), from the normal distribution, cut off at `truncation` unless that is None or infinite."""
         device = self.device if generator is None else generator.device
         shape = (count, self.config.latent_size)
         if truncation is None or math.isinf(truncation):
@@ -398,7 +406,7 @@ class GanModel(GanPreTrainedModel):
 
     @torch.no_grad()
     def decode(self, latents: Tensor, labels: Tensor | None, batch_size: int = 256) -> Tensor:
-        """Images of latents (N, L), in eval mode."""
+        """Return images of latents (N, L), in eval mode."""
         training = self.training
         self.eval()
         try:
@@ -411,7 +419,7 @@ class GanModel(GanPreTrainedModel):
             self.train(training)
 
     def given_labels(self, labels: Any, count: int) -> Tensor | None:
-        """Classes as a caller gives them, one for all or one each, as (count,)."""
+        """Return classes as a caller gives them, one for all or one each, as (count,)."""
         if labels is None:
             return self.check_labels(None, count, needed=True)
         labels = torch.as_tensor(labels, device=self.device)
@@ -433,7 +441,7 @@ class GanModel(GanPreTrainedModel):
             )
 
     def check_labels(self, labels: Tensor | None, count: int, needed: bool) -> Tensor | None:
-        """Classes (count,), refused where they are none or the model knows none."""
+        """Return classes (count,), refused where they are none or the model knows none."""
         if not self.config.class_conditional:
             if labels is not None:
                 raise ValueError("labels were given to a model without classes: leave them out (class_conditional)")
@@ -457,7 +465,7 @@ class GanModel(GanPreTrainedModel):
 
 @contextlib.contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Inside, what is computed leaves no gradient to the weights of `module`, only through them."""
+    """Keep gradients from the weights of `module` inside the block; they flow only through them."""
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     for weight in weights:
         weight.requires_grad_(False)

@@ -166,7 +166,7 @@ class Discriminator(nn.Module):
                 layer.normalize()
 
     def forward(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """Scores (B,) and what each stage gives. Without labels a conditional one judges the image alone."""
+        """Return scores (B,) and what each stage gives. Without labels a conditional one judges the image alone."""
         x = functional.leaky_relu(self.from_image(2 * images - 1), SLOPE)
         hidden_states = []
         for stage in self.stages:
@@ -181,7 +181,7 @@ class Discriminator(nn.Module):
 
 
 def augment(images: Tensor, names: list[str] | tuple[str, ...], prob: Tensor, draws: Tensor | None = None) -> Tensor:
-    """Each kind of augmentation on a random share of the images; differentiable in these.
+    """Return each kind of augmentation on a random share of the images; differentiable in these.
 
     Args:
         images: (B, C, H, W) in 0..1.

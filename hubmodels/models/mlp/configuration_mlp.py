@@ -104,12 +104,13 @@ class MlpConfig(PreTrainedConfig):
 
     @property
     def is_tabular(self) -> bool:
-        """Whether the network takes rows of a table, not images."""
+        """Tell whether the network takes rows of a table, not images."""
         return self.num_numeric_features > 0 or bool(self.categorical_cardinalities)
 
+    # Copied in every family that needs it; tests/models/test_copies.py keeps the copies equal.
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an input image."""
+        """Return channels, height and width of an image, in pixels."""
         height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
         return self.num_channels, height, width
 

@@ -14,133 +14,23 @@ but a scale of the inputs and the output layer, each has its own loss, and their
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 from transformers.modeling_outputs import BaseModelOutputWithNoAttention, ImageClassifierOutputWithNoAttention
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_mlp import MlpConfig
+from .modeling_mlp_layers import MlpBody, NtkLinear, build_linear
+from .modeling_mlp_shared import classification_loss, known_arguments
 from .modeling_mlp_tables import EnsembleLinear, EnsembleScale, FrontScale, TableFeatures, TargetScale
 
 # B batch, C channels, H height, W width, N num_features, D width of a hidden layer, L num_labels
 # Tables: F num_numeric_features, M categories, E width of an embedded number, K num_ensemble, Q quantiles
-
-
-class BatchNorm(nn.BatchNorm1d):
-    """torch's, which refuses to train on one row alone, as the last batch of an epoch may be: that row is normalised by
-    the running statistics, as in evaluation."""
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        if self.training and len(hidden) == 1:
-            return F.batch_norm(hidden, self.running_mean, self.running_var, self.weight, self.bias, False, 0, self.eps)
-        return super().forward(hidden)
-
-
-def build_norm(width: int, config: MlpConfig) -> nn.Module:
-    """The configured normalisation of (B, D)."""
-    if config.normalization == "batch_norm":
-        return BatchNorm(width)
-    return nn.LayerNorm(width) if config.normalization == "layer_norm" else nn.Identity()
-
-
-class NtkLinear(nn.Linear):
-    """W x / sqrt(fan_in) + 0.1 b: a linear map whose weights and biases are all of the order of 1.
-
-    The factors act through Adam, whose steps do not know a parameter's scale: a bias learns at a tenth of the rate, as
-    in RealMLP, and one rate fits layers of every width."""
-
-    def __init__(self, in_features: int, out_features: int, is_output: bool = False) -> None:
-        super().__init__(in_features, out_features)
-        self.is_output = is_output
-
-    def init_weights(self) -> None:
-        init.normal_(self.weight)
-        init.normal_(self.bias, std=0.0 if self.is_output else 10.0)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return F.linear(hidden, self.weight * (1 / math.sqrt(self.in_features)), 0.1 * self.bias)
-
-
-def build_linear(num_features: int, width: int, config: MlpConfig, is_output: bool = False) -> nn.Linear:
-    """A linear map in the configured parametrisation."""
-    if config.initialization == "realmlp":
-        return NtkLinear(num_features, width, is_output)
-    return nn.Linear(num_features, width)
-
-
-class PlainLayer(nn.Module):
-    """Linear map, normalisation, activation, dropout: (B, N) -> (B, D)."""
-
-    def __init__(self, num_features: int, width: int, config: MlpConfig) -> None:
-        super().__init__()
-        self.linear = build_linear(num_features, width, config)
-        self.norm = build_norm(width, config)
-        self.activation = ACT2FN[config.hidden_act]
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.finish(self.linear(hidden))
-
-    def finish(self, mapped: Tensor) -> Tensor:
-        """What follows the linear map."""
-        return self.dropout(self.activation(self.norm(mapped)))
-
-
-class ResidualLayer(nn.Module):
-    """x + dropout(linear(dropout(activation(linear(norm(x)))))): (B, D) -> (B, D), arXiv:2106.11959, section 3.2."""
-
-    def __init__(self, width: int, config: MlpConfig) -> None:
-        super().__init__()
-        self.norm = build_norm(width, config)
-        self.linear_in = build_linear(width, width, config)
-        self.activation = ACT2FN[config.hidden_act]
-        self.linear_out = build_linear(width, width, config)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        branch = self.dropout(self.activation(self.linear_in(self.norm(hidden))))
-        return hidden + self.dropout(self.linear_out(branch))
-
-
-class MlpBody(nn.Module):
-    """The hidden layers on flat features, whatever these come from: (B, N) -> (B, hidden_sizes[-1]).
-
-    With `residual` a linear map brings the features to the common width, the residual layers follow, and a
-    normalisation and an activation close."""
-
-    def __init__(self, num_features: int, config: MlpConfig) -> None:
-        super().__init__()
-        widths = list(config.hidden_sizes)
-        if config.residual:
-            first = build_linear(num_features, widths[0], config)
-            self.layers = nn.ModuleList([first, *(ResidualLayer(width, config) for width in widths[1:])])
-            self.norm, self.activation = build_norm(widths[-1], config), ACT2FN[config.hidden_act]
-        else:
-            inputs = [num_features, *widths[:-1]]
-            self.layers = nn.ModuleList(PlainLayer(*sizes, config) for sizes in zip(inputs, widths, strict=True))
-            self.norm, self.activation = nn.Identity(), nn.Identity()
-
-    @property
-    def first_linear(self) -> nn.Module:
-        """The linear map that takes the features."""
-        return self.layers[0].linear if isinstance(self.layers[0], PlainLayer) else self.layers[0]
-
-    def forward(self, hidden: Tensor, is_mapped: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The last hidden features and, in order, what each layer gave. With `is_mapped` the features have been through
-        `first_linear` already."""
-        hidden_states = []
-        for layer in self.layers:
-            if is_mapped and not hidden_states:
-                hidden = layer.finish(hidden) if isinstance(layer, PlainLayer) else hidden  # (B, D)
-            else:
-                hidden = layer(hidden)  # (B, D)
-            hidden_states.append(hidden)
-        return self.activation(self.norm(hidden)), tuple(hidden_states)
 
 
 class MlpPreTrainedModel(PreTrainedModel):
@@ -203,6 +93,7 @@ class MlpModel(MlpPreTrainedModel):
         self.body = MlpBody(num_features, config)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor | None = None,
@@ -211,7 +102,8 @@ class MlpModel(MlpPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithNoAttention | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: (B, C, H, W), normalised by the processor; for networks on images.
             numeric_features: (B, F), scaled by the processor; for networks on tables that have numbers.
@@ -233,8 +125,7 @@ class MlpModel(MlpPreTrainedModel):
             else:
                 features = self.features(numeric_features, categorical_features, self.dtype)  # (B, N)
         else:
-            self.check_images(pixel_values)
-            features = pixel_values.flatten(1)  # (B, N)
+            features = self.check_images(pixel_values).flatten(1)  # (B, N)
         if self.num_ensemble > 1:
             features = self.scale(features).flatten(0, 1)  # (B * K, N): to the layers members are rows
         features, hidden_states = self.body(self.front_scale(features), is_mapped)  # (B, D)
@@ -250,7 +141,7 @@ class MlpModel(MlpPreTrainedModel):
             return BaseModelOutputWithNoAttention(last_hidden_state=features, hidden_states=hidden_states)
         return (features,) if hidden_states is None else (features, hidden_states)
 
-    def check_images(self, pixel_values: Tensor | None) -> None:
+    def check_images(self, pixel_values: Tensor | None) -> Tensor:
         if pixel_values is None:
             raise ValueError("pixel_values must be given: this network is on images")
         if pixel_values.shape[1:] != self.image_shape or not pixel_values.is_floating_point():
@@ -258,6 +149,7 @@ class MlpModel(MlpPreTrainedModel):
                 f"pixel_values must be floating-point of shape (batch, {', '.join(map(str, self.image_shape))}), got "
                 f"{pixel_values.dtype} of shape {tuple(pixel_values.shape)}; use the checkpoint's image processor"
             )
+        return pixel_values
 
     def check_table(self, numeric_features: Tensor | None, categorical_features: Tensor | None) -> None:
         for name, given, count, floating in (
@@ -288,6 +180,7 @@ class MlpForImageClassification(MlpPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_sizes[-1], config.num_labels)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         pixel_values: Tensor,
@@ -295,7 +188,8 @@ class MlpForImageClassification(MlpPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> ImageClassifierOutputWithNoAttention | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: (B, C, H, W), normalised by the processor.
             labels: targets, of the form that `classification_loss` tells for the config's problem_type.
@@ -365,7 +259,8 @@ class MlpTabularPreTrainedModel(MlpPreTrainedModel):
 
     @torch.no_grad()
     def extract_member(self, index: int) -> "MlpTabularPreTrainedModel":
-        """One member of the ensemble as a network of its own: the member's scale goes into the first layer's weights.
+        """Return one member of the ensemble as a network of its own: the member's scale goes into the first layer's
+        weights.
 
         Args:
             index: of the member, 0 to num_ensemble - 1.
@@ -380,7 +275,8 @@ class MlpTabularPreTrainedModel(MlpPreTrainedModel):
             raise ValueError(f"index must be 0 to {self.num_ensemble - 1}, got {index}")
         config = copy.deepcopy(self.config)
         config.num_ensemble = 1
-        member = type(self)(config).to(self.device, self.dtype)
+        head: Any = type(self)  # a head takes the config alone
+        member = head(config).to(self.device, self.dtype)
         state = {name: value for name, value in self.state_dict().items() if name != "mlp.scale.weight"}
         if self.num_ensemble > 1:
             scale = self.mlp.scale.weight[index]  # (N,)
@@ -420,6 +316,7 @@ class MlpForTabularClassification(MlpTabularPreTrainedModel):
         super().__init__(config, config.num_labels)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         numeric_features: Tensor | None = None,
@@ -428,7 +325,8 @@ class MlpForTabularClassification(MlpTabularPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> MlpTabularOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             numeric_features: (B, F), scaled by the processor; None where the table has no numbers.
             categorical_features: (B, M) int64 codes, 0 for unknown; None where the table has no categories.
@@ -485,6 +383,7 @@ class MlpForTabularRegression(MlpTabularPreTrainedModel):
         self.target_scale = TargetScale(config)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         numeric_features: Tensor | None = None,
@@ -493,7 +392,8 @@ class MlpForTabularRegression(MlpTabularPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> MlpTabularOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             numeric_features: (B, F), scaled by the processor; None where the table has no numbers.
             categorical_features: (B, M) int64 codes, 0 for unknown; None where the table has no categories.
@@ -537,7 +437,8 @@ class MlpForTabularRegression(MlpTabularPreTrainedModel):
         return self.finish(output, return_dict)
 
     def regression_loss(self, values: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error of values[..., 0], plus the pinball losses (Koenker and Bassett 1978) of the others.
+        """Compute mean squared error of values[..., 0], plus the pinball losses (Koenker and Bassett 1978) of the
+        others.
 
         Args:
             values: (B, [K,] L, 1 + Q), normalised.
@@ -552,7 +453,7 @@ class MlpForTabularRegression(MlpTabularPreTrainedModel):
 
 
 def combine_members(logits: Tensor, problem_type: str | None) -> tuple[Tensor, Tensor]:
-    """The mean prediction of an ensemble's members and how far they are apart.
+    """Return the mean prediction of an ensemble's members and how far they are apart.
 
     Args:
         logits: (B, K, L).
@@ -571,26 +472,6 @@ def combine_members(logits: Tensor, problem_type: str | None) -> tuple[Tensor, T
         return positive - negative, logits.sigmoid().std(dim=1)
     log_probabilities = logits.log_softmax(dim=-1)
     return log_probabilities.logsumexp(dim=1) - log_size, log_probabilities.exp().std(dim=1)
-
-
-def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """The mean loss of transformers' classifiers.
-
-    Args:
-        logits: (B, L).
-        labels: single_label_classification: class numbers (B,) or probabilities (B, L), as mixup gives;
-            multi_label_classification: 0 or 1 for each label (B, L); regression: values (B, L), or (B,) where L is 1.
-        problem_type: one of these, or None: regression when L is 1, else single label for integer labels and multi
-            label for floating-point ones, as in transformers.
-    """
-    if problem_type is None:
-        multi = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
-        problem_type = "regression" if logits.shape[-1] == 1 else multi
-    if problem_type == "single_label_classification":
-        return F.cross_entropy(logits, labels)
-    if problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
 
 
 __all__ = [

@@ -28,7 +28,7 @@ class PiecewiseLinearEmbedding(nn.Module):
     def __init__(self, config: MlpConfig) -> None:
         super().__init__()
         F, E = config.num_numeric_features, config.numeric_embedding_size
-        self.edges = [list(edges) for edges in config.bin_edges]
+        self.edges = [list(edges) for edges in config.bin_edges or []]
         num_bins = max(map(len, self.edges)) - 1
         self.linear_weight, self.linear_bias = nn.Parameter(torch.empty(F, E)), nn.Parameter(torch.empty(F, E))
         self.bin_weight = nn.Parameter(torch.empty(F, num_bins, E))
@@ -56,7 +56,7 @@ class PiecewiseLinearEmbedding(nn.Module):
         return numbers[..., None] * self.linear_weight + self.linear_bias + bins
 
     def map_linearly(self, numbers: Tensor, weight: Tensor) -> Tensor:
-        """`forward`, flattened, through a linear map without a bias, (B, F) -> (B, D), in less time for many rows.
+        """Map `forward`, flattened, through a linear map without a bias, (B, F) -> (B, D), in less time for many rows.
 
         The map of a number's bins is linear between its edges, so two rows of a table of its values at the edges give
         it (equal to rounding).
@@ -143,8 +143,10 @@ class TableFeatures(nn.Module):
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]  # (B, N)
 
     def embed_categories(self, categorical_features: Tensor | None, dtype: torch.dtype) -> list[Tensor]:
-        """The features of the categories, (B, N - F * E) in parts."""
-        parts = []
+        """Return the features of the categories, (B, N - F * E) in parts."""
+        parts: list[Tensor] = []
+        if categorical_features is None:  # no table has both none and columns of them: the model has checked it
+            return parts
         if self.one_hot:
             parts.append((categorical_features[:, self.code_column] == self.code).to(dtype))  # (B, sum of n)
         for column, embedding in zip(self.embedded, self.embeddings, strict=True):
@@ -153,7 +155,7 @@ class TableFeatures(nn.Module):
         return parts
 
     def map_linearly(self, numeric_features: Tensor, categorical_features: Tensor | None, linear: nn.Linear) -> Tensor:
-        """`linear` of the features, (B, D), where `can_map_linearly`."""
+        """Return `linear` of the features, (B, D), where `can_map_linearly`."""
         width = self.numbers.linear_weight.numel()
         with torch.autocast(numeric_features.device.type, enabled=False):  # the table's values add up
             mapped = self.numbers.map_linearly(numeric_features, linear.weight[:, :width]).add_(linear.bias)
@@ -163,10 +165,11 @@ class TableFeatures(nn.Module):
         return mapped
 
     def can_map_linearly(self, numeric_features: Tensor | None, linear: nn.Module) -> bool:
-        """Whether `map_linearly` saves time: on a CPU, for many rows and without gradients."""
+        """Tell whether `map_linearly` saves time: on a CPU, for many rows and without gradients."""
         return (
             isinstance(self.numbers, PiecewiseLinearEmbedding)
             and type(linear) is nn.Linear  # an adapter's or another parametrisation's map has other weights
+            and numeric_features is not None
             and numeric_features.device.type == "cpu"
             and len(numeric_features) >= MANY_ROWS
             and not torch.is_grad_enabled()
@@ -259,7 +262,7 @@ class TargetScale(nn.Module):
         return (targets - self.mean) / self.std
 
     def restore(self, values: Tensor) -> Tensor:
-        """Normalised values (..., L) in the targets' units, within the range of training."""
+        """Return normalised values (..., L) in the targets' units, within the range of training."""
         return (values * self.std + self.mean).clamp(self.low, self.high)
 
 

@@ -121,23 +121,23 @@ class RnnConfig(PreTrainedConfig):
 
     @property
     def forecast_channels(self) -> list[int]:
-        """The channels that are forecast."""
+        """Return the channels that are forecast."""
         indices = self.prediction_channel_indices
         return list(range(self.num_input_channels)) if indices is None else list(indices)
 
     @property
     def num_directions(self) -> int:
-        """Directions in which a layer reads: 1 or 2."""
+        """Return directions in which a layer reads: 1 or 2."""
         return 2 if self.bidirectional else 1
 
     @property
     def output_size(self) -> int:
-        """Width of a layer's output."""
+        """Return width of a layer's output."""
         return self.hidden_size * self.num_directions
 
     @property
     def state_shape(self) -> tuple[int, int, int]:
-        """Shape of a row's state: layers times directions, 2 for an LSTM (hidden and cell) or 1, hidden_size."""
+        """Return shape of a row's state: layers times directions, 2 for an LSTM (hidden and cell) or 1, hidden_size."""
         num_parts = 2 if self.cell == "lstm" else 1
         return self.num_hidden_layers * self.num_directions, num_parts, self.hidden_size
 

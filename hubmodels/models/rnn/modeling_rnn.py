@@ -14,8 +14,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassif
 from transformers.utils import ModelOutput
 
 from .configuration_rnn import RnnConfig
-from .modeling_rnn_encoder import RnnModel, RnnPreTrainedModel, classification_loss, drop_features
+from .modeling_rnn_encoder import RnnModel, RnnPreTrainedModel, drop_features
 from .modeling_rnn_series import RnnForTimeSeriesClassification, RnnForTimeSeriesPrediction
+from .modeling_rnn_shared import classification_loss, known_arguments
 
 # B batch, T steps (tokens), E embedding_size, H hidden_size, D width of a layer's output (H times directions),
 # V vocab_size, N num_labels, and the state's layers, directions and parts as in modeling_rnn_encoder.py
@@ -57,31 +58,34 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
     def set_output_embeddings(self, lm_head: nn.Linear) -> None:
         self.lm_head = lm_head
 
+    @known_arguments("shift_labels")
     def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         state: Tensor | None = None,
         labels: Tensor | None = None,
-        shift_labels: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         logits_to_keep: int = 0,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        **kwargs: Any,
     ) -> RnnCausalLMOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_ids: (B, T), tokens.
             attention_mask: (B, T), 1 for tokens, 0 for padding, wherever it is; no padding when absent.
             state: (B, L * R, P, H), an earlier call's, to go on from there; from the start when absent.
             labels: (B, T), usually the input_ids: the model is asked for the label after each token. -100 for none.
-            shift_labels: (B, T), in their place: the label of each token's successor, beside it. -100 for none.
             inputs_embeds: (B, T, E) instead of input_ids.
             logits_to_keep: give the logits of so many last tokens, 0 for all; labels need all.
             output_hidden_states: give the embeddings and each layer's outputs too; the config's choice when None.
             return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
+            **kwargs: `shift_labels`, (B, T), in the place of labels: the token after each, beside it. -100 for none. It
+                is not declared: Trainer evaluates a loss only where all declared labels are given.
         """
-        config = self.config
+        config, shift_labels = self.config, kwargs.get("shift_labels")
         # As a tuple: a ModelOutput takes a tenth of a token's time in `generate`.
         outputs = self.rnn(input_ids, attention_mask, state, inputs_embeds, output_hidden_states, return_dict=False)
         hidden, _, state, *rest = outputs  # (B, T, D)
@@ -93,9 +97,9 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         hidden = drop_features(hidden, config.output_dropout_prob, self.training)
         logits = self.lm_head(self.projection(hidden))  # (B, T, V)
         loss = None
-        if labels is not None or shift_labels is not None:
-            if shift_labels is None:
-                shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
+        if shift_labels is None and labels is not None:
+            shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
+        if shift_labels is not None:
             loss = token_loss(logits, shift_labels)
         output = RnnCausalLMOutput(loss=loss, logits=logits, state=state, hidden_states=rest[0] if rest else None)
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
@@ -104,7 +108,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
-        """No: the state is no cache of keys and values."""
+        """Say no: the state is no cache of keys and values."""
         return False
 
     def prepare_inputs_for_generation(
@@ -119,7 +123,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         logits_to_keep: int = 1,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """What `forward` takes in a step of `generate`: the text, later the newest token and the state."""
+        """Return what `forward` takes in a step of `generate`: the text, later the newest token and the state."""
         del next_sequence_length, kwargs
         inputs = {"input_ids": input_ids, "state": state, "output_hidden_states": output_hidden_states}
         if use_cache and not is_first_iteration:
@@ -139,7 +143,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
 
     @staticmethod
     def _reorder_cache(state: Tensor, beam_idx: Tensor) -> Tensor:
-        """The states of the beams that go on."""
+        """Return the states of the beams that go on."""
         return state.index_select(0, beam_idx)
 
 
@@ -154,6 +158,7 @@ class RnnForSequenceClassification(RnnPreTrainedModel):
         self.classifier = nn.Linear(config.output_size, config.num_labels)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -163,7 +168,8 @@ class RnnForSequenceClassification(RnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_ids: (B, T), tokens.
             attention_mask: (B, T), 1 for tokens, 0 for padding, wherever it is; no padding when absent.
@@ -189,6 +195,7 @@ class RnnForTokenClassification(RnnPreTrainedModel):
         self.classifier = nn.Linear(config.output_size, config.num_labels)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -198,7 +205,8 @@ class RnnForTokenClassification(RnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> TokenClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_ids: (B, T), tokens.
             attention_mask: (B, T), 1 for tokens, 0 for padding, wherever it is; no padding when absent.
@@ -216,8 +224,8 @@ class RnnForTokenClassification(RnnPreTrainedModel):
 
 
 def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in nats, in float32, over the labels (B, T) that are not -100. Raises ValueError where the
-    labels have another shape than the tokens."""
+    """Compute mean cross-entropy in nats, in float32, over the labels (B, T) that are not -100. Raises ValueError where
+    the labels have another shape than the tokens."""
     if labels.shape != logits.shape[:2]:
         raise ValueError(f"labels must have the tokens' shape {tuple(logits.shape[:2])}, got {tuple(labels.shape)}")
     return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())

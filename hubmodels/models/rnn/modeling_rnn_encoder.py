@@ -7,6 +7,7 @@ arXiv:1312.6120), input matrices as Glorot and Bengio 2010 say, forget gates ope
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_rnn import RnnConfig
+from .modeling_rnn_shared import known_arguments
 
 # B batch, T steps, E width of the input, H hidden_size, R directions, D = R * H width of a layer's output, L layers,
 # P parts of a cell's state (2 for an LSTM: hidden and cell; else 1), V longest number of valid steps
@@ -33,15 +35,15 @@ SHUT = 1e4  # its logistic is exactly 1 in float32 and bfloat16, and that of -1e
 
 
 def drop_features(hidden: Tensor, share: float, training: bool) -> Tensor:
-    """Variational dropout (Gal and Ghahramani 2015, arXiv:1512.05287): (B, T, D) with one draw for all steps."""
+    """Apply variational dropout (Gal and Ghahramani 2015, arXiv:1512.05287): (B, T, D) with one draw for all steps."""
     if not training or share == 0:
         return hidden
     return hidden * F.dropout(hidden.new_ones(hidden.shape[0], 1, hidden.shape[2]), share)
 
 
 def lacks_autocast(device: torch.device) -> bool:
-    """Whether autocast is on where torch's LSTM kernel cannot follow it: on a CPU that has bfloat16 only in software
-    oneDNN refuses (torch 2.13). The recurrence is in float32 there, which is faster anyway."""
+    """Tell whether autocast is on where torch's LSTM kernel cannot follow it: on a CPU that has bfloat16 only in
+    software oneDNN refuses (torch 2.13). The recurrence is in float32 there, which is faster anyway."""
     if device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return False
     native = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
@@ -61,7 +63,8 @@ class ValidSteps:
 
     @classmethod
     def find(cls, mask: Tensor) -> "ValidSteps":
-        """From a mask (B, T) of zeros and ones. Raises ValueError where a row has no valid step."""
+        """Find the valid steps from a mask (B, T) of zeros and ones. Raises ValueError where a row has no valid
+        step."""
         mask = mask.bool()
         lengths = mask.sum(1, keepdim=True)  # (B, 1)
         shortest, longest = lengths.aminmax()
@@ -76,11 +79,11 @@ class ValidSteps:
         return cls(*(index[..., None] for index in (mask, order, place, padding, last, backward)))
 
     def pack(self, inputs: Tensor) -> Tensor:
-        """(B, T, E) -> (B, V, E), valid steps first, then zeros."""
+        """Map (B, T, E) -> (B, V, E), valid steps first, then zeros."""
         return inputs.take_along_dim(self.order, dim=1).masked_fill(self.padding, 0)
 
     def unpack(self, hidden: Tensor) -> Tensor:
-        """(B, V, D) -> (B, T, D) with zeros at the steps that are not valid."""
+        """Map (B, V, D) -> (B, T, D) with zeros at the steps that are not valid."""
         return hidden.take_along_dim(self.place, dim=1).masked_fill(~self.mask, 0)
 
 
@@ -112,7 +115,8 @@ class RnnEncoder(nn.Module):
         state: Tensor | None = None,
         output_hidden_states: bool = False,
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...] | None]:
-        """
+        """Compute the outputs of this module.
+
         Args:
             inputs: (B, T, E), floating-point; what stands at steps that are not valid does not matter.
             attention_mask: (B, T), 1 for valid steps, which may be anywhere; all are valid when absent. With a state it
@@ -144,22 +148,23 @@ class RnnEncoder(nn.Module):
         return *self.run(inputs, state, self.weights()), None
 
     def weights(self) -> list[list[Tensor]]:
-        """For each layer and direction its input matrix, recurrent matrix and their biases, with weight dropout drawn:
-        the kernels see ordinary weights, which are the same at each step."""
+        """Return for each layer and direction its input matrix, recurrent matrix and their biases, with weight dropout
+        drawn: the kernels see ordinary weights, which are the same at each step."""
         weights = self.recurrence.all_weights
         if not self.training or self.weight_dropout_prob == 0:
             return weights
         return [[ih, F.dropout(hh, self.weight_dropout_prob), *biases] for ih, hh, *biases in weights]
 
     def run(self, inputs: Tensor, state: Tensor | None, weights: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
-        """One call of torch's kernel for the layers and directions of `weights`: outputs (B, T, D) and their state."""
+        """Call torch's kernel once for the layers and directions of `weights`: outputs (B, T, D) and their
+        state."""
         if state is None:
             state = inputs.new_zeros(len(inputs), len(weights), *self.state_shape[1:])
         parts = tuple(part.transpose(0, 1).contiguous() for part in state.unbind(2))  # each (layers * R, B, H)
         flat = [weight for group in weights for weight in group]
         # The kernels keep what a gradient needs only when told that they train, whatever the model's mode.
         training = self.training or torch.is_grad_enabled()
-        start = parts if self.kind == "lstm" else parts[0]
+        start: Any = parts if self.kind == "lstm" else parts[0]
         layers, bidirectional = len(weights) // self.num_directions, self.num_directions == 2
         if len(weights) == 1:
             layers, bidirectional = 1, False
@@ -173,8 +178,8 @@ class RnnEncoder(nn.Module):
         return outputs, torch.stack(parts, dim=2).transpose(0, 1)  # (B, layers * R, P, H)
 
     def step(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One step of all layers by torch's cells: 215 us where the fused kernel, which orders its weights anew in each
-        call, takes 2,540 us (LSTM 2 x 304, one row, one thread of an EPYC with AVX-512)."""
+        """Run one step of all layers by torch's cells: 215 us where the fused kernel, which orders its weights anew
+        in each call, takes 2,540 us (LSTM 2 x 304, one row, one thread of an EPYC with AVX-512)."""
         if state is None:
             state = inputs.new_zeros(len(inputs), *self.state_shape)
         hidden, states = inputs[:, 0], []
@@ -190,7 +195,7 @@ class RnnEncoder(nn.Module):
     def run_by_layers(
         self, inputs: Tensor, state: Tensor | None, steps: ValidSteps | None, output_hidden_states: bool
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...] | None]:
-        """As `run`, but layer by layer, with dropout between them and without the steps that are not valid."""
+        """Run as `run`, but layer by layer, with dropout between them and without the steps that are not valid."""
         R, weights, states = self.num_directions, self.weights(), []
         hidden = inputs if steps is None else steps.pack(inputs)
         hidden_states = []
@@ -212,11 +217,11 @@ class RnnEncoder(nn.Module):
     def run_valid(
         self, hidden: Tensor, state: Tensor | None, weights: list[list[Tensor]], steps: ValidSteps
     ) -> tuple[Tensor, Tensor]:
-        """One layer over packed steps (B, V, E). A direction at a time, the backward one on reversed steps, so that the
-        padding comes last and meets no valid step. The hidden state is the output at the last valid step; an LSTM's
-        cell is kept through the padding by one more input, which is 1 there, shuts the input gate and opens the forget
-        gate. With torch's packed sequences a training step took 1,261 ms in place of 383 (LSTM 2 x 256, 32 rows of 64
-        to 128 steps, one thread of an EPYC)."""
+        """Return one layer over packed steps (B, V, E). A direction at a time, the backward one on reversed steps, so
+        that the padding comes last and meets no valid step. The hidden state is the output at the last valid step; an
+        LSTM's cell is kept through the padding by one more input, which is 1 there, shuts the input gate and opens the
+        forget gate. With torch's packed sequences a training step took 1,261 ms in place of 383 (LSTM 2 x 256, 32 rows
+        of 64 to 128 steps, one thread of an EPYC)."""
         outputs, states = [], []
         for direction, (input_weight, *others) in enumerate(weights):
             own = hidden.take_along_dim(steps.backward, dim=1) if direction else hidden
@@ -320,7 +325,7 @@ class RnnModel(RnnPreTrainedModel):
         self.embeddings = embeddings
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """(B, T) -> (B, T, E), in training with whole words dropped."""
+        """Map (B, T) -> (B, T, E), in training with whole words dropped."""
         if self.embeddings is None:
             raise ValueError("this model reads series: give inputs_embeds, or a text model's config")
         if input_ids.dim() != 2 or input_ids.is_floating_point():
@@ -343,7 +348,7 @@ class RnnModel(RnnPreTrainedModel):
         return hidden
 
     def pool(self, hidden: Tensor, state: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """(B, T, D) -> (B, D) as config.pooling says, whatever stands at padding."""
+        """Map (B, T, D) -> (B, D) as config.pooling says, whatever stands at padding."""
         if self.config.pooling == "last":
             return state[:, -self.config.num_directions :, 0].flatten(1)
         mask = hidden.new_ones(hidden.shape[:2]) if attention_mask is None else attention_mask[:, -hidden.shape[1] :]
@@ -352,6 +357,7 @@ class RnnModel(RnnPreTrainedModel):
             return hidden.masked_fill(~mask, -torch.inf).amax(1)
         return hidden.sum(1) / mask.sum(1)  # padding is 0
 
+    @known_arguments()
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -361,7 +367,8 @@ class RnnModel(RnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> RnnOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_ids: (B, T), tokens.
             attention_mask: (B, T), 1 for tokens, 0 for padding, wherever it is; no padding when absent.
@@ -384,7 +391,7 @@ class RnnModel(RnnPreTrainedModel):
 
 
 def unknown_id(input_ids: Tensor, vocab_size: int) -> ValueError:
-    """The error for tokens outside of the vocabulary."""
+    """Return the error for tokens outside of the vocabulary."""
     low, high = input_ids.aminmax()
     return ValueError(
         f"input_ids must be at least 0 and below vocab_size {vocab_size}, got {low} to {high}; use the checkpoint's "
@@ -392,24 +399,4 @@ def unknown_id(input_ids: Tensor, vocab_size: int) -> ValueError:
     )
 
 
-def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """The mean loss of transformers' classifiers.
-
-    Args:
-        logits: (B, N).
-        labels: single_label_classification: class numbers (B,) or probabilities (B, N); multi_label_classification: 0
-            or 1 for each label (B, N); regression: values (B, N), or (B,) where N is 1.
-        problem_type: one of these, or None: regression when N is 1, else single label for integer labels and multi
-            label for floating-point ones, as in transformers.
-    """
-    if problem_type is None:
-        multi = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
-        problem_type = "regression" if logits.shape[-1] == 1 else multi
-    if problem_type == "single_label_classification":
-        return F.cross_entropy(logits, labels)
-    if problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
-
-
-__all__ = ["RnnEncoder", "RnnModel", "RnnOutput", "RnnPreTrainedModel", "classification_loss", "drop_features"]
+__all__ = ["RnnEncoder", "RnnModel", "RnnOutput", "RnnPreTrainedModel", "drop_features"]

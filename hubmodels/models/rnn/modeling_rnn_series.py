@@ -16,7 +16,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import ModelOutput
 
 from .configuration_rnn import RnnConfig
-from .modeling_rnn_encoder import RnnModel, RnnPreTrainedModel, classification_loss
+from .modeling_rnn_encoder import RnnModel, RnnOutput, RnnPreTrainedModel
+from .modeling_rnn_shared import classification_loss, known_arguments
 
 # B batch, T context_length, H prediction_length, C num_input_channels, Y forecast channels, K num_time_features,
 # S num_static_real_features, w segment_length, n = T / w segments seen, m = H / w segments ahead, E embedding_size,
@@ -58,6 +59,7 @@ class RnnForTimeSeriesClassification(RnnPreTrainedModel):
         self.classifier = nn.Linear(config.output_size, config.num_labels)
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         past_values: Tensor,
@@ -67,7 +69,8 @@ class RnnForTimeSeriesClassification(RnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             past_values: (B, T, C), z-scored by the processor.
             past_observed_mask: (B, T, C), 1 where a value is there, 0 where it is missing; all are there when absent.
@@ -112,6 +115,7 @@ class SegmentQueries(nn.Module):
             queries = torch.cat([queries, self.channel.weight[:, None].expand(-1, m, -1)], dim=-1)  # (Y, m, E)
         queries = queries.expand(num_rows, Y, m, -1)
         if self.time is not None:
+            assert future_time_features is not None  # `forward` has checked it
             queries = queries + self.time(future_time_features.reshape(num_rows, 1, m, -1))  # (B, 1, m, E)
         return queries.flatten(0, 1)  # (N, m, E)
 
@@ -143,6 +147,7 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         self.tail = nn.Linear(width, G) if config.distribution_output == "student_t" else None
         self.post_init()
 
+    @known_arguments()
     def forward(
         self,
         past_values: Tensor,
@@ -155,7 +160,8 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> RnnForecastOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             past_values: (B, T, C), z-scored by the processor.
             past_observed_mask: (B, T, C), 1 where a value is there, 0 where it is missing; all are there when absent.
@@ -173,24 +179,14 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         config = self.config
         values, observed = clean_series(past_values, past_observed_mask, config.num_input_channels)
         self.check(values, future_values, past_time_features, future_time_features, static_real_features)
-        B, Y = len(values), len(config.forecast_channels)
+        B = len(values)
         values, level, spread = self.normalize(values, observed)
         if self.independent:
             values, observed = (part[..., config.forecast_channels] for part in (values, observed))
         inputs = self.segment(values, observed, past_time_features, static_real_features)  # (N, n, ...)
         hidden = F.relu(self.series_embedding(inputs))  # (N, n, E)
         outputs = self.rnn(None, None, None, hidden, output_hidden_states, return_dict=True)
-        if self.in_segments:
-            queries = self.queries(B, future_time_features)  # (N, m, E)
-            N, m, E = queries.shape
-            state = outputs.state[:, None].expand(-1, m, -1, -1, -1).flatten(0, 1)  # (N * m, L, ...)
-            features = self.rnn(None, None, state, queries.reshape(N * m, 1, E), False, return_dict=True).pooler_output
-        else:
-            features = outputs.pooler_output  # (N, D)
-            if config.num_time_features:
-                known = future_time_features.flatten(1)  # (B, H * K)
-                known = known.repeat_interleave(Y, dim=0) if self.independent else known
-                features = torch.cat([features, known], dim=1)
+        features = self.look_ahead(outputs, future_time_features, B)  # (N, D + H * K), of segments (N * m, D)
         raw = self.forecast(self.dropout(features))
         raw = self.join(raw, B)  # (B, H, Y, P)
         level, spread = (part[..., config.forecast_channels, None] for part in (level, spread))  # (B, 1, Y, 1)
@@ -199,7 +195,7 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         if self.tail is not None:
             found["scale"] = ((F.softplus(raw[..., 1:]) + SMALLEST_SCALE) * spread)[..., 0]
             tails = 2 + F.softplus(self.tail(outputs.pooler_output))  # (N, G); above 2 the variance is finite
-            found["degrees_of_freedom"] = tails.view(B, 1, Y)
+            found["degrees_of_freedom"] = tails.view(B, 1, -1)
         loss = None if future_values is None else self.loss(found, future_values, future_observed_mask)
         hidden_states = outputs.hidden_states
         if hidden_states is not None and self.independent:
@@ -207,8 +203,34 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         output = RnnForecastOutput(loss=loss, **self.outcomes(found), hidden_states=hidden_states)
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
+    def look_ahead(self, outputs: RnnOutput, future_time_features: Tensor | None, B: int) -> Tensor:
+        """Return the features of the steps ahead, from the recurrence over those seen and what is known of them.
+
+        Args:
+            outputs: of the recurrence, for N series.
+            future_time_features: (B, H, K), covariates that are known ahead.
+            B: the number of rows.
+
+        Returns:
+            (N, D + H * K), or where segments are forecast (N * m, D).
+        """
+        if self.queries is not None:
+            queries = self.queries(B, future_time_features)  # (N, m, E)
+            N, m, E = queries.shape
+            assert outputs.state is not None
+            state = outputs.state[:, None].expand(-1, m, -1, -1, -1).flatten(0, 1)  # (N * m, L, ...)
+            return self.rnn(None, None, state, queries.reshape(N * m, 1, E), False, return_dict=True).pooler_output
+        features = outputs.pooler_output  # (N, D)
+        if self.config.num_time_features:
+            assert future_time_features is not None  # `check` has seen it
+            known = future_time_features.flatten(1)  # (B, H * K)
+            known = known.repeat_interleave(len(self.config.forecast_channels), dim=0) if self.independent else known
+            features = torch.cat([features, known], dim=1)
+        return features
+
     def normalize(self, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The values (B, T, C) less each series' level, over its spread, 0 where missing; level, spread (B, 1, C)."""
+        """Return the values (B, T, C) less each series' level, over its spread, 0 where missing; level, spread (B, 1,
+        C)."""
         kind = self.config.instance_normalization
         if kind == "none":
             return values, torch.zeros_like(values[:, :1]), torch.ones_like(values[:, :1])
@@ -226,7 +248,7 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
     def segment(
         self, values: Tensor, observed: Tensor, time_features: Tensor | None, static_features: Tensor | None
     ) -> Tensor:
-        """What the recurrence reads: values, mask and covariates of each segment side by side, (N, n, ...)."""
+        """Return what the recurrence reads: values, mask and covariates of each segment side by side, (N, n, ...)."""
         config = self.config
         B, T, V = values.shape
         n, w = T // config.segment_length, config.segment_length
@@ -243,14 +265,15 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         return torch.cat(parts, dim=2)
 
     def join(self, raw: Tensor, num_rows: int) -> Tensor:
-        """The last layer's numbers as (B, H, Y, P): of segments (N * m, w * G * P), or of series (N, H * G * P)."""
+        """Return the last layer's numbers as (B, H, Y, P): of segments (N * m, w * G * P), or of series (N, H * G *
+        P)."""
         H, P = self.config.prediction_length, self.num_parameters_per_value
         raw = raw.view(num_rows, -1, H, 1 if self.independent else len(self.config.forecast_channels), P)
         return raw.transpose(1, 2).flatten(2, 3)
 
     def loss(self, found: dict[str, Tensor], targets: Tensor, observed: Tensor | None) -> Tensor:
-        """The mean over the observed values ahead: of the point's error, of the quantile loss (twice the pinball loss,
-        Koenker and Bassett 1978), or of minus the log density."""
+        """Return the mean over the observed values ahead: of the point's error, of the quantile loss (twice the pinball
+        loss, Koenker and Bassett 1978), or of minus the log density."""
         observed = torch.ones_like(targets, dtype=torch.bool) if observed is None else observed.bool()
         if torch.isnan(targets.where(observed, 0)).any():
             raise ValueError("future_values holds NaN: give future_observed_mask, 0 where a value is missing")
@@ -271,7 +294,7 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         return losses.where(observed, 0).sum() / observed.sum().clamp(min=1)
 
     def outcomes(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The point forecast and the quantiles that the network's numbers stand for."""
+        """Return the point forecast and the quantiles that the network's numbers stand for."""
         values, kind = found["values"], self.config.distribution_output
         if kind == "point":
             return {"prediction_outputs": values[..., 0]}
@@ -326,14 +349,14 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
 
 
 def require_channels(config: RnnConfig) -> None:
-    """Raises ValueError for the config of a text model."""
+    """Raise ValueError for the config of a text model."""
     if config.num_input_channels < 1:
         raise ValueError(f"a model of series needs num_input_channels of at least 1, got {config.num_input_channels}")
 
 
 def clean_series(values: Tensor, observed: Tensor | None, num_channels: int) -> tuple[Tensor, Tensor]:
-    """Values (B, T, C) with 0 where they are missing, and where they are not, bool (B, T, C). Raises ValueError for
-    another shape, or NaN that no mask speaks of."""
+    """Return values (B, T, C) with 0 where they are missing, and where they are not, bool (B, T, C). Raises ValueError
+    for another shape, or NaN that no mask speaks of."""
     if values.dim() != 3 or values.shape[2] != num_channels or 0 in values.shape:
         raise ValueError(
             f"past_values must have the shape (rows, steps, {num_channels} channels), at least one of each, got "
@@ -354,8 +377,8 @@ def clean_series(values: Tensor, observed: Tensor | None, num_channels: int) -> 
 
 
 def interpolate_median(quantiles: Tensor, levels: list[float]) -> Tensor:
-    """The value at level 0.5 of quantiles (..., Q) at ascending levels, linear between them; the nearest one where all
-    lie on one side."""
+    """Return the value at level 0.5 of quantiles (..., Q) at ascending levels, linear between them; the nearest one
+    where all lie on one side."""
     above = next((place for place, level in enumerate(levels) if level >= 0.5), len(levels) - 1)
     below = max((place for place, level in enumerate(levels) if level <= 0.5), default=above)
     if above == below or levels[above] < 0.5:
@@ -365,7 +388,8 @@ def interpolate_median(quantiles: Tensor, levels: list[float]) -> Tensor:
 
 
 def student_t_quantile(levels: Tensor, freedom: Tensor) -> Tensor:
-    """The quantile function of Student's t, for levels in (0, 1) and degrees of freedom >= 1, broadcast, in float64.
+    """Return the quantile function of Student's t, for levels in (0, 1) and degrees of freedom >= 1, broadcast, in
+    float64.
 
     By Newton's iteration on the logarithm of the upper tail, from the normal quantile, which lies nearer to 0: there
     the tail's tangent never passes the root. Agrees with scipy.stats.t.ppf to 1e-9 relative, levels 1e-6 and closer to
@@ -384,10 +408,11 @@ def student_t_quantile(levels: Tensor, freedom: Tensor) -> Tensor:
     return torch.where(levels < 0.5, -t, t)
 
 
-def regularized_beta(x: Tensor, a: Tensor, b: float) -> Tensor:
-    """The regularised incomplete beta function I_x(a, b), float64, by its continued fraction (Abramowitz and Stegun
-    26.5.8, evaluated as Lentz 1976 did), on the side of x where that converges fast."""
-    b = torch.full_like(a, b)
+def regularized_beta(x: Tensor, a: Tensor, value: float) -> Tensor:
+    """Compute the regularised incomplete beta function I_x(a, value) in float64, by its continued fraction.
+
+    It is Abramowitz and Stegun 26.5.8, evaluated as Lentz 1976 did, on the side of x where that converges fast."""
+    b = torch.full_like(a, value)
     swap = x > (a + 1) / (a + b + 2)
     x, a, b = torch.where(swap, 1 - x, x), torch.where(swap, b, a), torch.where(swap, a, b)
     front = a * x.log() + b * torch.log1p(-x) + (a + b).lgamma() - a.lgamma() - b.lgamma() - a.log()

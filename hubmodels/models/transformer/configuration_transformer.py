@@ -30,7 +30,7 @@ class TransformerConfig(PreTrainedConfig):
     """
 
     model_type = "hubmodels_transformer"
-    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 - transformers' own form
+    keys_to_ignore_at_inference = ["past_key_values", "cache"]  # noqa: RUF012 - transformers' own form
 
     # Tokens
     vocab_size: int = 256  # number of tokens, >= 1
@@ -111,6 +111,7 @@ class TransformerConfig(PreTrainedConfig):
                 f"num_attention_heads must divide hidden_size {self.hidden_size}, got {self.num_attention_heads}; "
                 f"take {nearest_divisor(self.hidden_size, self.num_attention_heads)}, or give head_dim"
             )
+        assert self.num_key_value_heads is not None  # `__post_init__` has set it
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_key_value_heads must divide num_attention_heads {self.num_attention_heads}, got "
@@ -163,12 +164,13 @@ class TransformerConfig(PreTrainedConfig):
             self.text_tower_config()
 
     def patch_rest(self, side: int) -> int:
-        """The pixels of a side that are left over by the patches."""
+        """Return the pixels of a side that are left over by the patches."""
+        assert self.patch_size is not None  # of a network on images
         return side % self.patch_size
 
     def text_tower_config(self) -> "TransformerConfig":
-        """The config of the text tower beside this one's image tower: its fields, but for those in `text_tower`. It
-        sees in both directions unless these say otherwise. Raises ValueError for a field that no tower has."""
+        """Return the config of the text tower beside this one's image tower: its fields, but for those in `text_tower`.
+        It sees in both directions unless these say otherwise. Raises ValueError for a field that no tower has."""
         names = inspect.get_annotations(type(self))
         given = self.text_tower or {}
         for name in given:
@@ -186,30 +188,32 @@ class TransformerConfig(PreTrainedConfig):
 
     @property
     def head_size(self) -> int:
-        """The width of a head."""
+        """Return the width of a head."""
         return self.head_dim or self.hidden_size // self.num_attention_heads
 
     @property
     def feed_forward_size(self) -> int:
-        """The width inside the feed-forward network."""
+        """Return the width inside the feed-forward network."""
         if self.intermediate_size is not None:
             return self.intermediate_size
         return 32 * math.ceil(self.hidden_size * 8 / 3 / 32) if self.gated_mlp else 4 * self.hidden_size
 
+    # Copied in every family that needs it; tests/models/test_copies.py keeps the copies equal.
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image of `image_size`."""
+        """Return channels, height and width of an image, in pixels."""
         height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
         return self.num_channels, height, width
 
     @property
     def patch_grid(self) -> tuple[int, int]:
-        """Rows and columns of patches in an image of `image_size`."""
+        """Return rows and columns of patches in an image of `image_size`."""
+        assert self.patch_size is not None  # of a network on images
         return self.image_shape[1] // self.patch_size, self.image_shape[2] // self.patch_size
 
 
 def nearest_divisor(number: int, near: int) -> int:
-    """The divisor of a number that lies nearest to another."""
+    """Return the divisor of a number that lies nearest to another."""
     return min((i for i in range(1, number + 1) if number % i == 0), key=lambda i: abs(i - near))
 
 

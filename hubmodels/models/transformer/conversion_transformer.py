@@ -106,8 +106,8 @@ COMMON = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads
 
 
 def convert_llama(model: PreTrainedModel) -> PreTrainedModel:
-    """A LlamaForCausalLM or LlamaModel as a `TransformerForCausalLM` or `TransformerModel` in evaluation mode. Raises
-    ValueError for another model, and for rotary positions that are scaled."""
+    """Return a LlamaForCausalLM or LlamaModel as a `TransformerForCausalLM` or `TransformerModel` in evaluation mode.
+    Raises ValueError for another model, and for rotary positions that are scaled."""
     heads = {"LlamaForCausalLM": "ForCausalLM", "LlamaModel": "Model"}
     theirs, head = check(model, heads)
     rope = theirs.rope_parameters
@@ -120,8 +120,8 @@ def convert_llama(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def convert_gpt2(model: PreTrainedModel) -> PreTrainedModel:
-    """A GPT2LMHeadModel or GPT2Model as a `TransformerForCausalLM` or `TransformerModel` in evaluation mode. Raises
-    ValueError for another model, and for attention whose scores are scaled otherwise."""
+    """Return a GPT2LMHeadModel or GPT2Model as a `TransformerForCausalLM` or `TransformerModel` in evaluation mode.
+    Raises ValueError for another model, and for attention whose scores are scaled otherwise."""
     theirs, head = check(model, {"GPT2LMHeadModel": "ForCausalLM", "GPT2Model": "Model"})
     if not theirs.scale_attn_weights or theirs.scale_attn_by_inverse_layer_idx or theirs.add_cross_attention:
         raise ValueError(
@@ -141,8 +141,8 @@ def convert_gpt2(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def convert_bert(model: PreTrainedModel) -> PreTrainedModel:
-    """A BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification or BertModel (without its pooler) as
-    ours in evaluation mode. Raises ValueError for another model."""
+    """Return a BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification or BertModel (without its
+    pooler) as ours in evaluation mode. Raises ValueError for another model."""
     heads = {f"Bert{head}": head for head in ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")}
     theirs, head = check(model, {**heads, "BertModel": "Model"})
     if theirs.is_decoder:
@@ -163,8 +163,8 @@ def convert_bert(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def convert_vit(model: PreTrainedModel) -> PreTrainedModel:
-    """A ViTForImageClassification or ViTModel (without its pooler) as ours in evaluation mode. Raises ValueError for
-    another model."""
+    """Return a ViTForImageClassification or ViTModel (without its pooler) as ours in evaluation mode. Raises ValueError
+    for another model."""
     theirs, head = check(model, {"ViTForImageClassification": "ForImageClassification", "ViTModel": "Model"})
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
              "initializer_range", "id2label", "label2id", "problem_type", "num_channels", "image_size", "patch_size",
@@ -188,7 +188,7 @@ def convert_vit(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def check(model: PreTrainedModel, heads: dict[str, str]) -> tuple[Any, str]:
-    """The model's config, and our head for its class. Raises ValueError for a class that has none."""
+    """Return the model's config, and our head for its class. Raises ValueError for a class that has none."""
     name = type(model).__name__
     if name not in heads:
         raise ValueError(f"expected one of transformers' {', '.join(heads)}, got {name}")
@@ -196,7 +196,7 @@ def check(model: PreTrainedModel, heads: dict[str, str]) -> tuple[Any, str]:
 
 
 def rename(model: PreTrainedModel, names: dict[str, str], skip: str = r"$^") -> dict[str, Tensor]:
-    """The model's weights under our names, parts put together. Raises ValueError for a weight that has none."""
+    """Return the model's weights under our names, parts put together. Raises ValueError for a weight that has none."""
     prefix = f"{model.base_model_prefix}."
     is_body = model.base_model is model
     parts: dict[str, dict[int, Tensor]] = {}
@@ -217,7 +217,7 @@ def rename(model: PreTrainedModel, names: dict[str, str], skip: str = r"$^") -> 
 
 
 def fill(head: str, config: TransformerConfig, weights: dict[str, Tensor]) -> PreTrainedModel:
-    """A model with exactly these weights. Raises ValueError when they are not those that the config needs."""
+    """Return a model with exactly these weights. Raises ValueError when they are not those that the config needs."""
     model = HEADS[head](config)
     try:
         model.load_state_dict(weights, strict=True)

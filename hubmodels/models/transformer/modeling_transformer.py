@@ -6,6 +6,7 @@ Images and texts are matched by the symmetric contrastive loss of CLIP (Radford 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -25,7 +26,15 @@ from transformers.modeling_outputs import (
 from transformers.utils import ModelOutput
 
 from .configuration_transformer import TransformerConfig
-from .modeling_transformer_block import TransformerModel, TransformerPreTrainedModel, build_norm
+from .modeling_transformer_attention import build_norm
+from .modeling_transformer_block import (
+    BATCHING_ARGUMENTS,
+    CACHE_NAME,
+    PACKING_ARGUMENTS,
+    TransformerModel,
+    TransformerPreTrainedModel,
+)
+from .modeling_transformer_shared import classification_loss, known_arguments
 
 # B batch, T tokens (of the input), D hidden_size, V vocab_size, C channels, L num_labels, E projection_dim
 
@@ -44,6 +53,7 @@ class TransformerForCausalLM(TransformerPreTrainedModel, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
+    @known_arguments(*PACKING_ARGUMENTS, *BATCHING_ARGUMENTS, "shift_labels")
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -53,19 +63,22 @@ class TransformerForCausalLM(TransformerPreTrainedModel, GenerationMixin):
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        shift_labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: object,
+        cache: Cache | None = None,
+        **kwargs: Any,
     ) -> CausalLMOutputWithPast | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             labels: (B, T) the tokens themselves, which are shifted here; -100 for those without a loss.
-            shift_labels: (B, T) the token after each, -100 for none; in place of labels.
             logits_to_keep: the last so many tokens have logits, or those at these places; 0 for all.
+            **kwargs: `shift_labels`, (B, T) the token after each, -100 for none, in place of labels. It is not
+                declared: Trainer evaluates a loss only where all declared labels are given. The rest is for
+                `TransformerModel`.
 
         The other arguments are those of `TransformerModel`.
 
@@ -73,9 +86,10 @@ class TransformerForCausalLM(TransformerPreTrainedModel, GenerationMixin):
             `loss` (scalar float32, mean over the labels, when there are any), `logits` (B, T, V) and what
             `TransformerModel` gives.
         """
+        shift_labels = kwargs.pop("shift_labels", None)
         outputs = self.transformer(
             input_ids, attention_mask, position_ids, token_type_ids, None, past_key_values, inputs_embeds, use_cache,
-            output_hidden_states, output_attentions, True, **kwargs,
+            output_hidden_states, output_attentions, True, cache, **kwargs,
         )  # fmt: skip
         hidden = outputs.last_hidden_state
         if not isinstance(logits_to_keep, int):
@@ -87,7 +101,7 @@ class TransformerForCausalLM(TransformerPreTrainedModel, GenerationMixin):
             shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
         loss = None if shift_labels is None else token_loss(logits, shift_labels)
         outputs = CausalLMOutputWithPast(
-            loss, logits, outputs.past_key_values, outputs.hidden_states, outputs.attentions
+            loss, logits, getattr(outputs, CACHE_NAME), outputs.hidden_states, outputs.attentions
         )
         return self.finish(outputs, return_dict)
 
@@ -110,6 +124,7 @@ class TransformerForMaskedLM(TransformerPreTrainedModel):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size)
         self.post_init()
 
+    @known_arguments(*PACKING_ARGUMENTS)
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -121,9 +136,10 @@ class TransformerForMaskedLM(TransformerPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> MaskedLMOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             labels: (B, T) the tokens behind the masks, -100 elsewhere.
 
@@ -174,6 +190,7 @@ class TransformerForSequenceClassification(TransformerPreTrainedModel):
         self.classifier = TransformerClassifier(config)
         self.post_init()
 
+    @known_arguments(*PACKING_ARGUMENTS)
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -185,9 +202,10 @@ class TransformerForSequenceClassification(TransformerPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> SequenceClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             labels: targets, of the form that `classification_loss` tells for the config's problem_type.
 
@@ -218,6 +236,7 @@ class TransformerForTokenClassification(TransformerPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
+    @known_arguments(*PACKING_ARGUMENTS)
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -229,9 +248,10 @@ class TransformerForTokenClassification(TransformerPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> TokenClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             labels: (B, T) classes, -100 for tokens without one.
 
@@ -264,6 +284,7 @@ class TransformerForImageClassification(TransformerPreTrainedModel):
         self.classifier = TransformerClassifier(config)
         self.post_init()
 
+    @known_arguments(*PACKING_ARGUMENTS)
     def forward(
         self,
         pixel_values: Tensor | None = None,
@@ -271,9 +292,10 @@ class TransformerForImageClassification(TransformerPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> ImageClassifierOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             pixel_values: (B, C, height, width), normalised by the processor; sides that the patch size divides.
             labels: targets, of the form that `classification_loss` tells for the config's problem_type.
@@ -337,12 +359,18 @@ class TransformerForZeroShotImageClassification(TransformerPreTrainedModel):
         if isinstance(module, TransformerForZeroShotImageClassification):
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
 
+    def set_attn_implementation(self, *args: Any, **kwargs: Any) -> None:
+        """Set the attention implementation of both towers, as `PreTrainedModel.set_attn_implementation` does of one."""
+        super().set_attn_implementation(*args, **kwargs)
+        # transformers 5.17 leaves out a module whose config is of the same class as the model's.
+        self.text_transformer.set_attn_implementation(*args, **kwargs)
+
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        """The images' vectors of unit length, (B, C, height, width) -> (B, E)."""
+        """Return the images' vectors of unit length, (B, C, height, width) -> (B, E)."""
         return self.embed_images(self.transformer(pixel_values=pixel_values, return_dict=True).last_hidden_state)
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """The texts' vectors of unit length, (B', T) -> (B', E)."""
+        """Return the texts' vectors of unit length, (B', T) -> (B', E)."""
         outputs = self.text_transformer(input_ids, attention_mask, return_dict=True)
         return self.embed_texts(outputs.last_hidden_state, attention_mask)
 
@@ -354,6 +382,7 @@ class TransformerForZeroShotImageClassification(TransformerPreTrainedModel):
         pooled = pool_tokens(hidden, attention_mask, self.text_transformer.config.pooling)
         return F.normalize(self.text_projection(pooled), dim=-1)
 
+    @known_arguments()
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -363,9 +392,9 @@ class TransformerForZeroShotImageClassification(TransformerPreTrainedModel):
         return_loss: bool = True,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: object,
     ) -> TransformerZeroShotOutput | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_ids: (B', T) int64, in 0..V-1.
             pixel_values: (B, C, height, width), normalised by the processor.
@@ -379,11 +408,11 @@ class TransformerForZeroShotImageClassification(TransformerPreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         images = self.transformer(
-            pixel_values=pixel_values, output_hidden_states=output_hidden_states, return_dict=True, **kwargs
+            pixel_values=pixel_values, output_hidden_states=output_hidden_states, return_dict=True
         )
         texts = self.text_transformer(
             input_ids, attention_mask, token_type_ids=token_type_ids, output_hidden_states=output_hidden_states,
-            return_dict=True, **kwargs,
+            return_dict=True,
         )  # fmt: skip
         image_embeds = self.embed_images(images.last_hidden_state)  # (B, E)
         text_embeds = self.embed_texts(texts.last_hidden_state, attention_mask)  # (B', E)
@@ -401,7 +430,7 @@ class TransformerForZeroShotImageClassification(TransformerPreTrainedModel):
 
 
 def pool_tokens(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:
-    """One vector a row, (B, T, D) -> (B, D): the mean of its tokens, the first or the last, padding left out."""
+    """Map one vector a row, (B, T, D) -> (B, D): the mean of its tokens, the first or the last, padding left out."""
     if attention_mask is None:
         return {"mean": lambda: hidden.mean(1), "first": lambda: hidden[:, 0], "last": lambda: hidden[:, -1]}[pooling]()
     mask = attention_mask.to(hidden.dtype)
@@ -413,32 +442,12 @@ def pool_tokens(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> 
 
 
 def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """The mean cross-entropy of tokens in float32: logits (B, T, classes), labels (B, T) with -100 for none."""
+    """Return the mean cross-entropy of tokens in float32: logits (B, T, classes), labels (B, T) with -100 for none."""
     return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten().to(logits.device))
 
 
-def classification_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """The mean loss of transformers' classifiers.
-
-    Args:
-        logits: (B, L).
-        labels: single_label_classification: class numbers (B,) or probabilities (B, L), as mixup gives;
-            multi_label_classification: 0 or 1 for each label (B, L); regression: values (B, L), or (B,) where L is 1.
-        problem_type: one of these, or None: regression when L is 1, else single label for integer labels and multi
-            label for floating-point ones, as in transformers.
-    """
-    if problem_type is None:
-        multi = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
-        problem_type = "regression" if logits.shape[-1] == 1 else multi
-    if problem_type == "single_label_classification":
-        return F.cross_entropy(logits, labels)
-    if problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
-
-
 def contrastive_loss(image_embeds: Tensor, text_embeds: Tensor, scale: Tensor, gather: bool) -> Tensor:
-    """Which text belongs to an image, and which image to a text, by cross-entropy (arXiv:2103.00020, figure 3).
+    """Compute which text belongs to an image, and which image to a text, by cross-entropy (arXiv:2103.00020, figure 3).
 
     Args:
         image_embeds: (B, E) of unit length.
@@ -455,7 +464,8 @@ def contrastive_loss(image_embeds: Tensor, text_embeds: Tensor, scale: Tensor, g
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows of all processes, (B, E) -> (sum of B, E), in the order of the processes, which may have several B.
+    """Return the rows of all processes, (B, E) -> (sum of B, E), in the order of the processes, which may have several
+    B.
 
     Each process computes the same loss of all rows, and its own rows alone have a gradient. The mean over the
     processes, weighted by their rows, is that of the whole batch when each own gradient is scaled by the inverse of

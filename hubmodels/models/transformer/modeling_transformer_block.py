@@ -15,6 +15,7 @@ generated texts through its caches. Weights start normal, those that end a branc
 
 import functools
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,199 +25,25 @@ from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_transformer import TransformerConfig
+from .modeling_transformer_attention import Rotary, TransformerAttention, build_norm, rotary_tables
+from .modeling_transformer_shared import DropPath, known_arguments
 
 # B batch, T tokens (of the input), S tokens (with those in the cache), D hidden_size, H heads, G heads of keys and
 # values, K head size, I feed-forward size, P patch_size, C num_channels, R rows and Q columns of patches, V vocab_size
 
-Rotary = tuple[Tensor, Tensor]  # cosines and signed sines, (1 or B, T, 1, K) each
-
-
-class RmsNormOnCpu(torch.autograd.Function):
-    """x / sqrt(mean(x^2) + eps) * w. On a CPU torch differentiates it step by step: forward and backward pass over
-    (4096, 128) take 5.5 ms, these 2.3 ms, and transformers' LlamaRMSNorm 6.3 ms (one thread of an AMD EPYC). Nine such
-    are a twelfth of a training step of the released language model."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        ctx.save_for_backward(x, weight, scale)
-        return (x * scale).mul_(weight)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, weight, scale = ctx.saved_tensors
-        D = x.shape[-1]
-        product = (gradient * x).view(-1, D)
-        inner = (product @ weight).view(scale.shape)  # of gradient * weight with x, row by row
-        weight_gradient = scale.view(-1) @ product
-        return (gradient * weight).mul_(scale).addcmul_(x, inner * scale**3, value=-1 / D), weight_gradient, None
-
-
-class TransformerRMSNorm(nn.RMSNorm):
-    """RMSNorm, in training on a CPU by `RmsNormOnCpu`; torch's fused kernels want the weight in the input's type."""
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        on_cpu = hidden.device.type == "cpu" and hidden.requires_grad and not torch.compiler.is_compiling()
-        if on_cpu and hidden.dtype == self.weight.dtype == torch.float32 and hidden.is_contiguous():
-            return RmsNormOnCpu.apply(hidden, self.weight, self.eps)
-        return F.rms_norm(hidden, self.normalized_shape, self.weight.to(hidden.dtype), self.eps)
-
-
-def build_norm(width: int, config: TransformerConfig) -> nn.Module:
-    """The configured normalisation of (..., width)."""
-    norm = TransformerRMSNorm if config.normalization == "rms_norm" else nn.LayerNorm
-    return norm(width, eps=config.norm_eps)
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: drops a row's whole branch with probability `rate`, else scales it by 1 / (1 - rate), so that
-    the expectation stays and evaluation needs no scaling."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, branch: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return branch
-        keep = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(1 - self.rate)  # (B, 1, 1)
-        return branch * (keep / (1 - self.rate))
-
-
-def rotary_tables(positions: Tensor, head_size: int, theta: float, dtype: torch.dtype) -> Rotary:
-    """The cosines and sines that turn the pairs (k, k + K/2) of a head (arXiv:2104.09864, eq. 34).
-
-    Args:
-        positions: (B or 1, T) of tokens, or (1, T, 2), row and column, of patches: each turns half of the pairs.
-        head_size: K.
-        theta: base of the wavelengths.
-        dtype: of the tables; the angles are float32.
-
-    Returns:
-        (B or 1, T, 1, K) each. The sines' first half is negative: x cos + roll(x, K/2) sin is the rotation.
-    """
-    if positions.dim() == 2:
-        positions = positions[..., None]  # (B, T, axes)
-    steps = head_size // positions.shape[-1]
-    frequencies = theta ** -(torch.arange(0, steps, 2, device=positions.device, dtype=torch.float32) / steps)
-    angles = (positions[..., None].float() * frequencies).flatten(2)  # (B, T, K/2)
-    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
-    return torch.cat((cos, cos), -1).unsqueeze(2), torch.cat((-sin, sin), -1).unsqueeze(2)
-
-
-def rotate(heads: Tensor, rotary: Rotary) -> Tensor:
-    """Turn the heads (B, T, H, K) of queries or keys by their positions."""
-    cos, sin = rotary
-    return heads * cos + heads.roll(heads.shape[-1] // 2, -1) * sin
-
-
-def eager_attention_forward(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs: object,
-) -> tuple[Tensor, Tensor]:
-    """Attention in its four plain steps: (B, H, T, K) with (B, G, S, K) -> (B, T, H, K) and weights (B, H, T, S)."""
-    key = key.repeat_interleave(module.num_key_value_groups, dim=1)
-    value = value.repeat_interleave(module.num_key_value_groups, dim=1)
-    scores = query @ key.transpose(2, 3) * scaling  # (B, H, T, S)
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
-    weights = F.dropout(weights, dropout, module.training)
-    return (weights @ value).transpose(1, 2).contiguous(), weights
-
-
-def half_precision_attention_on_cpu(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs: object,
-) -> tuple[Tensor, None]:
-    """What `sdpa` gives, (B, H, T, K) with (B, G, S, K) -> (B, T, H, K), for training in bfloat16 or float16 on a CPU,
-    where torch's own goes backward slowly. Forward and backward pass take 4.2 ms instead of 24 for 64 rows of 49 tokens
-    with 3 heads of 32, 9.5 instead of 22 for 8 rows of 256 with 5 (one thread of an AMD EPYC with AVX-512 BF16)."""
-    T, S = query.shape[2], key.shape[2]
-    if attention_mask is None and module.is_causal and T > 1:
-        attention_mask = query.new_full((T, S), -math.inf).triu(1)
-    elif attention_mask is not None and attention_mask.dtype == torch.bool:
-        attention_mask = torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill(
-            ~attention_mask, torch.finfo(query.dtype).min
-        )
-    with torch.autocast("cpu", enabled=False):  # it would take the softmax in float32, to and fro
-        key = key.repeat_interleave(module.num_key_value_groups, dim=1)
-        value = value.repeat_interleave(module.num_key_value_groups, dim=1)
-        scores = query * scaling @ key.transpose(2, 3)  # (B, H, T, S)
-        if attention_mask is not None:
-            scores = scores + attention_mask
-        weights = F.dropout(scores.softmax(-1).to(value.dtype), dropout, module.training)
-        return (weights @ value).transpose(1, 2), None
-
-
-class TransformerAttention(nn.Module):
-    """Multi-head attention with grouped keys and values, through transformers' attention interface."""
-
-    def __init__(self, config: TransformerConfig, layer_idx: int) -> None:
-        super().__init__()
-        self.config, self.layer_idx = config, layer_idx
-        self.num_heads, self.num_key_value_heads = config.num_attention_heads, config.num_key_value_heads
-        self.num_key_value_groups = self.num_heads // self.num_key_value_heads
-        self.head_size = config.head_size
-        self.scaling = self.head_size**-0.5
-        self.is_causal = config.is_causal  # what sdpa and flash attention go by where no mask is given
-        self.dropout = config.attention_dropout
-        width = (self.num_heads + 2 * self.num_key_value_heads) * self.head_size
-        self.qkv_proj = nn.Linear(config.hidden_size, width, bias=config.attention_bias)
-        self.o_proj = nn.Linear(self.num_heads * self.head_size, config.hidden_size, bias=config.attention_bias)
-        self.o_proj.ends_branch = True
-        self.has_qk_norm = config.use_qk_norm
-        if self.has_qk_norm:
-            self.q_norm = TransformerRMSNorm(self.head_size, eps=config.norm_eps)
-            self.k_norm = TransformerRMSNorm(self.head_size, eps=config.norm_eps)
-
-    def forward(
-        self,
-        hidden: Tensor,
-        attention_mask: Tensor | None,
-        rotary: Rotary | None,
-        past_key_values: Cache | None,
-        **kwargs: object,
-    ) -> tuple[Tensor, Tensor | None]:
-        B, T, _ = hidden.shape
-        H, G = self.num_heads, self.num_key_value_heads
-        qkv = self.qkv_proj(hidden).view(B, T, H + 2 * G, self.head_size)
-        query_key, value = qkv.split((H + G, G), dim=2)
-        if self.has_qk_norm:
-            query, key = query_key.split((H, G), dim=2)
-            query_key = torch.cat((self.q_norm(query), self.k_norm(key)), dim=2)
-        if rotary is not None:
-            query_key = rotate(query_key, rotary)
-        query_key, value = query_key.transpose(1, 2), value.transpose(1, 2)  # (B, H + G, T, K), (B, G, T, K)
-        query, key = query_key.split((H, G), dim=1)
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)  # (B, G, S, K)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        in_half_on_cpu = query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16)
-        if in_half_on_cpu and query.requires_grad and self.config._attn_implementation == "sdpa":
-            attend = half_precision_attention_on_cpu
-        dropout = self.dropout if self.training else 0.0
-        output, weights = attend(
-            self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
-        )  # (B, T, H, K), weights (B, H, T, S) of eager
-        return self.o_proj(output.reshape(B, T, H * self.head_size)), weights
+# What the body hands to the attention implementation: flash attention's lengths of packed rows, and what continuous
+# batching (`generate_batch`) adds to them; its lengths are `max_seqlen_*` in transformers 5.17 and 5.18.
+PACKING_ARGUMENTS = ("cu_seq_lens_k", "cu_seq_lens_q", "max_length_k", "max_length_q")
+BATCHING_ARGUMENTS = (
+    "block_table", "is_causal", "logits_indices", "logits_processor_args", "max_seqlen_k", "max_seqlen_q", "read_index",
+    "write_index",
+)  # fmt: skip
+# transformers calls keys and values of earlier tokens `cache` from 5.24 on, and `past_key_values` before.
+CACHE_NAME = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
 
 
 class TransformerMlp(nn.Module):
@@ -264,7 +91,7 @@ class TransformerLayer(nn.Module):
         past_key_values: Cache | None = None,
         **kwargs: object,
     ) -> tuple[Tensor, Tensor | None]:
-        """(B, T, D) -> (B, T, D), and the attention weights where the implementation gives them."""
+        """Map (B, T, D) -> (B, T, D), and the attention weights where the implementation gives them."""
         branch = self.attention_norm(hidden) if self.is_pre_norm else hidden
         branch, weights = self.attention(branch, attention_mask, rotary, past_key_values, **kwargs)
         hidden = hidden + self.drop_path(self.dropout(branch))
@@ -302,7 +129,7 @@ class PatchEmbedding(nn.Module):
             self.positions.first_std = 0.7
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """(B, C, R P, Q P) -> (B, T, D), and the rows and columns of patches."""
+        """Map (B, C, R P, Q P) -> (B, T, D), and the rows and columns of patches."""
         maps = self.stem(pixel_values)  # without a stem the image; else P is smaller and C the stem's last size
         B, C, height, width = maps.shape
         P = self.patch_size
@@ -316,7 +143,7 @@ class PatchEmbedding(nn.Module):
         return hidden, (R, Q)
 
     def stretched_positions(self, rows: int, columns: int) -> Tensor:
-        """The learned positions of a grid of patches, (T, D)."""
+        """Return the learned positions of a grid of patches, (T, D)."""
         table = self.positions.weight
         if (rows, columns) == self.grid:
             return table
@@ -326,7 +153,8 @@ class PatchEmbedding(nn.Module):
         return torch.cat((first, table[0].flatten(1).T))
 
     def rotary_positions(self, rows: int, columns: int, device: torch.device) -> Tensor:
-        """Row and column of each token, (1, T, 2), in units of the config's grid; the class token stands at -1, -1."""
+        """Return row and column of each token, (1, T, 2), in units of the config's grid; the class token stands at -1,
+        -1."""
         axes = []
         for count, wanted in zip((rows, columns), self.grid, strict=True):
             axes.append((torch.arange(count, device=device) + 0.5) * (wanted / count) - 0.5)
@@ -345,7 +173,7 @@ class TransformerPreTrainedModel(PreTrainedModel):
     accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer must scale it itself
     supports_gradient_checkpointing = True
     _no_split_modules = ["TransformerLayer"]  # noqa: RUF012
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -374,7 +202,7 @@ class TransformerPreTrainedModel(PreTrainedModel):
             init.normal_(module.class_token, std=std)
 
     def must_read(self, kind: str) -> None:
-        """Raises ValueError when the config is not of a network on `kind`, tokens or images."""
+        """Raise ValueError when the config is not of a network on `kind`, tokens or images."""
         if (self.config.patch_size is not None) != (kind == "images"):
             raise ValueError(
                 f"{type(self).__name__} reads {kind}: its config must {'' if kind == 'images' else 'not '}give "
@@ -382,7 +210,7 @@ class TransformerPreTrainedModel(PreTrainedModel):
             )
 
     def finish(self, outputs: ModelOutput, return_dict: bool | None) -> ModelOutput | tuple:
-        """The outputs as a ModelOutput or a tuple; the config's choice when None."""
+        """Return the outputs as a ModelOutput or a tuple; the config's choice when None."""
         return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
 
 
@@ -414,6 +242,7 @@ class TransformerModel(TransformerPreTrainedModel):
         self.norm = build_norm(config.hidden_size, config) if has_norm else nn.Identity()
         self.post_init()
 
+    @known_arguments(*PACKING_ARGUMENTS, *BATCHING_ARGUMENTS)
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -427,9 +256,11 @@ class TransformerModel(TransformerPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: object,
+        cache: Cache | None = None,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPast | tuple:
-        """
+        """Compute the outputs, and the loss where targets are given.
+
         Args:
             input_ids: (B, T) int64, in 0..V-1, of a network on tokens.
             attention_mask: (B, T), or with a cache (B, tokens so far), 1 for tokens and 0 for padding, left or right;
@@ -437,44 +268,61 @@ class TransformerModel(TransformerPreTrainedModel):
             position_ids: (B, T); by default tokens count from 0, padding left out.
             token_type_ids: (B, T), in 0..type_vocab_size-1; 0 by default.
             pixel_values: (B, C, height, width), normalised by the processor, of a network on images.
-            past_key_values: keys and values of the tokens before these.
+            past_key_values: keys and values of the tokens before these, by their name up to transformers 5.23.
             inputs_embeds: (B, T, D) in place of input_ids.
-            use_cache: give `past_key_values`, as `generate` asks; not by default.
+            use_cache: give the cache, as `generate` asks; not by default.
             output_hidden_states: give `hidden_states`; the config's choice when None.
             output_attentions: give the attention weights; needs attn_implementation eager.
             return_dict: a ModelOutput (True) or a tuple (False); the config's choice when None.
-            **kwargs: for the attention implementation (the lengths of packed rows for flash attention, ...).
+            cache: the same, by their name from 5.24 on.
+            **kwargs: for the attention implementation, see `PACKING_ARGUMENTS` and `BATCHING_ARGUMENTS`.
 
         Returns:
-            `last_hidden_state` (B, T, D) and, where asked for, `past_key_values`, `hidden_states` (the embedding and
+            `last_hidden_state` (B, T, D) and, where asked for, the cache, `hidden_states` (the embedding and
             each block's output, the last one normalised) and `attentions`, (B, H, T, S) of each block.
         """
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
-        if output_attentions is None:
-            output_attentions = self.config.output_attentions
+        config = self.config
+        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        output_attentions = config.output_attentions if output_attentions is None else output_attentions
         if output_attentions and self.config._attn_implementation != "eager":
             raise ValueError(
                 f"output_attentions needs attn_implementation eager, got {self.config._attn_implementation}: load the "
                 "model with it, or call set_attn_implementation"
             )
+        past_key_values, kwargs = choose_cache(past_key_values, cache, kwargs)
         if self.reads_images:
             hidden, positions, mask = *self.embed_images(pixel_values), None
         else:
             if use_cache and past_key_values is None:
                 past_key_values = DynamicCache(config=self.config)
+            # Continuous batching, whose cache has no one length, gives positions and mask.
+            earlier = past_key_values if isinstance(past_key_values, Cache) else None
             hidden, positions = self.embed_text(
-                input_ids, inputs_embeds, attention_mask, position_ids, token_type_ids, past_key_values
+                input_ids, inputs_embeds, attention_mask, position_ids, token_type_ids, earlier
             )
-            mask = self.make_mask(hidden, attention_mask, past_key_values, position_ids)
+            mask = self.make_mask(hidden, attention_mask, earlier, position_ids)
         hidden = self.dropout(self.embedding_norm(hidden))  # (B, T, D)
-        rotary = None
-        if self.config.position_embedding_type == "rotary":
-            # Under autocast the projections give another type than the embedding.
-            device_type = hidden.device.type
-            lower = torch.is_autocast_enabled(device_type)
-            dtype = torch.get_autocast_dtype(device_type) if lower else hidden.dtype
-            rotary = rotary_tables(positions, self.config.head_size, self.config.rope_theta, dtype)
+        rotary = self.make_rotary(positions, hidden) if self.config.position_embedding_type == "rotary" else None
+        hidden_states, attentions = self.run_layers(hidden, mask, rotary, past_key_values, kwargs)
+        hidden = self.norm(hidden_states[-1])
+        hidden_states[-1] = hidden
+        outputs = BaseModelOutputWithPast(
+            hidden,
+            past_key_values if use_cache else None,  # in both versions the second field
+            tuple(hidden_states) if output_hidden_states else None,
+            tuple(attentions) if output_attentions else None,
+        )
+        return self.finish(outputs, return_dict)
+
+    def run_layers(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        rotary: Rotary | None,
+        past_key_values: Cache | None,
+        kwargs: dict[str, Any],
+    ) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Return `hidden` and each block's output, (B, T, D), and each block's attention weights."""
         hidden_states, attentions = [hidden], []
         for layer in self.layers:
             run = functools.partial(layer, past_key_values=past_key_values, **kwargs)
@@ -483,18 +331,18 @@ class TransformerModel(TransformerPreTrainedModel):
             hidden, weights = run(hidden, mask, rotary)
             hidden_states.append(hidden)
             attentions.append(weights)
-        hidden = self.norm(hidden)
-        hidden_states[-1] = hidden
-        outputs = BaseModelOutputWithPast(
-            last_hidden_state=hidden,
-            past_key_values=past_key_values if use_cache else None,
-            hidden_states=tuple(hidden_states) if output_hidden_states else None,
-            attentions=tuple(attentions) if output_attentions else None,
-        )
-        return self.finish(outputs, return_dict)
+        return hidden_states, attentions
+
+    def make_rotary(self, positions: Tensor, hidden: Tensor) -> Rotary:
+        """Return the rotary tables for positions (1 or B, T), in the type that the projections of `hidden` give."""
+        # Under autocast that is another type than the embedding's.
+        device_type = hidden.device.type
+        lower = torch.is_autocast_enabled(device_type)
+        dtype = torch.get_autocast_dtype(device_type) if lower else hidden.dtype
+        return rotary_tables(positions, self.config.head_size, self.config.rope_theta, dtype)
 
     def embed_images(self, pixel_values: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The embedded patches of images, (B, T, D), and their rows and columns, (1, T, 2)."""
+        """Return the embedded patches of images, (B, T, D), and their rows and columns, (1, T, 2)."""
         C, P = self.config.num_channels, self.config.patch_size
         if pixel_values is None or pixel_values.dim() != 4 or pixel_values.shape[1] != C:
             got = "none" if pixel_values is None else f"shape {tuple(pixel_values.shape)}"
@@ -518,10 +366,12 @@ class TransformerModel(TransformerPreTrainedModel):
         token_type_ids: Tensor | None,
         past_key_values: Cache | None,
     ) -> tuple[Tensor, Tensor]:
-        """The embedded tokens, (B, T, D), and their positions, (1 or B, T)."""
+        """Return the embedded tokens, (B, T, D), and their positions, (1 or B, T)."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("a network on tokens takes input_ids or inputs_embeds, and one of them only")
-        T = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
+        tokens = inputs_embeds if input_ids is None else input_ids
+        assert tokens is not None
+        T = tokens.shape[1]
         device = self.embed_tokens.weight.device
         has_positions = self.config.position_embedding_type == "learned"
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
@@ -536,7 +386,7 @@ class TransformerModel(TransformerPreTrainedModel):
         try:
             hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         except IndexError:
-            low, high = int(input_ids.min()), int(input_ids.max())
+            low, high = int(tokens.min()), int(tokens.max())
             raise ValueError(
                 f"input_ids must be in 0..{self.config.vocab_size - 1}, got {low} to {high}; use the checkpoint's "
                 "tokenizer"
@@ -549,7 +399,7 @@ class TransformerModel(TransformerPreTrainedModel):
         return hidden, positions
 
     def check_length(self, length: int, position_ids: Tensor | None) -> None:
-        """Raises ValueError when there are more tokens than positions; rows that are packed into one count anew."""
+        """Raise ValueError when there are more tokens than positions; rows that are packed into one count anew."""
         limit = self.config.max_position_embeddings
         if length > limit and (position_ids is None or position_ids.max() >= limit):
             longer = (
@@ -569,7 +419,7 @@ class TransformerModel(TransformerPreTrainedModel):
         past_key_values: Cache | None,
         position_ids: Tensor | None,
     ) -> Tensor | None:
-        """The mask that the attention implementation takes."""
+        """Return the mask that the attention implementation takes."""
         if not self.config.is_causal:
             if past_key_values is not None:
                 raise ValueError("a cache of keys and values needs a causal network; leave out use_cache")
@@ -579,4 +429,27 @@ class TransformerModel(TransformerPreTrainedModel):
         return create_causal_mask(self.config, hidden, attention_mask, past_key_values, position_ids)
 
 
-__all__ = ["TransformerModel", "TransformerPreTrainedModel", "build_norm"]
+def choose_cache(
+    past_key_values: Cache | None, cache: Cache | None, kwargs: dict[str, Any]
+) -> tuple[Cache | None, dict[str, Any]]:
+    """Return the cache, whichever of its two names it has, and the attention's other arguments.
+
+    Up to transformers 5.23 the attention function itself writes to the cache of continuous batching.
+
+    Raises:
+        ValueError: both are given.
+    """
+    if cache is not None and past_key_values is not None:
+        raise ValueError("cache and past_key_values are two names of one argument, got both: leave one out")
+    if cache is not None and CACHE_NAME != "cache" and not isinstance(cache, Cache):
+        return None, {**kwargs, "cache": cache}
+    return (past_key_values if cache is None else cache), kwargs
+
+
+__all__ = [
+    "BATCHING_ARGUMENTS",
+    "CACHE_NAME",
+    "PACKING_ARGUMENTS",
+    "TransformerModel",
+    "TransformerPreTrainedModel",
+]

@@ -1,0 +1,164 @@
+"""The columns of a table: what kind each is of, and what is fitted to it.
+
+processing_table.py reads tables and turns them into tensors."""
+
+import datetime
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+MAX_QUANTILES = 256  # stored of each number; more change nothing that a network could learn
+MAX_CATEGORIES = 1_000  # values of a category beyond the most frequent ones are rare
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?")
+DATE_PARTS = {"month": 12, "weekday": 7, "hour": 24}  # as categories: part -> number of its values
+
+
+def fit_number(values: np.ndarray, _: int) -> dict[str, Any] | str:
+    absent = np.isnan(values)
+    present = values[~absent]
+    if len(present) == 0 or (present.min() == present.max() and not absent.any()):
+        return constant_reason(values[0])
+    fitted: dict[str, Any] = {"kind": "number", "has_missing": bool(absent.any()), "quantiles": None}
+    if present.min() < present.max():
+        fitted |= fit_quantiles(present)
+    return fitted
+
+
+def fit_quantiles(values: np.ndarray) -> dict[str, Any]:
+    """Return the median, and quantiles at even levels; a value that stands at several is kept once, at their mean
+    level."""
+    levels = np.linspace(0, 1, min(MAX_QUANTILES, max(10, len(values) // 10)) + 1)
+    quantiles, places = np.unique(np.quantile(values, levels), return_inverse=True)
+    if len(quantiles) < 2:
+        quantiles, places = np.array([values.min(), values.max()]), None
+    means = np.bincount(places, weights=levels) / np.bincount(places) if places is not None else np.array([0.0, 1.0])
+    return {
+        "median": float(np.median(values)),
+        "quantiles": quantiles.tolist(),
+        "levels": [round(float(level), 9) for level in means],
+    }
+
+
+def to_numbers(values: np.ndarray, name: str) -> np.ndarray:
+    """Return float64, NaN where missing. Raises ValueError naming the first value that is no number."""
+    if values.dtype.kind in "fiub":
+        numbers = values.astype(np.float64)
+    else:
+        numbers = np.empty(len(values))
+        for row, value in enumerate(values):
+            try:
+                numbers[row] = math.nan if is_missing(value) or value == "" else float(value)
+            except (TypeError, ValueError):
+                raise ValueError(f"column {name!r} must hold numbers, row {row} holds {value!r}") from None
+    largest = np.finfo(np.float64).max
+    return numbers.clip(-largest, largest) if np.isinf(numbers).any() else numbers
+
+
+def fit_category(values: np.ndarray, min_frequency: int) -> dict[str, Any] | str:
+    texts, counts = np.unique(np.array([sort_key(value) for value in values], dtype=object), return_counts=True)
+    if len(texts) < 2:
+        return constant_reason(values[0])
+    if len(texts) > max(20, len(values) // 2):
+        return f"an identifier or free text: {len(texts):,} values in {len(values):,} rows"
+    keep = counts >= min_frequency
+    if len(texts) > MAX_CATEGORIES:
+        keep &= counts >= np.sort(counts)[-MAX_CATEGORIES]
+    kept = [None if key == sort_key(None) else key[1:] for key in texts[keep]]
+    return {"kind": "category", "values": kept, "has_rare": bool((~keep).any())}
+
+
+def sort_key(text: str | None) -> str:
+    """Return texts with a mark before them, so that None and texts can be sorted together."""
+    return "0" if text is None else "1" + text
+
+
+def category_text(value: Any) -> str | None:
+    """Return a category's value as text, None where it is missing; 1, 1.0 and "1" are the same value."""
+    if is_missing(value):
+        return None
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and math.isnan(value)
+
+
+def constant_reason(value: Any) -> str:
+    return "always missing" if is_missing(value) else f"constant: {value}"
+
+
+def fit_date(values: np.ndarray, _: int) -> dict[str, Any] | str:
+    seconds = to_seconds(values)
+    fitted = fit_number(seconds, 0)
+    if isinstance(fitted, str):
+        return "always missing" if np.isnat(values[0]) else f"constant: {values[0]}"
+    present = values[~np.isnat(values)]
+    parts = [part for part in DATE_PARTS if len(np.unique(date_part(present, part))) > 1]
+    return {**fitted, "kind": "date", "parts": parts}
+
+
+def to_seconds(dates: np.ndarray) -> np.ndarray:
+    """Return seconds since 1970 (UTC), NaN where missing."""
+    return np.where(np.isnat(dates), np.nan, dates.astype(np.int64).astype(np.float64))
+
+
+def date_part(dates: np.ndarray, part: str) -> np.ndarray:
+    """Return month 0..11, weekday 0..6 from Monday, or hour 0..23."""
+    if part == "month":
+        return dates.astype("datetime64[M]").astype(np.int64) % 12
+    if part == "weekday":
+        return (dates.astype("datetime64[D]").astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
+    return dates.astype("datetime64[h]").astype(np.int64) % 24
+
+
+def to_dates(values: np.ndarray, name: str) -> np.ndarray:
+    """Return datetime64[s] in UTC, NaT where missing. Raises ValueError naming the first value that is no date."""
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[s]")
+    dates = np.empty(len(values), dtype="datetime64[s]")
+    for row, value in enumerate(values):
+        try:
+            dates[row] = parse_date(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"column {name!r} must hold dates (2026-01-31), row {row} holds {value!r}") from None
+    return dates
+
+
+def parse_date(value: Any) -> Any:
+    if is_missing(value) or value == "":
+        return np.datetime64("NaT")
+    if isinstance(value, str):
+        value = datetime.datetime.fromisoformat(value)
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+    if not isinstance(value, datetime.date | np.datetime64):
+        raise TypeError
+    return np.datetime64(value, "s")
+
+
+def recognise(values: np.ndarray, name: str, categorical: bool) -> tuple[str, np.ndarray]:
+    """Return the kind of a column and its values in that kind's form: float64, datetime64 or texts and None as
+    objects."""
+    if values.dtype.kind == "M":
+        return "date", to_dates(values, name)
+    if not categorical and values.dtype.kind in "fiu":
+        return "number", to_numbers(values, name)
+    if not categorical and values.dtype.kind == "O":
+        present = [value for value in values if not is_missing(value)]
+        if present and all(
+            isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in present
+        ):
+            return "number", to_numbers(values, name)
+        if present and all(looks_like_date(value) for value in present):
+            return "date", to_dates(values, name)
+    return "category", np.array([category_text(value) for value in values], dtype=object)
+
+
+def looks_like_date(value: Any) -> bool:
+    return isinstance(value, datetime.date) or (isinstance(value, str) and DATE.fullmatch(value) is not None)
