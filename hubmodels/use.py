@@ -245,9 +245,10 @@ def sample(
     check_new(output_dir)
     find_processes()
     opened = open_release(model_name_or_path)
-    model, name = opened.model, f"{type(opened.model).__name__} at {model_name_or_path}"
-    if not isinstance(model, Samples):
+    name = f"{type(opened.model).__name__} at {model_name_or_path}"
+    if not isinstance(opened.model, Samples):
         raise HubmodelsError(f"{name} draws no samples (it has no `sample`): use its pipeline in Python")
+    model: Any = opened.model
     numbers = class_numbers(model.config, labels, num_samples, name)
     model.to(PartialState().device)
     with evaluation_mode(model), torch.no_grad():

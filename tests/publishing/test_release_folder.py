@@ -276,7 +276,7 @@ TEXT_MODELS = {
 
 def write_text_golden(folder: Path, family: str, **fields: object) -> tuple[torch.nn.Module, Path]:
     torch.manual_seed(0)
-    model = auto.build_model(family, "ForCausalLM", {**TEXT_MODELS[family], "vocab_size": 50, **fields})
+    model = families.build_model(family, "ForCausalLM", {**TEXT_MODELS[family], "vocab_size": 50, **fields})
     for weight in model.parameters():  # far from ties
         weight.data.mul_(3)
     write_golden(folder / "g.safetensors", model, {"input_ids": torch.arange(24).view(2, 12)})

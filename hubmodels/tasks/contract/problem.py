@@ -175,7 +175,9 @@ class Problem(Generic[TaskT, FittedInputT, FittedTargetT]):
 
     def config_fields(self) -> dict[str, Any]:
         """Return the config fields that the data decide; a family is given those of them that it declares."""
-        return {**self.input.config_fields(), **self.target.config_fields()}
+        fields = {**self.input.config_fields(), **self.target.config_fields()}
+        assert set(fields) <= set(self.task.decided_fields), "a part decides a field that it does not declare"
+        return fields
 
     def know_model(self, config: Any) -> None:
         """Take the `Task.model_fields` from a model's config, an object or a mapping."""

@@ -1,7 +1,7 @@
 """Captioned images: one image a row and one text that describes it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import HubmodelsError, one_line
 from ...fields import option
@@ -29,6 +29,8 @@ SHORTEST = 3  # one token between two special ones
 @dataclass(kw_only=True)
 class CaptionedImages(ImageOptions, TokenizedInput):
     """Options of reading images and their texts."""
+
+    decided_fields: ClassVar[tuple[str, ...]] = (*ImageOptions.decided_fields, "vocab_size", "pad_token_id")
 
     max_length: int | None = option(
         None, "tokens of a text, longer ones are cut; the longest's, at most 77, when absent"

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import HubmodelsError
 from ..contract.columns import describe_columns, kind_of
@@ -19,6 +19,8 @@ logger = logging.getLogger("hubmodels")
 @dataclass(kw_only=True)
 class NumberColumns(TableColumns):
     """Options of reading the columns of numbers; classes, texts and dates are left out."""
+
+    decided_fields: ClassVar[tuple[str, ...]] = ("num_numeric_features",)
 
     def check(self, features: "datasets.Features", targets: list[str]) -> None:
         """Refuse options that name columns which are not there, and say which columns are left out."""

@@ -6,7 +6,7 @@ names the series of a row in an id column. Encoded, the steps of all series stan
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...errors import HubmodelsError
 from ...fields import option
@@ -35,6 +35,15 @@ if TYPE_CHECKING:
 @dataclass(kw_only=True)
 class SeriesWindows(Input):
     """Options of reading steps and cutting windows."""
+
+    decided_fields: ClassVar[tuple[str, ...]] = (
+        "num_input_channels",
+        "prediction_channel_indices",
+        "context_length",
+        "prediction_length",
+        "num_time_features",
+        "num_static_real_features",
+    )
 
     context_length: int = option(96, "steps that a forecast sees, >= 1")
     prediction_length: int = option(24, "steps that are forecast, >= 1")

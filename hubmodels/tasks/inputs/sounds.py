@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...errors import HubmodelsError, one_line
 from ...fields import option
@@ -28,6 +28,8 @@ SOUNDS_AT_ONCE = 250  # that are turned from spectrograms into waveforms
 @dataclass(kw_only=True)
 class Sounds(Input):
     """Options of reading sounds, and of what is done to waveforms in training."""
+
+    decided_fields: ClassVar[tuple[str, ...]] = ("data", "num_mel_bins", "num_frames")
 
     audio_column_name: str | None = option(None, "column of the sounds; the only audio column when absent")
     sampling_rate: int | None = option(None, "of the model, in Hz; the usual one of the training sounds when absent")
@@ -125,6 +127,8 @@ class Sounds(Input):
 @dataclass(kw_only=True)
 class Spectrograms(Sounds):
     """Options of sounds that a model sees as images of one channel, and of what is done to these in training."""
+
+    decided_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size")
 
     noise: float = option(0.0, "augmentation: largest level of white noise, relative to the sound's, >= 0")
     time_masking: float = option(0.0, "augmentation: largest share of the frames that is silenced, in [0, 1)")

@@ -24,6 +24,8 @@ GOLDEN_LENGTH = 32  # tokens of a golden row at most
 class TokenStream(TokenizedInput):
     """Options of reading texts as one stream of tokens."""
 
+    decided_fields: ClassVar[tuple[str, ...]] = (*TokenizedInput.decided_fields, "bos_token_id", "eos_token_id")
+
     overlap: ClassVar[int] = 0  # tokens that a window shares with the next one, and has beyond `context_length`
 
     context_length: int = option(256, "tokens that the model reads at once in training, >= 1")

@@ -1,7 +1,7 @@
 """Tables: numbers, dates and categories of a row, encoded once as the model takes them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from ...errors import HubmodelsError, one_line
 from ...fields import option
@@ -186,6 +186,8 @@ class FittedTableColumns(FittedInput[TableColumnsT], Generic[TableColumnsT]):
 @dataclass(kw_only=True)
 class Tables(TableColumns):
     """Options of reading the rows of a table: numbers, dates and categories."""
+
+    decided_fields: ClassVar[tuple[str, ...]] = ("num_numeric_features", "categorical_cardinalities", "bin_edges")
 
     min_category_frequency: int = option(3, "values of a category that occur less often are one value, the rare, >= 1")
     num_bins: int = option(48, "bins of each number where the model embeds it piecewise linearly, >= 1")

@@ -32,6 +32,8 @@ GOLDEN_LENGTH = 16  # tokens of a golden row at most
 class TokenizedInput(Input):
     """Options of reading text with a tokenizer."""
 
+    decided_fields: ClassVar[tuple[str, ...]] = ("vocab_size", "pad_token_id")
+
     special_tokens: ClassVar[dict[str, str]] = UNDERSTANDING_TOKENS
 
     text_column_name: str | None = option(None, "column of the text; the only text column when absent")

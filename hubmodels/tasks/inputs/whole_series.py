@@ -5,7 +5,7 @@ column names. What such a table tells of a series beside its channels is the sam
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...errors import HubmodelsError
 from ...fields import option
@@ -35,6 +35,8 @@ SERIES_NAMES = ("series", "past_values", "values", "data", "x", "signal", "time_
 @dataclass(kw_only=True)
 class WholeSeries(Input):
     """Options of reading whole series."""
+
+    decided_fields: ClassVar[tuple[str, ...]] = ("num_input_channels",)
 
     series_column_name: str | None = option(None, "column of whole series; the only one of lists when absent")
     series_id_column_name: str | None = option(None, "long tables: column that names a row's series")

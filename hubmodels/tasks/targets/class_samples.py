@@ -45,6 +45,8 @@ def metrics_of(kind: str) -> dict[str, str]:
 class ScaledSamples(SamplesOfClasses):
     """Options of rows to be drawn like, whose model scales them by their mean and standard deviation."""
 
+    decided_fields: ClassVar[tuple[str, ...]] = (*SamplesOfClasses.decided_fields, "data_mean", "data_std")
+
     def fit_scaled(
         self, train: "datasets.Dataset", columns: list[str], statistics: tuple[float, float]
     ) -> "FittedScaledSamples":

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Forecast(Target):
     """Options of what is forecast."""
 
+    decided_fields: ClassVar[tuple[str, ...]] = ("quantiles",)
+
     main_metric: ClassVar[str] = "mse"
     greater_is_better: ClassVar[bool] = False
     metric_names: ClassVar[dict[str, str]] = {

@@ -25,6 +25,8 @@ SCALE = ("target_mean", "target_std", "target_min", "target_max")  # config fiel
 class Numbers(Target):
     """Options of the numbers of a row."""
 
+    decided_fields: ClassVar[tuple[str, ...]] = ("num_labels", "problem_type", *SCALE)
+
     main_metric: ClassVar[str] = "rmse"
     greater_is_better: ClassVar[bool] = False
     shares: ClassVar[tuple[str, ...]] = ("coverage",)

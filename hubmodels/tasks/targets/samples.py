@@ -45,6 +45,8 @@ CURVE_STEPS = (5, 10, 20, 50)  # of a model that samples in steps, measured at e
 class Samples(Target):
     """Options of rows to be drawn like, and of their classes where the model is to know them."""
 
+    decided_fields: ClassVar[tuple[str, ...]] = ("id2label", "label2id")
+
     main_metric: ClassVar[str] = "fid"
     greater_is_better: ClassVar[bool] = False
     metric_names: ClassVar[dict[str, str]] = SAMPLE_METRICS

@@ -29,6 +29,8 @@ class SeveralLabels(Target):
 
     Of several labels the metric `accuracy` counts a row whose labels are all right, as scikit-learn's does."""
 
+    decided_fields: ClassVar[tuple[str, ...]] = ("id2label", "label2id", "problem_type")
+
     main_metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
     shares: ClassVar[tuple[str, ...]] = ("accuracy",)

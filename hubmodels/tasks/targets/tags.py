@@ -33,6 +33,8 @@ ROWS_AT_ONCE = 1_000
 class Tags(Target):
     """Options of a tag a word."""
 
+    decided_fields: ClassVar[tuple[str, ...]] = ("id2label", "label2id")
+
     main_metric: ClassVar[str] = "f1"
     greater_is_better: ClassVar[bool] = True
     metric_names: ClassVar[dict[str, str]] = {
