@@ -113,7 +113,8 @@ def register_pipelines(module: Any) -> None:
         for task, (cls, suffix) in ours.PIPELINES.items():
             known = module.PIPELINE_REGISTRY.supported_tasks.get(task)
             # transformers keeps the class, or since 5.23 its full name.
-            if known and known["impl"] in {*cls.__mro__, *(f"{base.__module__}.{base.__name__}" for base in cls.__mro__)}:
+            full_names = [f"{base.__module__}.{base.__name__}" for base in cls.__mro__]
+            if known and known["impl"] in (*cls.__mro__, *full_names):
                 # It extends transformers' own, which still does the models of others.
                 models = tuple(dict.fromkeys((*known["pt"], auto_class(suffix))))
                 module.PIPELINE_REGISTRY.supported_tasks[task] = {**known, "impl": cls, "pt": models}

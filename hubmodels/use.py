@@ -21,7 +21,7 @@ from .cpu import computes_bf16
 from .data import TableWriter, check_readable, load_data, read_tables
 from .errors import HubmodelsError, nearest
 from .evaluation import Results, answer, evaluation_mode
-from .files import atomic_folder
+from .files import atomic_folder, read_json, write_json
 from .recipe import DataArguments, TrainingArguments
 from .tasks import AnyProblem
 from .workflow import (
@@ -34,6 +34,7 @@ from .workflow import (
     select_rows,
 )
 
+MEASURED_FIELDS = {"season_errors", "season_length"}  # of configs of 0.1.0, which no network reads
 ROWS_PER_TABLE = 65_536  # of a file to predict: at once in memory, encoded and not
 
 
@@ -120,6 +121,40 @@ def refresh_card(folder: str | os.PathLike, notes: str | None = None) -> None:
     """Write the card of a release folder anew, with notes where they are given (see `publishing.refresh_card`)."""
     _, task, _ = parse_recipe(read_recipe(os.fspath(folder)))
     publishing.refresh_card(folder, task, notes)
+
+
+def migrate_release(folder: str | os.PathLike) -> float:
+    """Bring a release folder of 0.1.0 to the present form; weights and answers stay.
+
+    What only measuring needs moves from config.json to problem.json: names of targets and channels, errors of a season.
+
+    Returns:
+        By how much its golden outputs deviate afterwards, as a share of their scale.
+
+    Raises:
+        HubmodelsError: it is no release, or its golden outputs are others then.
+    """
+    opened = open_release(os.fspath(folder))
+    problem = opened.problem
+    decided = problem.config_fields()
+
+    def change(copy: Path) -> None:
+        config = read_json(copy / checkpoint.CONFIG_FILE)
+        for name in ("id2label", "label2id"):
+            if name not in decided:
+                config.pop(name, None)
+        if "num_labels" in decided:  # as transformers writes a number of labels without names
+            names = [f"LABEL_{number}" for number in range(decided["num_labels"])]
+            config["id2label"] = {str(number): name for number, name in enumerate(names)}
+            config["label2id"] = {name: number for number, name in enumerate(names)}
+        defaults = type(opened.model.config)()
+        for name in MEASURED_FIELDS & config.keys():
+            config[name] = getattr(defaults, name)
+        ordered = sorted(config.items(), key=lambda item: (item[0] == "auto_map", item[0]))  # as transformers has it
+        write_json(copy / checkpoint.CONFIG_FILE, dict(ordered))
+        problem.save_state(copy)
+
+    return publishing.replace_files(folder, problem.task, change)
 
 
 # Predicting

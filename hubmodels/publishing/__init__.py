@@ -5,7 +5,7 @@ from .code import compose_release
 from .fetch import download, list_on_hub, verify
 from .folder import refresh_card, release, replace_results
 from .golden import check_golden
-from .refresh import refresh_golden
+from .refresh import refresh_golden, replace_files
 from .upload import Publication, publish
 from .verification import Verification, verify_folder
 
@@ -21,6 +21,7 @@ __all__ = [
     "refresh_card",
     "refresh_golden",
     "release",
+    "replace_files",
     "replace_results",
     "verify",
     "verify_folder",

@@ -121,7 +121,7 @@ def release(
         metrics["checksums"] = {
             "algorithm": "sha256",
             "metrics": metrics_checksum(metrics),
-            "files": _hash_files(temporary),
+            "files": hash_files(temporary),
         }
         write_json(temporary / METRICS_FILE, metrics)
         verify_folder(temporary, f"the release {name}", with_code=True)
@@ -149,7 +149,7 @@ def _describe_model(model: PreTrainedModel, task: DescribedTask, recipe: Recipe)
     }
 
 
-def _hash_files(folder: Path) -> dict[str, str]:
+def hash_files(folder: Path) -> dict[str, str]:
     """Compute the SHA-256 of each file that metrics.json lists."""
     return {name: hash_file(folder / name) for name in release_files(folder) if has_checksum(name)}
 
@@ -251,7 +251,7 @@ def replace_results(
         captions |= dict(_write_figures(temporary, plots))
         metrics["figures"] = [{"path": path, "caption": caption} for path, caption in captions.items()]
         _write_eval_results(temporary, task, results, metrics["data"], datetime.now(UTC).date().isoformat())
-        metrics["checksums"]["files"] |= _hash_files(temporary)
+        metrics["checksums"]["files"] |= hash_files(temporary)
         write_json(temporary / METRICS_FILE, metrics)
         refresh_card(temporary, task)
         verify_folder(temporary, f"the release {folder.name}")
