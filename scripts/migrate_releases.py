@@ -1,4 +1,4 @@
-"""Bring releases of hubmodels 0.1.0 to the present form: config.json keeps what the network reads, problem.json the rest.
+"""Bring releases of 0.1.0 to the present form: config.json keeps what the network reads, problem.json the rest.
 
     python scripts/migrate_releases.py model_cards/*/
 
