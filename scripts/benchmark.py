@@ -95,12 +95,12 @@ class Data:
         self.task = get_task("image-classification")()
         loaded = load_data(DataArguments(dataset=dataset, dataset_path=path, validation_fraction=0.001))
         self.rows = self.task.select(loaded.splits["train"])
-        self.processor = workflow.fit_processor(self.task, self.rows)
-        self.values = self.task.fit_config(self.rows, self.processor)
+        problem = workflow.fit_problem(self.task, self.rows, checkpoint=None, seed=0)
+        self.processor, self.values = problem.processor, problem.config_fields()
         started = time.perf_counter()
-        self.columns = workflow.encode_splits(self.task, {"train": self.rows}, self.processor, self.values)["train"]
+        self.columns = workflow.encode_splits(problem, {"train": self.rows})["train"]
         self.encoding_seconds = time.perf_counter() - started
-        self.transform = self.task.transform(self.processor, self.values, training=True)
+        self.transform = problem.transform(training=True)
 
     def __len__(self) -> int:
         return len(self.columns)

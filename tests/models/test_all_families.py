@@ -15,7 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, PreTrainedModel
 
-from hubmodels import auto, families
+from hubmodels import auto, checkpoint, families
 
 
 def load_cases(family: str) -> ModuleType:
@@ -115,7 +115,7 @@ def test_a_missing_weight_alone_starts_anew(family: str, head: str, tiny: str, t
         left = {name: value for name, value in stored.items() if name != missing}
         save_file(left, tmp_path / "model.safetensors", metadata={"format": "pt"})
         torch.manual_seed(2)
-        with auto.quiet_transformers():
+        with checkpoint.quiet_transformers():
             loaded = type(model).from_pretrained(tmp_path).state_dict()
         loaded = {name: value for name, value in loaded.items() if name in stored}  # others are tied to these
         renewed = loaded.pop(missing)

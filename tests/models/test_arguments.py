@@ -13,7 +13,7 @@ from transformers.generation.continuous_batching.input_outputs import PagedAtten
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import find_labels
 
-from hubmodels import auto
+from hubmodels import families
 from hubmodels.models.mlp.modeling_mlp_shared import PASSED_TO_ANY_MODEL, WITHOUT_EFFECT
 from hubmodels.models.transformer.modeling_transformer_block import BATCHING_ARGUMENTS, PACKING_ARGUMENTS
 
@@ -23,7 +23,7 @@ every_class = pytest.mark.parametrize(("family", "head"), CLASSES)
 
 
 def forward_of(family: str, head: str) -> ast.FunctionDef:
-    source = inspect.getsource(inspect.unwrap(auto.family_classes(family)[head].forward))
+    source = inspect.getsource(inspect.unwrap(families.family_classes(family)[head].forward))
     return ast.parse(textwrap.dedent(source)).body[0]
 
 
@@ -81,17 +81,17 @@ def test_the_lists_hold_what_this_transformers_passes() -> None:
     prepared = inspect.signature(inspect.unwrap(GenerationMixin.prepare_inputs_for_generation)).parameters
     steps = {"self", "kwargs", "next_sequence_length", "is_first_iteration"}  # generate's own
     assert set(prepared) - steps <= set(PASSED_TO_ANY_MODEL)
-    declared = inspect.signature(auto.family_classes("transformer")["ForCausalLM"].forward).parameters
+    declared = inspect.signature(families.family_classes("transformer")["ForCausalLM"].forward).parameters
     assert set(PagedAttentionArgs.__annotations__) <= {*declared, *PACKING_ARGUMENTS, *BATCHING_ARGUMENTS}
 
 
 @every_class
 def test_trainer_finds_at_most_one_kind_of_labels(family: str, head: str) -> None:
-    assert len(find_labels(auto.family_classes(family)[head])) <= 1  # it evaluates a loss only where all are given
+    assert len(find_labels(families.family_classes(family)[head])) <= 1  # it evaluates a loss only where all are given
 
 
 @pytest.mark.parametrize("family", CASES)
 def test_one_file_of_a_family_has_the_lists(family: str) -> None:
-    folder = inspect.getfile(auto.family_classes(family)["Model"]).rpartition("/")[0]
-    module = inspect.getmodule(auto.family_classes(family)["Model"])
+    folder = inspect.getfile(families.family_classes(family)["Model"]).rpartition("/")[0]
+    module = inspect.getmodule(families.family_classes(family)["Model"])
     assert module.known_arguments.__module__.endswith(f"modeling_{family}_shared"), folder

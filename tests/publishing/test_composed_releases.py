@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_release
 from hub_server import HubServer
 from huggingface_hub import HfApi
 from test_other_processes import WITHOUT_HUBMODELS, lines, run
+from tiny_release import make_release
 
 from hubmodels import families
 from hubmodels.cli import main
@@ -22,7 +22,10 @@ from hubmodels.publishing.code import code_files, lacks_code, refresh_code
 from hubmodels.recipe import Recipe
 from hubmodels.tasks import get_task
 
-CODE = ["configuration_mlp.py", "modeling_mlp.py", "modeling_mlp_tables.py", "processing_image.py"]
+CODE = [
+    "configuration_mlp.py", "modeling_mlp.py", "modeling_mlp_layers.py", "modeling_mlp_shared.py",
+    "modeling_mlp_tables.py", "processing_image.py",
+]  # fmt: skip
 
 
 def contents(folder: Path) -> dict[str, bytes]:

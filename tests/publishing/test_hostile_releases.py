@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_release
 from safetensors.torch import load_file, save_file
+from tiny_release import make_release
 
 from hubmodels import families
 from hubmodels.errors import HubmodelsError

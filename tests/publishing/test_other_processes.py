@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import WRITE, make_release
 from hub_server import HubServer
 from huggingface_hub import HfApi
 from PIL import Image
+from tiny_release import WRITE, make_release
 from transformers import AutoImageProcessor
 
 from hubmodels import families
@@ -216,7 +216,7 @@ def test_the_commands_publish_verify_download_and_list(made: Path, hub: HubServe
     assert [line["code"] for line in found] == [0, 0, 0, 0, 0, 2, 2]
     outputs = [line["output"] for line in found]
     assert "Nothing new for me/x" in outputs[0]
-    assert "verified. 11 checksums agree" in outputs[1]
+    assert "verified. 13 checksums agree" in outputs[1]
     assert outputs[2].splitlines()[-1] == here
     assert "verified" in outputs[3]
     assert "me/x" in outputs[4]

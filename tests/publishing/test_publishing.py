@@ -4,10 +4,10 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from conftest import READ, STRANGER, make_release
 from hub_repository import Fault
 from hub_server import HubServer
 from huggingface_hub import HfApi, ModelCard
+from tiny_release import READ, STRANGER, make_release
 
 from hubmodels.errors import HubmodelsError
 from hubmodels.publishing import download, list_on_hub, publish, verify
@@ -81,7 +81,7 @@ def test_a_dry_run_lists_what_would_be_sent_and_changes_nothing(made: Path, hub:
     publication = publish(made, "me/x", dry_run=True, api=api)
     assert sorted(publication.sent) == release_files(made)
     assert publication.commit is None
-    assert "Would send 13 files" in str(publication)
+    assert "Would send 15 files" in str(publication)
     assert hub.repos == {}
     assert hub.requests(WRITES) == []
 
@@ -332,7 +332,7 @@ def test_what_cannot_be_downloaded_is_said_in_one_line(
 
 
 def test_a_folder_is_verified_without_a_network(made: Path, hub: HubServer) -> None:
-    assert str(verify(made)).startswith(f"{made}: verified. 11 checksums agree, 1,091 weights load")
+    assert str(verify(made)).startswith(f"{made}: verified. 13 checksums agree, 1,091 weights load")
     assert hub.log == []
 
 

@@ -9,10 +9,10 @@ import huggingface_hub
 import pytest
 import torch
 import yaml
-from conftest import interval, make_release
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny_release import interval, make_release
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from hubmodels import families

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_release
+from tiny_release import make_release
 
 from hubmodels.errors import HubmodelsError
 from hubmodels.files import hash_file

@@ -351,7 +351,9 @@ def test_a_release_of_0_1_0_has_them_in_its_config(encode) -> None:
 def test_a_family_without_the_sizes_of_a_forecast_is_refused_by_its_name(encode) -> None:
     problem, _ = encode(make_frame(60))
     recipe = Recipe.from_dict({"family": "mlp", "task": "time-series-forecasting", "data": {}, "model": {}})
-    with pytest.raises(HubmodelsError, match="family mlp cannot do time-series-forecasting: its config has no 'num_in"):
+    with pytest.raises(
+        HubmodelsError, match="family mlp cannot do time-series-forecasting: its config has no field num_input_channels"
+    ):
         build_model(recipe, problem, 0)
 
 
