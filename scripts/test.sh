@@ -6,5 +6,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=0
 if [ "$versions" = newest ]; then
     ruff check .
+    mypy
 fi
 exec python -m pytest -n 2 "$@"
