@@ -1,6 +1,7 @@
 """Who may import whom, read from the import statements: the rules of CONTRIBUTING.md."""
 
 import ast
+import importlib
 import sys
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 import hubmodels
 from hubmodels.families import config_class, list_families
-from hubmodels.tasks import list_tasks
+from hubmodels.fields import part_fields
+from hubmodels.tasks import get_task, list_tasks
 
 PACKAGE = Path(hubmodels.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
@@ -18,6 +20,22 @@ FOUNDATION = {
 }  # fmt: skip
 # What a stage may import beside the foundation and itself: publishing opens what it verifies.
 BESIDE = {"publishing": {"checkpoint", "families"}}
+# What a room of tasks/ may import beside the foundation, the contract and itself. A baseline names the type of the
+# table that it is fitted to; figures draw what inputs keep and what targets count.
+ROOMS = {
+    "contract": set(),
+    "inputs": {"processors"},
+    "targets": {"processors", "tasks.figures"},
+    "baselines": {"tasks.inputs"},
+    "figures": {"tasks.inputs", "tasks.targets"},
+    "examinations": {"tasks.baselines", "tasks.figures", "tasks.inputs", "tasks.targets"},
+}
+# What joins the floors, and what each may import beside the foundation: of tasks their discovery, never one of them.
+JOINTS = {
+    "binding.py": {"checkpoint", "tasks.contract.problem"},
+    "workflow.py": {*STAGES, "checkpoint", "families"},
+    "use.py": {*STAGES, "binding", "checkpoint", "workflow"},
+}
 UPLOADED = {"torch", "numpy", "transformers", "huggingface_hub", "safetensors", "PIL"}
 UPLOADED_EXTRA = {"diffusion": {"diffusers"}}
 # What of huggingface_hub and others reaches the network.
@@ -32,12 +50,14 @@ def read(file: str) -> ast.Module:
     return ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
 
 
-def imports(file: str) -> set[str]:
-    """The modules that a file imports, anywhere in it, with their full names (`hubmodels.recipe`, `torch.nn`): for
-    `from a import b` both `a` and `a.b`, as b can be a module."""
+def imports(file: str, at_the_top: bool = False) -> set[str]:
+    """The modules that a file imports, anywhere in it, with their full names (`hubmodels.recipe`, `torch.nn`).
+
+    For `from a import b` both `a` and `a.b`, as b can be a module. With `at_the_top` those alone that are imported with
+    the file itself."""
     found = set()
     parents = ["hubmodels", *Path(file).parent.parts]
-    for node in ast.walk(read(file)):
+    for node in read(file).body if at_the_top else ast.walk(read(file)):
         if isinstance(node, ast.Import):
             found |= {item.name for item in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -47,14 +67,23 @@ def imports(file: str) -> set[str]:
     return found
 
 
-def own(file: str) -> set[str]:
+def module_of(file: str) -> str:
+    """The dotted name of a file, without `hubmodels.`."""
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def own(file: str, at_the_top: bool = False) -> set[str]:
     """The modules of this package that a file imports, without `hubmodels.`, as dotted names of files that exist."""
-    modules = {file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in FILES}
-    return {name.removeprefix("hubmodels.") for name in imports(file)} & modules
+    return {name.removeprefix("hubmodels.") for name in imports(file, at_the_top)} & set(map(module_of, FILES))
 
 
 def third_parties(file: str) -> set[str]:
     return {name.partition(".")[0] for name in imports(file)} - set(sys.stdlib_module_names) - {"hubmodels"}
+
+
+def beyond(names: set[str], allowed: set[str]) -> set[str]:
+    """The names that are none of the allowed modules, and in none of the allowed packages."""
+    return {name for name in names if not any(name == one or name.startswith(f"{one}.") for one in allowed)}
 
 
 def is_uploaded(file: str) -> bool:
@@ -103,6 +132,39 @@ def test_tasks_import_no_other_task_no_family_and_no_stage(file: str) -> None:
         assert name.split(".")[0] in FOUNDATION | {"tasks", "processors"}
 
 
+def test_every_room_of_tasks_has_its_rule() -> None:
+    rooms = {path.parent.name for path in PACKAGE.glob("tasks/*/__init__.py")}
+    assert rooms == set(ROOMS)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("tasks/") and file.count("/") == 2])
+def test_a_room_of_tasks_imports_what_its_rule_names(file: str) -> None:
+    """Inputs import no target, targets no input; neither they nor baselines, figures and examinations know a task."""
+    room = Path(file).parent.name
+    assert not beyond(own(file), {*FOUNDATION, "tasks.contract", f"tasks.{room}", *ROOMS[room]})
+
+
+def input_kinds() -> dict[str, set[str]]:
+    """The files whose classes are the input of a task, and the names of all that these classes derive from."""
+    kinds: dict[str, set[str]] = {}
+    for tag in list_tasks():
+        module = importlib.import_module(part_fields(get_task(tag))["input"].__module__)
+        classes = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+        bases = {base.__name__ for cls in classes if isinstance(cls, type) for base in cls.__mro__}
+        kinds[module.__name__.removeprefix("hubmodels.").replace(".", "/") + ".py"] = bases
+    return kinds
+
+
+def test_an_input_imports_another_only_to_derive_from_it() -> None:
+    """What several inputs need beside their options is in files that are no input: image_files.py, ..."""
+    kinds = input_kinds()
+    assert "tasks/inputs/images.py" in kinds
+    for file, bases in kinds.items():
+        for node in ast.walk(read(file)):
+            if isinstance(node, ast.ImportFrom) and f"tasks/inputs/{node.module}.py" in kinds and node.level == 1:
+                assert {item.name for item in node.names} <= bases, file
+
+
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith(STAGES)])
 def test_stages_import_the_foundation_and_themselves(file: str) -> None:
     stage = file.split("/")[0]
@@ -129,6 +191,33 @@ def test_families_and_checkpoint_import_the_foundation_and_no_family_by_name() -
     assert own("families.py") <= FOUNDATION
     assert own("checkpoint.py") <= FOUNDATION | {"families"}
     assert own("auto.py") <= FOUNDATION | {"families"}
+
+
+@pytest.mark.parametrize(("file", "allowed"), JOINTS.items(), ids=JOINTS)
+def test_what_joins_the_floors_imports_what_its_rule_names(file: str, allowed: set[str]) -> None:
+    assert not beyond(own(file) - {"tasks"}, FOUNDATION | allowed)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("commands/")])
+def test_commands_import_the_joints_publishing_and_what_discovery_gives(file: str) -> None:
+    names = own(file) - {"tasks"}  # of tasks and families the discovery alone
+    assert not beyond(names, {*FOUNDATION, "commands", "families", "publishing", "use", "workflow"})
+    assert own("cli.py") <= FOUNDATION | {"commands._parser"}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("pipelines/")])
+def test_pipelines_import_binding_and_processors_and_no_stage_family_or_single_task(file: str) -> None:
+    assert not beyond(own(file) - {"tasks"}, {*FOUNDATION, "binding", "pipelines", "processors"})
+
+
+def test_no_imports_at_the_top_of_files_run_in_a_circle() -> None:
+    """What stands in a function, or under TYPE_CHECKING, does not count, nor does a file's own package."""
+    waiting = {module_of(file): own(file, at_the_top=True) for file in FILES}
+    waiting = {name: {one for one in needs if not f"{name}.".startswith(f"{one}.")} for name, needs in waiting.items()}
+    while ready := [name for name, needs in waiting.items() if not needs & waiting.keys()]:
+        for name in ready:
+            del waiting[name]
+    assert not waiting
 
 
 def test_only_the_workflow_and_use_import_several_stages() -> None:
