@@ -19,8 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = arguments.run(arguments, rest) or 0
         sys.stdout.flush()
-        if workflow := sys.modules.get(f"{__package__}.workflow"):
-            workflow.leave_processes(code)
+        if processes := sys.modules.get(f"{__package__}.processes"):
+            processes.leave_processes(code)
         return code
     except BrokenPipeError:  # the reader, `head` for example, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

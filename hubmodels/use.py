@@ -22,17 +22,11 @@ from .data import TableWriter, check_readable, load_data, read_tables
 from .errors import HubmodelsError, nearest
 from .evaluation import Results, answer, evaluation_mode
 from .files import atomic_folder, read_json, write_json
+from .processes import find_processes
 from .recipe import DataArguments, TrainingArguments
+from .recipes import parse_recipe, read_recipe
+from .steps import encode_splits, measure, measure_with_figures, select_rows
 from .tasks import AnyProblem
-from .workflow import (
-    encode_splits,
-    find_processes,
-    measure,
-    measure_with_figures,
-    parse_recipe,
-    read_recipe,
-    select_rows,
-)
 
 MEASURED_FIELDS = {"season_errors", "season_length"}  # of configs of 0.1.0, which no network reads
 ROWS_PER_TABLE = 65_536  # of a file to predict: at once in memory, encoded and not

@@ -32,7 +32,7 @@ import transformers
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from hubmodels import auto, families, workflow
+from hubmodels import auto, families, steps
 from hubmodels.cpu import cpu_name
 from hubmodels.data import Batches, load_data
 from hubmodels.data import columns as columns_module
@@ -95,10 +95,10 @@ class Data:
         self.task = get_task("image-classification")()
         loaded = load_data(DataArguments(dataset=dataset, dataset_path=path, validation_fraction=0.001))
         self.rows = self.task.select(loaded.splits["train"])
-        problem = workflow.fit_problem(self.task, self.rows, checkpoint=None, seed=0)
+        problem = steps.fit_problem(self.task, self.rows, checkpoint=None, seed=0)
         self.processor, self.values = problem.processor, problem.config_fields()
         started = time.perf_counter()
-        self.columns = workflow.encode_splits(problem, {"train": self.rows})["train"]
+        self.columns = steps.encode_splits(problem, {"train": self.rows})["train"]
         self.encoding_seconds = time.perf_counter() - started
         self.transform = problem.transform(training=True)
 

@@ -79,7 +79,8 @@ def draw_rows(data: Any, count: int, seed: int, folder: Path) -> Path:
 
 def measure_network(curve: Curve, release: str, data: Path, count: int, seed: int, folder: Path) -> dict[str, float]:
     """The released recipe on these rows, and the classical methods that its task fits beside it."""
-    from hubmodels.workflow import Recipe, train_and_release
+    from hubmodels.recipe import Recipe
+    from hubmodels.workflow import train_and_release
 
     recipe = Recipe.load(MODEL_CARDS / release / "recipe.yaml")
     recipe.data["dataset_path"] = str(data)

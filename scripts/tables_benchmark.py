@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from hubmodels.formatting import format_spread
-from hubmodels.workflow import Recipe, default_recipe, train_and_release
+from hubmodels.recipe import Recipe
+from hubmodels.recipes import default_recipe
+from hubmodels.workflow import train_and_release
 
 OUTPUT = Path(__file__).parent / "benchmarks" / "tables.md"
 SETS = {

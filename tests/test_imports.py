@@ -33,8 +33,11 @@ ROOMS = {
 # What joins the floors, and what each may import beside the foundation: of tasks their discovery, never one of them.
 JOINTS = {
     "binding.py": {"checkpoint", "tasks.contract.problem"},
-    "workflow.py": {*STAGES, "checkpoint", "families"},
-    "use.py": {*STAGES, "binding", "checkpoint", "workflow"},
+    "processes.py": set(),
+    "recipes.py": {"checkpoint", "families"},
+    "steps.py": {"checkpoint", "data", "evaluation", "families"},
+    "workflow.py": {"data", "evaluation", "training", "publishing", "processes", "recipes", "steps"},
+    "use.py": {*STAGES, "binding", "checkpoint", "processes", "recipes", "steps"},
 }
 UPLOADED = {"torch", "numpy", "transformers", "huggingface_hub", "safetensors", "PIL"}
 UPLOADED_EXTRA = {"diffusion": {"diffusers"}}
@@ -201,7 +204,7 @@ def test_what_joins_the_floors_imports_what_its_rule_names(file: str, allowed: s
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith("commands/")])
 def test_commands_import_the_joints_publishing_and_what_discovery_gives(file: str) -> None:
     names = own(file) - {"tasks"}  # of tasks and families the discovery alone
-    assert not beyond(names, {*FOUNDATION, "commands", "families", "publishing", "use", "workflow"})
+    assert not beyond(names, {*FOUNDATION, "commands", "families", "publishing", "recipes", "use", "workflow"})
     assert own("cli.py") <= FOUNDATION | {"commands._parser"}
 
 
@@ -220,9 +223,9 @@ def test_no_imports_at_the_top_of_files_run_in_a_circle() -> None:
     assert not waiting
 
 
-def test_only_the_workflow_and_use_import_several_stages() -> None:
+def test_only_what_joins_the_stages_imports_several() -> None:
     for file in FILES:
-        if file not in ("workflow.py", "use.py"):
+        if file not in JOINTS:
             stages = {name.split(".")[0] for name in own(file)} & set(STAGES)
             # commands publish, verify and download by themselves: these are no part of the straight line.
             assert stages <= {"publishing"} if file.startswith("commands/") else {file.split("/")[0]}
@@ -232,7 +235,7 @@ def test_nothing_imports_scripts_or_tests_and_only_the_command_line_imports_what
     for file in FILES:
         assert not {name.split(".")[0] for name in imports(file)} & {"scripts", "tests", "conftest", "pytest"}
         if file not in ("cli.py", "__main__.py") and not file.startswith("commands/"):
-            assert not own(file) & ({"use", "cli"} | ({"workflow"} if file != "use.py" else set()))
+            assert not own(file) & {"use", "cli", "workflow"}
 
 
 def test_scripts_import_only_the_command_line_the_workflow_and_the_ground() -> None:
@@ -241,7 +244,7 @@ def test_scripts_import_only_the_command_line_the_workflow_and_the_ground() -> N
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hubmodels."):
-                assert node.module.removeprefix("hubmodels.") in {"cli", "publishing", "use", "workflow"} | FOUNDATION
+                assert node.module.removeprefix("hubmodels.") in {"cli", "publishing", "recipes", "use", "workflow"} | FOUNDATION
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if not file.startswith(("data/", "publishing/"))])

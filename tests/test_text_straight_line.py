@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from hubmodels.publishing import verify_folder
 from hubmodels.recipe import Recipe
+from hubmodels.recipes import default_recipe, finetuning_recipe
 from hubmodels.use import evaluate_release, predict_file
-from hubmodels.workflow import default_recipe, finetuning_recipe, train_and_release
+from hubmodels.workflow import train_and_release
 
 VERSE = "the cat sat on the mat,\nthe dog ran to the log;\nand so they sat and ran, héé!\n"
 MODEL = {"hidden_size": 24, "embedding_size": 12, "num_hidden_layers": 1}

@@ -28,8 +28,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     """Write the data set, and print how many rows each split has."""
     start_logging()
+    from ..recipes import read_recipe
     from ..use import augment
-    from ..workflow import read_recipe
 
     fields = recipe_fields(read_recipe(arguments.model), "data")
     counts = augment(

@@ -25,9 +25,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     """Print the metrics with their intervals."""
     start_logging()
-    from .. import use, workflow
+    from .. import recipes, use
 
-    recipe = workflow.read_recipe(arguments.model)
+    recipe = recipes.read_recipe(arguments.model)
     overrides = parse_flags(rest, recipe_fields(recipe, "data"))
     results = use.evaluate_release(arguments.model, overrides, arguments.split, arguments.baseline)
     print(json.dumps(results.to_dict(), indent=2) if arguments.json else results.table())

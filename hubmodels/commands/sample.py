@@ -27,8 +27,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     """Draw, and print which files there are."""
     start_logging()
+    from ..recipes import read_recipe
     from ..use import sample
-    from ..workflow import read_recipe
 
     files = sample(
         arguments.model,

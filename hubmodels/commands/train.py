@@ -38,11 +38,11 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> None:
         print_help(arguments)
         return
     start_logging()
-    from .. import workflow
+    from .. import recipes, workflow
 
     recipe = make_recipe(arguments)
     apply_fields(rest, recipe)
-    workflow.require_output_dir(recipe)
+    recipes.require_output_dir(recipe)
     if arguments.push_to_hub and not arguments.hub_model_id:  # found out before the training, not after it
         raise HubmodelsError("--push_to_hub needs --hub_model_id NAMESPACE/NAME")
     outcome = workflow.train_and_release(recipe, not arguments.no_baseline, arguments.hub_model_id)
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> None:
 
 def make_recipe(arguments: argparse.Namespace) -> Recipe:
     """Make the recipe that the flags start from: a file, a checkpoint's, or a family's defaults."""
-    from .. import workflow
+    from .. import recipes
 
     if arguments.config:
         recipe = Recipe.load(arguments.config)
@@ -71,12 +71,12 @@ def make_recipe(arguments: argparse.Namespace) -> Recipe:
         recipe.model_name_or_path = arguments.model_name_or_path or recipe.model_name_or_path
         return recipe
     if arguments.model_name_or_path:
-        return workflow.finetuning_recipe(arguments.model_name_or_path, arguments.task)
+        return recipes.finetuning_recipe(arguments.model_name_or_path, arguments.task)
     if not arguments.family:
         raise HubmodelsError("nothing to train: give --config RECIPE, --model_name_or_path ID, or --family F --task T")
     if not arguments.task:
         raise HubmodelsError("--family needs --task, the Hub tag of what to train for (hubmodels list names them)")
-    return workflow.default_recipe(arguments.family, arguments.task)
+    return recipes.default_recipe(arguments.family, arguments.task)
 
 
 def print_help(arguments: argparse.Namespace) -> None:

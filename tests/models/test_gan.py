@@ -316,7 +316,7 @@ from pathlib import Path
 import torch, torch.distributed as dist
 sys.path.insert(0, sys.argv[1])
 import test_gan as cases
-from hubmodels.workflow import find_processes
+from hubmodels.processes import find_processes
 find_processes()
 weights = cases.train_on_given_latents(Path(sys.argv[2]), batch_size=4)
 if dist.get_rank() == 0:

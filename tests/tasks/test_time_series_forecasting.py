@@ -15,12 +15,12 @@ from hubmodels.data import WindowedColumns
 from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
 from hubmodels.recipe import Recipe
+from hubmodels.steps import build_model
 from hubmodels.tasks.baselines.forecasts import fill_forward, repeat_season
 from hubmodels.tasks.targets.forecast import FittedForecast, Forecast
 from hubmodels.tasks.targets.forecast_rows import forecast_rows
 from hubmodels.tasks.targets.seasons import find_season, seasonal_errors, usual_seasons
 from hubmodels.tasks.time_series_forecasting import TimeSeriesForecasting
-from hubmodels.workflow import build_model
 
 
 def make_frame(rows: int = 120, seed: int = 0, season: int = 6) -> pd.DataFrame:

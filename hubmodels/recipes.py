@@ -1,0 +1,70 @@
+"""Where a recipe comes from (a family's defaults, a release, a checkpoint to fine-tune), and what it says when checked.
+
+`recipe.py` is what a recipe may say; here it meets the families, the tasks and the checkpoints.
+"""
+
+import os
+from pathlib import Path
+
+from . import checkpoint, families
+from .errors import HubmodelsError
+from .fields import check_names, own_fields, parse_section
+from .recipe import DataArguments, Recipe, TrainingArguments
+from .tasks import Task, get_task
+
+
+def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments]:
+    """The checked arguments of a recipe's sections, and its task. Model fields are checked where the model is built."""
+    task_class = get_task(recipe.task)
+    families.check_family(recipe.family)
+    check_names(recipe.model, families.config_fields(recipe.family), "model")  # before the data are read
+    data_arguments, task = parse_section(recipe.data, "data", DataArguments, task_class)
+    data_arguments.carve = data_arguments.carve or task.carve
+    (arguments,) = parse_section(recipe.training, "training", TrainingArguments)
+    arguments.metric_for_best_model = arguments.metric_for_best_model or task.main_metric
+    if arguments.greater_is_better is None:  # the task says it of its main metric only
+        if arguments.metric_for_best_model != task.main_metric:
+            raise HubmodelsError(
+                f"metric_for_best_model is {arguments.metric_for_best_model}: say with greater_is_better (true or "
+                f"false) whether a larger one is better, or leave both out for {task.main_metric}"
+            )
+        arguments.greater_is_better = task.greater_is_better
+    return data_arguments, task, arguments
+
+
+def read_recipe(model_name_or_path: str) -> Recipe:
+    """The recipe of a release, from its folder or the Hub. Raises HubmodelsError where there is none."""
+    return Recipe.load(checkpoint.find_file(model_name_or_path, "recipe.yaml"))
+
+
+def default_recipe(family: str, task: str) -> Recipe:
+    """The family's defaults for a task, for data that has no recipe yet."""
+    families.check_family(family)
+    get_task(task)
+    return Recipe.from_dict(
+        {"family": family, "task": task, **families.family_recipe(family, task)}, f"{family}/recipe.yaml"
+    )
+
+
+def finetuning_recipe(model_name_or_path: str, task: str | None = None) -> Recipe:
+    """The recipe for fine-tuning a checkpoint: its family and task (or another one) with the family's defaults, its
+    network kept, and for the same task its options: how inputs are encoded belongs to the network. Which columns are
+    read does not."""
+    parent = read_recipe(model_name_or_path)
+    recipe = default_recipe(parent.family, task or parent.task)
+    recipe.model = {}
+    if recipe.task == parent.task:
+        options = [name for name in own_fields(get_task(recipe.task)) if "_column_name" not in name]
+        recipe.data |= {name: parent.data[name] for name in options if name in parent.data}
+    recipe.model_name_or_path = model_name_or_path
+    return recipe
+
+
+def require_output_dir(recipe: Recipe) -> None:
+    """Give a run that names no folder one of its own: runs/<family>-<data set>."""
+    if not recipe.training.get("output_dir"):
+        dataset = str(recipe.data.get("dataset") or "").rstrip("/").replace("sklearn:", "").split("/")[-1]
+        dataset = Path(dataset).stem if os.path.isfile(recipe.data.get("dataset") or "") else dataset
+        if not dataset:
+            raise HubmodelsError("no data set: give --dataset a Hub id, a folder, a file or sklearn:NAME")
+        recipe.training["output_dir"] = os.fspath(Path("runs", f"{recipe.family}-{dataset}"))
