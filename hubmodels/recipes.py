@@ -14,9 +14,14 @@ from .tasks import Task, get_task
 
 
 def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments]:
-    """The checked arguments of a recipe's sections, and its task. Model fields are checked where the model is built."""
+    """Check a recipe before any data are read. The values of model fields are checked where the model is built.
+
+    Returns:
+        The arguments of its data section, its task with its options, and the arguments of its training section.
+    """
     task_class = get_task(recipe.task)
     families.check_family(recipe.family)
+    families.check_requires(recipe.family, recipe.task, task_class.requires)
     check_names(recipe.model, families.config_fields(recipe.family), "model")  # before the data are read
     data_arguments, task = parse_section(recipe.data, "data", DataArguments, task_class)
     data_arguments.carve = data_arguments.carve or task.carve

@@ -91,7 +91,6 @@ def build_model(recipe: Recipe, problem: AnyProblem, seed: int) -> Any:
     """Build a fresh model, or load the checkpoint to fine-tune, with the config fields that the data decide.
 
     A family is given the fields that it declares; what the recipe says wins. The problem learns the model's values."""
-    families.check_requires(recipe.family, recipe.task, problem.task.requires)
     values = families.declared(recipe.family, problem.config_fields()) | recipe.model
     torch.manual_seed(seed)
     if recipe.model_name_or_path:

@@ -23,7 +23,7 @@ from .data import LoadedData, load_data
 from .evaluation import Results, predict, transformed_batches
 from .processes import find_processes
 from .recipe import Recipe, TrainingArguments
-from .recipes import parse_recipe
+from .recipes import parse_recipe, require_output_dir
 from .report import Figure
 from .steps import build_model, encode_splits, fit_problem, make_batches, measure_with_figures, select_rows
 from .tasks import AnyProblem
@@ -54,7 +54,9 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     """
     started = time.perf_counter()
     find_processes()
+    require_output_dir(recipe)
     data_arguments, task, arguments = parse_recipe(recipe)
+    assert arguments.output_dir is not None, "a run has a folder"
     loaded = load_data(data_arguments)
     rows = select_rows(task, loaded.splits)
     problem = fit_problem(task, rows["train"], recipe.model_name_or_path, arguments.seed)
@@ -62,7 +64,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     model = build_model(recipe, problem, arguments.seed)
     run = train_model(model, problem, columns, rows["train"], recipe, arguments, loaded.fingerprint)
     results, figures = measure_with_figures(model, problem, columns, arguments, baseline)
-    folder = Path(str(arguments.output_dir)) / "release"
+    folder = Path(arguments.output_dir) / "release"
     if PartialState().is_main_process:
         publishing.release(
             folder,

@@ -244,7 +244,10 @@ def test_scripts_import_only_the_command_line_the_workflow_and_the_ground() -> N
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hubmodels."):
-                assert node.module.removeprefix("hubmodels.") in {"cli", "publishing", "recipes", "use", "workflow"} | FOUNDATION
+                assert (
+                    node.module.removeprefix("hubmodels.")
+                    in {"cli", "publishing", "recipes", "use", "workflow"} | FOUNDATION
+                )
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if not file.startswith(("data/", "publishing/"))])

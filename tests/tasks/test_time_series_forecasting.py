@@ -15,7 +15,7 @@ from hubmodels.data import WindowedColumns
 from hubmodels.errors import HubmodelsError
 from hubmodels.evaluation import evaluate
 from hubmodels.recipe import Recipe
-from hubmodels.steps import build_model
+from hubmodels.recipes import parse_recipe
 from hubmodels.tasks.baselines.forecasts import fill_forward, repeat_season
 from hubmodels.tasks.targets.forecast import FittedForecast, Forecast
 from hubmodels.tasks.targets.forecast_rows import forecast_rows
@@ -348,13 +348,12 @@ def test_a_release_of_0_1_0_has_them_in_its_config(encode) -> None:
     assert nothing.metrics(rows)["mse"] == old.metrics(rows)["mse"]
 
 
-def test_a_family_without_the_sizes_of_a_forecast_is_refused_by_its_name(encode) -> None:
-    problem, _ = encode(make_frame(60))
+def test_a_family_without_the_sizes_of_a_forecast_is_refused_by_its_name() -> None:
     recipe = Recipe.from_dict({"family": "mlp", "task": "time-series-forecasting", "data": {}, "model": {}})
     with pytest.raises(
         HubmodelsError, match="family mlp cannot do time-series-forecasting: its config has no field num_input_channels"
     ):
-        build_model(recipe, problem, 0)
+        parse_recipe(recipe)
 
 
 def test_the_season_is_the_one_that_is_given(encode) -> None:
