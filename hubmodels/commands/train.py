@@ -1,6 +1,7 @@
 """`hubmodels train`: train or fine-tune, measure beside a classical baseline, write the release folder."""
 
 import argparse
+import dataclasses
 import json
 import sys
 
@@ -99,8 +100,10 @@ def print_section(section: str, cls: type) -> None:
     """Print the options of a dataclass with their defaults."""
     hints, lines = type_hints(cls), {}
     for name, item in own_fields(cls).items():
-        default = "" if item.default in (None, False, item.default_factory) else f" (default {item.default})"
-        lines[name] = (item.metadata.get("help") or describe(hints[name])) + default
+        default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+        words = " ".join(map(str, default)) if isinstance(default, list) else str(default)  # as the flag takes them
+        said = "" if default in (None, False) else f" (default {words})"
+        lines[name] = (item.metadata.get("help") or describe(hints[name])) + said
     print(f"fields of the section {section}:")
     print_fields(lines)
 
