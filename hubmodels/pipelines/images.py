@@ -87,13 +87,13 @@ class ImageGenerationPipeline(Pipeline):
         Raises:
             ValueError: a number below 1, a class that there is not, or classes for a model that knows none.
         """
-        return super().__call__({"wanted": inputs}, **kwargs)
+        return super().__call__({"request": inputs}, **kwargs)
 
     def _sanitize_parameters(self, seed: int | None = None, **options: Any) -> tuple[dict, dict, dict]:
         return {}, {"seed": seed, "options": options}, {}
 
     def preprocess(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        request = inputs["wanted"]
+        request = inputs["request"]
         if isinstance(request, int) and not isinstance(request, bool):
             if request < 1:
                 raise ValueError(f"give a number of images of at least 1, got {request}")
