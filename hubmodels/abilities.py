@@ -300,7 +300,7 @@ class GivesPooled(Protocol):
 class ReadsImages(Protocol):
     """Read images (paths, PIL images, arrays) as bytes of one size (B, C, H, W), and scale bytes for the model.
 
-    Used by the pipelines on images, which know our models by it."""
+    Used by the tasks on images."""
 
     def to_pixels(self, images: Any) -> "np.ndarray": ...
 

@@ -44,7 +44,7 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 class OneDnnLinear(TorchFunctionMode):
-    """Takes linear maps of many float32 rows on a CPU through oneDNN inside the block, equal to rounding.
+    """Take linear maps of many float32 rows on a CPU through oneDNN inside the block, equal to rounding.
 
     torch takes MKL for them, which uses half of the width of an AMD core: 2,048 rows through 384 x 384 weights gave 101
     GFLOP/s by MKL and 229 by oneDNN (one core of an AMD EPYC 9005, 2026-11-26). Other maps are left alone, and so is
@@ -59,19 +59,31 @@ class OneDnnLinear(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is F.linear and self.linear is not None and 2 <= len(args) <= 3 and not kwargs:
+        if func is not F.linear:
+            return func(*args, **kwargs) if kwargs else func(*args)
+        # torch's compiler chooses kernels itself, and cannot lower this one.
+        if self.linear is not None and 2 <= len(args) <= 3 and not kwargs and not torch.compiler.is_compiling():
             rows, weight, bias = (*args, None)[:3]
-            if self.fits(rows) and self.fits(weight) and len(weight) > 1 and rows.numel() >= MANY_ROWS * rows.shape[-1]:
+            many = rows.numel() >= MANY_ROWS * rows.shape[-1]
+            if many and fits_one_dnn(rows) and fits_one_dnn(weight) and len(weight) > 1:
                 return self.linear(rows, weight, bias, "none", [], "")
         return func(*args, **(kwargs or {}))
 
-    @staticmethod
-    def fits(tensor: torch.Tensor) -> bool:
-        """Tell whether oneDNN takes a tensor as it is."""
-        return (
-            tensor.device.type == "cpu"
-            and tensor.dtype == torch.float32
-            and tensor.ndim >= 2
-            and tensor.is_contiguous()
-            and not torch.is_autocast_enabled("cpu")
-        )
+
+def fits_one_dnn(tensor: torch.Tensor) -> bool:
+    """Tell whether oneDNN takes a tensor as it is."""
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)  # not one that is quantised or split over processes
+        and tensor.device.type == "cpu"
+        and tensor.dtype == torch.float32
+        and tensor.ndim >= 2
+        and tensor.is_contiguous()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def inference_kernels(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Give the block in which a model in use runs on a device.
+
+    Pipelines and `hubmodels predict` both enter it, so that a batch gives the same numbers, to the digit, in both."""
+    return OneDnnLinear() if device.type == "cpu" else contextlib.nullcontext()

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hubmodels.cpu import OneDnnLinear, computes_bf16
+from hubmodels.cpu import OneDnnLinear, computes_bf16, inference_kernels
 
 
 @pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])
@@ -47,3 +47,29 @@ def test_many_float32_rows_go_to_one_dnn_and_nothing_else_does(monkeypatch) -> N
             assert layer(torch.randn(300, 8)).dtype == torch.bfloat16
         torch.nn.Linear(8, 8).double()(torch.randn(400, 8, dtype=torch.float64))
     assert calls == [100]
+
+
+def test_a_compiled_model_computes_as_it_does_outside() -> None:
+    layers = torch.nn.Sequential(torch.nn.Linear(48, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8)).eval()
+    compiled, rows = torch.compile(layers, backend="aot_eager"), torch.randn(200, 48)
+    with torch.no_grad():
+        expected = compiled(rows)
+        with OneDnnLinear():
+            assert torch.equal(compiled(rows), expected)
+
+
+def test_weights_of_another_class_of_tensors_are_left_to_it(monkeypatch) -> None:
+    class Quantised(torch.Tensor):
+        pass
+
+    mode = OneDnnLinear()
+    monkeypatch.setattr(mode, "linear", lambda *args: pytest.fail("oneDNN was given them"))
+    weight = torch.randn(8, 48).as_subclass(Quantised)
+    with torch.no_grad(), mode:
+        assert F.linear(torch.randn(200, 48), weight).shape == (200, 8)
+
+
+def test_only_a_cpu_has_kernels_of_its_own() -> None:
+    assert isinstance(inference_kernels(torch.device("cpu")), OneDnnLinear)
+    with inference_kernels(torch.device("meta")) as entered:
+        assert entered is None

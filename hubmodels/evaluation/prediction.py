@@ -11,7 +11,7 @@ from accelerate import PartialState
 from accelerate.utils import extract_model_from_parallel, gather
 from tqdm.auto import tqdm
 
-from ..cpu import OneDnnLinear
+from ..cpu import inference_kernels
 
 Batch = dict[str, torch.Tensor]
 Transform = Callable[[Batch, torch.Generator | None], Batch]
@@ -159,7 +159,7 @@ def answer(
     tensors = {name: torch.as_tensor(values) for name, values in encoded.items()}
     answers: dict[str, list[np.ndarray]] = {}
     autocast = torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
-    with evaluation_mode(model), torch.inference_mode(), autocast, OneDnnLinear():
+    with evaluation_mode(model), torch.inference_mode(), autocast, inference_kernels(device):
         for start in range(0, len(next(iter(tensors.values()))), batch_size):
             batch = {name: value[start : start + batch_size].to(device) for name, value in tensors.items()}
             batch = transform(batch, None) if transform is not None else batch

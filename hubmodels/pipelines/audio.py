@@ -4,7 +4,6 @@
 `pipeline("text-to-audio", model=...)` draws by the name of a class.
 """
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,16 @@ from transformers.pipelines.audio_classification import AudioClassificationPipel
 from transformers.pipelines.text_to_audio import TextToAudioPipeline
 
 from ..abilities import ReadsSounds, RestoresSounds, Samples, is_class_conditional
-from ..tasks import AnyProblem
-from ._answers import bind_pipeline, likeliest_classes
+from ._answers import ProblemPipeline
 from ._classes import class_number
 
 
-class SoundClassificationPipeline(AudioClassificationPipeline):
+class SoundClassificationPipeline(ProblemPipeline, AudioClassificationPipeline):
     """Give the likeliest classes of each sound: `[{"label": ..., "score": ...}, ...]`.
 
     A sound is a path, the bytes of a wav file, samples, or a mapping of `array` and `sampling_rate`."""
+
+    tag = "audio-classification"
 
     def preprocess(self, inputs: Any) -> Any:
         fetched = isinstance(inputs, str) and inputs.startswith(("http://", "https://"))
@@ -32,15 +32,10 @@ class SoundClassificationPipeline(AudioClassificationPipeline):
             raise ValueError(f"a sound must have the shape (samples,), got {inputs.shape}; give its channels' mean")
         return self.feature_extractor([inputs], return_tensors="pt").to(self.dtype)
 
-    @functools.cached_property
-    def problem(self) -> AnyProblem:
-        """The task bound to this model, whose answers these are."""
-        return bind_pipeline("audio-classification", self.model, self.feature_extractor)
-
     def postprocess(self, model_outputs: Any, top_k: int = 5, function_to_apply: str | None = None) -> Any:
-        if function_to_apply is not None or not isinstance(self.feature_extractor, ReadsSounds):
+        if function_to_apply is not None or not self.tells_one_class:
             return super().postprocess(model_outputs, top_k, function_to_apply)
-        return likeliest_classes(self.problem, model_outputs, top_k)
+        return self.likeliest_classes(model_outputs, top_k)
 
 
 class ClassToAudioPipeline(TextToAudioPipeline):

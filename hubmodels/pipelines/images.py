@@ -1,12 +1,12 @@
 """Pipelines on images: transformers' own where it has one, with the answers of `hubmodels predict`, and what it lacks.
 
-`pipeline("image-classification", model=...)` is transformers' own; for our models its scores are predict's.
+`pipeline("image-classification", model=...)` and `pipeline("image-feature-extraction", model=..., pool=True)` are
+transformers' own; for our models their numbers are predict's.
 `pipeline("image-to-image", model=...)` takes an image as a path, a URL or a PIL image, or a list of them. It gives PIL
 images of the model's size. Transformers had one until it took it out in favour of diffusers; it gave no grey images.
 `pipeline("unconditional-image-generation", model=...)` takes a number of images, or classes, and gives PIL ones.
 """
 
-import functools
 import io
 from typing import Any
 
@@ -15,29 +15,42 @@ from PIL import Image
 from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 from transformers.pipelines.image_classification import ImageClassificationPipeline
+from transformers.pipelines.image_feature_extraction import ImageFeatureExtractionPipeline
 
-from ..abilities import ReadsImages, is_class_conditional
-from ..tasks import AnyProblem
-from ._answers import bind_pipeline, likeliest_classes
+from ..abilities import is_class_conditional
+from ._answers import ProblemPipeline
 from ._classes import class_number
 
 
-class PictureClassificationPipeline(ImageClassificationPipeline):
+class PictureClassificationPipeline(ProblemPipeline, ImageClassificationPipeline):
     """Give the likeliest classes of each image: `[{"label": ..., "score": ...}, ...]`."""
 
-    @functools.cached_property
-    def problem(self) -> AnyProblem:
-        """The task bound to this model, whose answers these are."""
-        return bind_pipeline("image-classification", self.model, self.image_processor)
+    tag = "image-classification"
 
     def postprocess(self, model_outputs: Any, function_to_apply: Any = None, top_k: int | None = 5) -> Any:
-        if function_to_apply is not None or not isinstance(self.image_processor, ReadsImages):
+        if function_to_apply is not None or not self.tells_one_class:
             return super().postprocess(model_outputs, function_to_apply, top_k)
-        return likeliest_classes(self.problem, model_outputs, top_k)
+        return self.likeliest_classes(model_outputs, top_k)
 
 
-class ImageToImagePipeline(Pipeline):
+class PictureFeaturesPipeline(ProblemPipeline, ImageFeatureExtractionPipeline):
+    """Give the features of each image: the model's latents with `pool=True`."""
+
+    tag = "image-feature-extraction"
+
+    def _forward(self, model_inputs: Any) -> Any:
+        outputs = super()._forward(model_inputs)
+        if not self.ours:
+            return outputs
+        # transformers takes a batch apart row by row, which numbers of the whole batch, such as a loss, do not bear.
+        of_rows = {name: value for name, value in outputs.items() if not isinstance(value, torch.Tensor) or value.ndim}
+        return type(outputs)(**of_rows)
+
+
+class ImageToImagePipeline(ProblemPipeline):
     """Reconstruct each image by the model, as a PIL image, grey ("L") or RGB."""
+
+    tag = "image-to-image"
 
     _load_image_processor = True
     _load_processor = _load_tokenizer = _load_feature_extractor = False
@@ -48,11 +61,6 @@ class ImageToImagePipeline(Pipeline):
     def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, torch.Tensor]:
         inputs = self.image_processor(images=[load_image(image, timeout=timeout)], return_tensors="pt")
         return {"pixel_values": inputs["pixel_values"].to(self.dtype)}
-
-    @functools.cached_property
-    def problem(self) -> AnyProblem:
-        """The task bound to this model, whose answers these are."""
-        return bind_pipeline("image-to-image", self.model, self.image_processor)
 
     def _forward(self, inputs: dict[str, torch.Tensor]) -> Any:
         return self.model(**inputs)
@@ -79,13 +87,13 @@ class ImageGenerationPipeline(Pipeline):
         Raises:
             ValueError: a number below 1, a class that there is not, or classes for a model that knows none.
         """
-        return super().__call__({"wanted": inputs}, **kwargs)
+        return super().__call__({"request": inputs}, **kwargs)
 
     def _sanitize_parameters(self, seed: int | None = None, **options: Any) -> tuple[dict, dict, dict]:
         return {}, {"seed": seed, "options": options}, {}
 
     def preprocess(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        request = inputs["wanted"]
+        request = inputs["request"]
         if isinstance(request, int) and not isinstance(request, bool):
             if request < 1:
                 raise ValueError(f"give a number of images of at least 1, got {request}")
@@ -117,6 +125,7 @@ def to_images(values: torch.Tensor) -> list[Image.Image]:
 
 PIPELINES = {
     "image-classification": (PictureClassificationPipeline, "ForImageClassification"),
+    "image-feature-extraction": (PictureFeaturesPipeline, "Model"),
     "image-to-image": (ImageToImagePipeline, "ForImageToImage"),
     "unconditional-image-generation": (ImageGenerationPipeline, "Model"),
 }

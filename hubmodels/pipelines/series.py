@@ -5,17 +5,14 @@ They take an array (steps, channels), a list of such arrays, or a table: a panda
 data set of `datasets`, or a pyarrow Table. A path is of a CSV, JSON-lines or Parquet file.
 """
 
-import functools
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
-from transformers.pipelines.base import Pipeline
 
-from ..tasks import AnyProblem
-from ._answers import answer_rows, bind_pipeline
+from ._answers import ProblemPipeline, answer_rows
 from ._files import read_file
 
 DEFAULT_BATCH_SIZE = 256
@@ -23,18 +20,11 @@ DEFAULT_BATCH_SIZE = 256
 Answers = dict[str, np.ndarray]  # one array a column, first dimension the series
 
 
-class SeriesPipeline(Pipeline):
+class SeriesPipeline(ProblemPipeline):
     """Take all series through the processor at once and through the model in batches."""
-
-    tag: ClassVar[str]  # of the task whose answers it gives
 
     _load_processor = True
     _load_tokenizer = _load_feature_extractor = _load_image_processor = False
-
-    @functools.cached_property
-    def problem(self) -> AnyProblem:
-        """The task bound to the model and its processor."""
-        return bind_pipeline(self.tag, self.model, self.processor)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         """Take no parameters beside those of `__call__`."""

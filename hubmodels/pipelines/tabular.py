@@ -1,37 +1,33 @@
-"""Pipelines on tables: `pipeline("tabular-classification", model=...)` and `pipeline("tabular-regression", model=...)`.
+"""Pipelines on tables: `pipeline("tabular-classification", model=...)`, `pipeline("tabular-regression", model=...)`
+and `pipeline("feature-extraction", model=...)`, which is transformers' own for models of texts.
 
 They take one row (a mapping, a pandas Series) or many: a list of rows, a pandas DataFrame, a data set of `datasets`, a
 pyarrow Table. The path of a CSV, JSON-lines or Parquet file will do too. All rows go through the processor at once and
-through the model in batches. What they tell is what `hubmodels predict` tells, a mapping a row.
+through the model in batches. What they tell of each row is what `hubmodels predict` tells.
 """
 
 import os
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from transformers.pipelines.base import Pipeline
+from transformers import AutoProcessor, AutoTokenizer
+from transformers.pipelines.feature_extraction import FeatureExtractionPipeline
 
-from ..tasks import AnyProblem
-from ._answers import answer_rows, bind_pipeline
+from ..errors import HubmodelsError
+from ..processors.processing_table import TabularProcessor
+from ._answers import ProblemPipeline, answer_rows
 from ._files import read_file
 
 DEFAULT_BATCH_SIZE = 2_048  # larger ones leave the processor's caches: 8,192 rows are half as fast
 
 
-class TabularPipeline(Pipeline):
-    """What both pipelines share. A single row gives one answer, everything else a list of them, in order."""
+class TabularPipeline(ProblemPipeline):
+    """Share what pipelines of tables do. A single row gives one answer, everything else a list of them, in order."""
 
-    tag: ClassVar[str]
-
-    _load_processor = True
-    _load_tokenizer = _load_feature_extractor = _load_image_processor = False
-
-    @cached_property
-    def problem(self) -> AnyProblem:
-        """The task, bound to the pipeline's model and processor."""
-        return bind_pipeline(self.tag, self.model, self.processor)
+    _load_processor: ClassVar[bool | None] = True
+    _load_tokenizer: ClassVar[bool | None] = False
+    _load_feature_extractor = _load_image_processor = False
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         return {}, {}, {}
@@ -58,16 +54,16 @@ class TabularPipeline(Pipeline):
             answers += self.postprocess(self.forward(batch))
         return answers[0] if one else answers
 
-    def preprocess(self, table: Any) -> dict[str, torch.Tensor]:
-        return dict(self.processor(table, return_tensors="pt"))
+    def preprocess(self, inputs: Any, **options: Any) -> dict[str, torch.Tensor]:
+        return dict(self.processor(inputs, return_tensors="pt"))
 
     def _forward(self, batch: dict[str, torch.Tensor]) -> Any:
         return self.model(**batch)
 
-    def postprocess(self, outputs: Any) -> list[dict[str, Any]]:
+    def postprocess(self, outputs: Any) -> list[Any]:
         return [self.describe_row(answer) for answer in answer_rows(self.problem.answers(outputs))]
 
-    def describe_row(self, answer: dict[str, Any]) -> dict[str, Any]:
+    def describe_row(self, answer: dict[str, Any]) -> Any:
         """Put the answer of a row, which has a name for each column of a file, into the pipeline's own words."""
         raise NotImplementedError
 
@@ -112,12 +108,61 @@ class TabularRegressionPipeline(TabularPipeline):
         return told
 
 
+class TableFeaturesPipeline(TabularPipeline, FeatureExtractionPipeline):
+    """Give the latents of each row, a list of numbers. A model with a tokenizer answers as transformers' own pipeline.
+
+    Raises:
+        HubmodelsError: a model of ours that reads neither texts nor tables.
+    """
+
+    tag = "feature-extraction"
+
+    _load_processor = False  # of models of texts: they have a tokenizer; a table's is loaded below
+    _load_tokenizer = None  # where there is one
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.tokenizer is None and not self.ours:
+            self.tokenizer = AutoTokenizer.from_pretrained(self.model.name_or_path)  # says why it cannot be loaded
+        if self.tokenizer is None and self.processor is None:
+            self.processor = AutoProcessor.from_pretrained(self.model.name_or_path)
+        if self.tokenizer is None and not isinstance(self.processor, TabularProcessor):
+            raise HubmodelsError(
+                f"{type(self.model).__name__} at {self.model.name_or_path!r} reads neither texts nor tables: "
+                "feature-extraction needs a tokenizer or a TabularProcessor (of images: image-feature-extraction)"
+            )
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
+        # transformers calls this before it is known what the model reads: what texts take is no harm for tables.
+        return FeatureExtractionPipeline._sanitize_parameters(self, **kwargs)
+
+    def __call__(self, inputs: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """Give the latents of rows of a table (see `TabularPipeline`), or the features of texts."""
+        if self.tokenizer is None:
+            return super().__call__(inputs, batch_size, **kwargs)
+        return FeatureExtractionPipeline.__call__(self, inputs, batch_size=batch_size, **kwargs)
+
+    def preprocess(self, inputs: Any, **options: Any) -> Any:
+        if self.tokenizer is None:
+            return {"numeric_features": super().preprocess(inputs)["numeric_features"]}  # alone, as in the task
+        return FeatureExtractionPipeline.preprocess(self, inputs, **options)
+
+    def postprocess(self, outputs: Any, return_tensors: bool = False) -> Any:
+        if self.tokenizer is None:
+            return super().postprocess(outputs)
+        return FeatureExtractionPipeline.postprocess(self, outputs, return_tensors)
+
+    def describe_row(self, answer: dict[str, Any]) -> list[float]:
+        return list(answer.values())
+
+
 def is_column(values: Any) -> bool:
     """Tell whether a value of a mapping is a column of values, not the value of a row."""
     return hasattr(values, "__len__") and not isinstance(values, str | bytes) and getattr(values, "ndim", 1) > 0
 
 
 PIPELINES = {
+    "feature-extraction": (TableFeaturesPipeline, "Model"),
     "tabular-classification": (TabularClassificationPipeline, "ForTabularClassification"),
     "tabular-regression": (TabularRegressionPipeline, "ForTabularRegression"),
 }

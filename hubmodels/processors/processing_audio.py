@@ -56,6 +56,7 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
     """
 
     model_input_names = ["input_values"]  # noqa: RUF012 - transformers' own form
+    padding_value = 0.0  # transformers' pipelines ask for it before they join sounds to a batch
 
     def __init__(
         self,

@@ -73,11 +73,14 @@ class FeatureExtraction(Task):
     target: NumberReconstruction = part(NumberReconstruction)
 
     def example(self) -> str:
-        """Return lines that give latents by the model."""
+        """Return lines that give latents by the pipeline and by the model."""
         return (
-            "import hubmodels  # makes transformers know the family\n"
+            "import hubmodels  # makes transformers know the family, and the pipeline tables\n"
             "import pandas\n"
-            "from transformers import AutoModel, AutoProcessor\n"
+            "from transformers import AutoModel, AutoProcessor, pipeline\n"
+            "\n"
+            'extract = pipeline("feature-extraction", model="{model_id}")\n'
+            'print(extract("rows.csv"))  # a path, a row or a DataFrame: [[latent, latent, ...], ...]\n'
             "\n"
             'model = AutoModel.from_pretrained("{model_id}").eval()\n'
             'processor = AutoProcessor.from_pretrained("{model_id}")\n'

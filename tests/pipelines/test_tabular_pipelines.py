@@ -4,10 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoProcessor, pipeline
+from transformers import AutoProcessor, AutoTokenizer, BertConfig, BertModel, ViTConfig, ViTModel, pipeline
+from transformers.pipelines.feature_extraction import FeatureExtractionPipeline
 
-from hubmodels import AutoModelForTabularClassification, AutoModelForTabularRegression, MlpConfig
+from hubmodels import (
+    AutoencoderConfig,
+    AutoencoderModel,
+    AutoModelForTabularClassification,
+    AutoModelForTabularRegression,
+    MlpConfig,
+)
+from hubmodels.processors.processing_image import HubmodelsImageProcessor
 from hubmodels.processors.processing_table import TabularProcessor
+from hubmodels.tasks.inputs.tokenizers import UNDERSTANDING_TOKENS, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +99,50 @@ def test_a_file_a_frame_a_list_and_a_row_give_the_same_answers(folders, frame, t
 def test_what_is_no_such_table_is_refused(folders, rows, message) -> None:
     with pytest.raises(ValueError, match=message):
         pipeline("tabular-classification", model=folders["classifier"])(rows)
+
+
+@pytest.fixture
+def latents(frame, tmp_path) -> str:
+    """A saved autoencoder of a table."""
+    TabularProcessor.fit(frame[["a"]].assign(c=frame["a"] ** 2)).save_pretrained(tmp_path)
+    fields = {"num_numeric_features": 2, "hidden_sizes": [8], "normalization": "none", "latent_size": 2}
+    torch.manual_seed(0)
+    AutoencoderModel(AutoencoderConfig(kind="plain", backbone="dense", **fields)).save_pretrained(tmp_path)
+    return str(tmp_path)
+
+
+def test_rows_of_a_table_have_latents(latents) -> None:
+    extract = pipeline("feature-extraction", model=latents)
+    rows = [{"a": 0.5, "c": 0.25}, {"a": -1.0, "c": 1.0}]
+    numbers = extract.processor(rows, return_tensors="pt")["numeric_features"]
+    with torch.no_grad():
+        expected = extract.model(numeric_features=numbers).latents
+    answers = extract(rows)
+    assert answers == expected.tolist()
+    assert extract(rows[0]) == pytest.approx(answers[0], abs=1e-6)
+
+
+def test_a_model_of_neither_texts_nor_tables_has_no_features_to_extract(tmp_path) -> None:
+    fields = {"image_size": 8, "hidden_sizes": [4], "depths": [0], "latent_size": 2}
+    AutoencoderModel(AutoencoderConfig(**fields)).save_pretrained(tmp_path)
+    HubmodelsImageProcessor(size={"height": 8, "width": 8}).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="AutoencoderModel at '.*' reads neither texts nor tables"):
+        pipeline("feature-extraction", model=str(tmp_path))
+
+
+def test_features_of_texts_are_those_of_transformers_and_so_is_the_error_without_a_tokenizer(tmp_path) -> None:
+    tokenizer = train_tokenizer("bpe", ["the quick brown fox"], UNDERSTANDING_TOKENS, 300)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).eval()
+    ours = pipeline("feature-extraction", model=model, tokenizer=tokenizer)
+    theirs = FeatureExtractionPipeline(model=model, tokenizer=tokenizer)
+    for options in ({}, {"batch_size": 2}, {"tokenize_kwargs": {"truncation": True, "max_length": 4}}):
+        assert ours(["the fox", "the quick fox"], **options) == theirs(["the fox", "the quick fox"], **options)
+    assert torch.equal(ours("the fox", return_tensors=True), theirs("the fox", return_tensors=True))
+    ViTModel(ViTConfig(**sizes)).save_pretrained(tmp_path)
+    errors = []
+    for load in (AutoTokenizer.from_pretrained, lambda folder: pipeline("feature-extraction", model=folder)):
+        with pytest.raises((OSError, ValueError)) as caught:
+            load(str(tmp_path))
+        errors.append(str(caught.value))
+    assert errors[0] == errors[1]

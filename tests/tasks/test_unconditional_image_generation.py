@@ -266,9 +266,9 @@ def draw():
 
 
 def test_the_pipeline_takes_a_number_or_classes_by_name_or_number(draw) -> None:
-    assert draw.preprocess({"wanted": 3}) == {"num_samples": 3}
-    assert draw.preprocess({"wanted": "light"})["labels"].tolist() == [1]
-    found = draw.preprocess({"wanted": ["light", 0, "dark"]})
+    assert draw.preprocess({"request": 3}) == {"num_samples": 3}
+    assert draw.preprocess({"request": "light"})["labels"].tolist() == [1]
+    found = draw.preprocess({"request": ["light", 0, "dark"]})
     assert (found["num_samples"], found["labels"].tolist()) == (3, [1, 0, 0])
 
 
@@ -285,4 +285,4 @@ def test_the_pipeline_takes_a_number_or_classes_by_name_or_number(draw) -> None:
 def test_the_pipeline_refuses_what_cannot_be_drawn(draw, asked, conditional, message) -> None:
     draw.model.config.class_conditional = conditional
     with pytest.raises(ValueError, match=message):
-        draw.preprocess({"wanted": asked})
+        draw.preprocess({"request": asked})

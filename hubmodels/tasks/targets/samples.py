@@ -22,6 +22,7 @@ from ..contract.rows import model_device
 if TYPE_CHECKING:
     import datasets
     import numpy as np
+    import pyarrow
     import torch
 
     from ..contract.types import Batch, EncodedColumns, ModelOutput, RawRows, Rows
@@ -280,6 +281,12 @@ class SamplesProblem(Problem[TaskT, FittedInputT, FittedSamples], Generic[TaskT,
         return model.sample_trajectory(count, states, generator=generator, **options)
 
     # ---------------------------------------------------------------- use
+
+    def encode_inputs(self, table: "pyarrow.Table", row_numbers: list[int]) -> "Rows":
+        """Refuse files: nothing is told of a row that there is, new ones are drawn."""
+        raise HubmodelsError(
+            f"{self.task.tag} has no prediction from files: the model draws new rows; use `hubmodels sample` for them"
+        )
 
     def draw_rows(self, model: Any, rows: "datasets.Dataset", per_class: int, seed: int) -> "datasets.Dataset":
         """Draw files of each class of the rows, as they hold them."""

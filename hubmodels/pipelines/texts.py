@@ -1,0 +1,35 @@
+"""Pipelines on texts: transformers' own, with the answers of `hubmodels predict` for our models.
+
+`pipeline("text-classification", model=...)` takes a text, a mapping of `text` and `text_pair`, or a list of either.
+"""
+
+from typing import Any
+
+from transformers.pipelines.text_classification import TextClassificationPipeline
+
+from ._answers import ProblemPipeline
+
+
+class SentenceClassificationPipeline(ProblemPipeline, TextClassificationPipeline):
+    """Give the likeliest class of each text, `{"label": ..., "score": ...}`, or with `top_k` a list of as many.
+
+    A text that is longer than the training texts is cut, as `hubmodels predict` cuts it, unless `truncation` is given.
+    """
+
+    tag = "text-classification"
+
+    def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> Any:
+        if self.ours:
+            tokenizer_kwargs = {"truncation": True} | tokenizer_kwargs
+        return super().preprocess(inputs, **tokenizer_kwargs)
+
+    def postprocess(
+        self, model_outputs: Any, function_to_apply: Any = None, top_k: int | None = 1, _legacy: bool = True
+    ) -> Any:
+        if function_to_apply is not None or not self.tells_one_class:
+            return super().postprocess(model_outputs, function_to_apply, top_k, _legacy)
+        likeliest = self.likeliest_classes(model_outputs, top_k)
+        return likeliest[0] if _legacy else likeliest  # transformers' word for: the caller named no `top_k`
+
+
+PIPELINES = {"text-classification": (SentenceClassificationPipeline, "ForSequenceClassification")}
