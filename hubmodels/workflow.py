@@ -36,7 +36,7 @@ from .data import (
 )
 from .errors import HubmodelsError
 from .evaluation import Results, evaluate, evaluation_mode, predict, transformed_batches
-from .fields import check_names, own_fields, parse_section
+from .fields import check_names, option_fields, parse_section
 from .recipe import DataArguments, Recipe, TrainingArguments
 from .report import Examination, Figure, Sound
 from .tasks import AnyProblem, Task, get_task
@@ -101,7 +101,11 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
 
 
 def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments]:
-    """The checked arguments of a recipe's sections, and its task. Model fields are checked where the model is built."""
+    """Check a recipe's sections; the values of model fields are checked where the model is built.
+
+    Returns:
+        The arguments of the section data, the task, and the arguments of the section training.
+    """
     task_class = get_task(recipe.task)
     families.check_family(recipe.family)
     check_names(recipe.model, families.config_fields(recipe.family), "model")  # before the data are read
@@ -120,12 +124,12 @@ def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments
 
 
 def read_recipe(model_name_or_path: str) -> Recipe:
-    """The recipe of a release, from its folder or the Hub. Raises HubmodelsError where there is none."""
+    """Return the recipe of a release, from its folder or the Hub. Raises HubmodelsError where there is none."""
     return Recipe.load(checkpoint.find_file(model_name_or_path, "recipe.yaml"))
 
 
 def default_recipe(family: str, task: str) -> Recipe:
-    """The family's defaults for a task, for data that has no recipe yet."""
+    """Return the family's defaults for a task, for data that has no recipe yet."""
     families.check_family(family)
     get_task(task)
     return Recipe.from_dict(
@@ -134,14 +138,15 @@ def default_recipe(family: str, task: str) -> Recipe:
 
 
 def finetuning_recipe(model_name_or_path: str, task: str | None = None) -> Recipe:
-    """The recipe for fine-tuning a checkpoint: its family and task (or another one) with the family's defaults, its
-    network kept, and for the same task its options: how inputs are encoded belongs to the network. Which columns are
-    read does not."""
+    """Return the recipe for fine-tuning a checkpoint: its family and task (or another one), with the family's defaults.
+
+    Its network stays, and for the same task its options: how inputs are encoded belongs to the network. Which columns
+    are read does not."""
     parent = read_recipe(model_name_or_path)
     recipe = default_recipe(parent.family, task or parent.task)
     recipe.model = {}
     if recipe.task == parent.task:
-        options = [name for name in own_fields(get_task(recipe.task)) if "_column_name" not in name]
+        options = [name for name in option_fields(get_task(recipe.task)) if "_column_name" not in name]
         recipe.data |= {name: parent.data[name] for name in options if name in parent.data}
     recipe.model_name_or_path = model_name_or_path
     return recipe
@@ -339,7 +344,7 @@ def measure_with_figures(
 
 
 def describe_data(loaded: LoadedData) -> dict[str, Any]:
-    """What a release says of its data."""
+    """Describe the data of a release."""
     return {
         "dataset": loaded.dataset,
         "revision": loaded.revision,
@@ -351,7 +356,7 @@ def describe_data(loaded: LoadedData) -> dict[str, Any]:
 
 
 def describe_run(run: Run, arguments: TrainingArguments, seconds: float) -> dict[str, Any]:
-    """What a release says of how it came about, so that it can be had again."""
+    """Describe how a release came about, so that it can be had again."""
     import accelerate
     import datasets
     import transformers

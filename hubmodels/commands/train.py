@@ -5,7 +5,7 @@ import json
 import sys
 
 from ..errors import HubmodelsError
-from ..fields import describe, own_fields, type_hints
+from ..fields import describe, option_fields, type_hints
 from ..recipe import DataArguments, Recipe, TrainingArguments
 from ._flags import apply_fields, pair_fields
 from ._parser import add_flag, add_json_flag, is_main_process, start_logging
@@ -98,7 +98,7 @@ def print_help(arguments: argparse.Namespace) -> None:
 def print_section(section: str, cls: type) -> None:
     """Print the options of a dataclass with their defaults."""
     hints, lines = type_hints(cls), {}
-    for name, item in own_fields(cls).items():
+    for name, item in option_fields(cls).items():
         default = "" if item.default in (None, False, item.default_factory) else f" (default {item.default})"
         lines[name] = (item.metadata.get("help") or describe(hints[name])) + default
     print(f"fields of the section {section}:")

@@ -34,7 +34,7 @@ class SoundClassificationPipeline(AudioClassificationPipeline):
 
     @functools.cached_property
     def problem(self) -> AnyProblem:
-        """The task bound to this model, whose answers these are."""
+        """Return the task bound to this model, whose answers these are."""
         return bind_pipeline("audio-classification", self.model, self.feature_extractor)
 
     def postprocess(self, model_outputs: Any, top_k: int = 5, function_to_apply: str | None = None) -> Any:

@@ -27,7 +27,7 @@ class PictureClassificationPipeline(ImageClassificationPipeline):
 
     @functools.cached_property
     def problem(self) -> AnyProblem:
-        """The task bound to this model, whose answers these are."""
+        """Return the task bound to this model, whose answers these are."""
         return bind_pipeline("image-classification", self.model, self.image_processor)
 
     def postprocess(self, model_outputs: Any, function_to_apply: Any = None, top_k: int | None = 5) -> Any:
@@ -51,7 +51,7 @@ class ImageToImagePipeline(Pipeline):
 
     @functools.cached_property
     def problem(self) -> AnyProblem:
-        """The task bound to this model, whose answers these are."""
+        """Return the task bound to this model, whose answers these are."""
         return bind_pipeline("image-to-image", self.model, self.image_processor)
 
     def _forward(self, inputs: dict[str, torch.Tensor]) -> Any:

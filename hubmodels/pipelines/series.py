@@ -33,7 +33,7 @@ class SeriesPipeline(Pipeline):
 
     @functools.cached_property
     def problem(self) -> AnyProblem:
-        """The task bound to the model and its processor."""
+        """Return the task bound to the model and its processor."""
         return bind_pipeline(self.tag, self.model, self.processor)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:

@@ -30,7 +30,7 @@ class TabularPipeline(Pipeline):
 
     @cached_property
     def problem(self) -> AnyProblem:
-        """The task, bound to the pipeline's model and processor."""
+        """Return the task, bound to the pipeline's model and processor."""
         return bind_pipeline(self.tag, self.model, self.processor)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:

@@ -222,15 +222,15 @@ class GaussianMixture(nn.Module):
         parameters = maximize(scaled, lambda part, rows: F.one_hot(labels[rows], K).double(), K)
         score = -math.inf
         for _ in range(num_iterations):
-            found: list[Tensor] = []
+            likelihoods: list[Tensor] = []
 
-            def responsibilities(part: Tensor, _: slice, parameters=parameters, found=found) -> Tensor:
+            def responsibilities(part: Tensor, _: slice, parameters=parameters, likelihoods=likelihoods) -> Tensor:
                 joint = log_densities(part, *parameters)  # (rows, K)
-                found.append(joint.logsumexp(1))
-                return (joint - found[-1][:, None]).exp()
+                likelihoods.append(joint.logsumexp(1))
+                return (joint - likelihoods[-1][:, None]).exp()
 
             parameters = maximize(scaled, responsibilities, K)
-            before, score = score, torch.cat(found).mean().item()
+            before, score = score, torch.cat(likelihoods).mean().item()
             if score - before < tolerance:
                 break
         weights, means, cholesky = parameters
@@ -307,9 +307,9 @@ def maximize(
 def log_densities(codes: Tensor, weights: Tensor, means: Tensor, cholesky: Tensor) -> Tensor:
     """Compute log of weight times density of each component: (rows, K)."""
     L = codes.shape[1]
-    found = []
+    densities = []
     for weight, mean, factor in zip(weights, means, cholesky, strict=True):
         solved = torch.linalg.solve_triangular(factor, (codes - mean).T, upper=False)  # (L, rows)
         log_determinant = factor.diagonal().log().sum()
-        found.append(weight.log() - log_determinant - (L * math.log(2 * math.pi) + solved.square().sum(0)) / 2)
-    return torch.stack(found, dim=1)
+        densities.append(weight.log() - log_determinant - (L * math.log(2 * math.pi) + solved.square().sum(0)) / 2)
+    return torch.stack(densities, dim=1)

@@ -55,11 +55,11 @@ class ValidSteps:
     """Where the valid steps of a padded batch are, and how they move to the front, in order, and back."""
 
     mask: Tensor  # (B, T, 1), True for valid steps
-    order: Tensor  # (B, V, 1): the step that comes to each place
-    place: Tensor  # (B, T, 1): the place to which each valid step comes
+    order: Tensor  # (B, V, 1): the step that comes to each position
+    position: Tensor  # (B, T, 1): to which each valid step comes
     padding: Tensor  # (B, V, 1), True behind a row's last valid step
-    last: Tensor  # (B, 1, 1): the place of a row's last valid step
-    backward: Tensor  # (B, V, 1): the places in reverse, the padding left where it is
+    last: Tensor  # (B, 1, 1): the position of a row's last valid step
+    backward: Tensor  # (B, V, 1): the positions in reverse, the padding left where it is
 
     @classmethod
     def find(cls, mask: Tensor) -> "ValidSteps":
@@ -72,11 +72,11 @@ class ValidSteps:
             row = int(lengths.argmin())
             raise ValueError(f"every sequence needs a valid step, but attention_mask is 0 all along row {row}")
         order = mask.byte().argsort(dim=1, descending=True, stable=True)[:, : int(longest)]
-        place = (mask.cumsum(1) - 1).clamp_min(0)
-        places = torch.arange(order.shape[1], device=mask.device)
-        padding, last = places >= lengths, lengths - 1
-        backward = torch.where(padding, places, last - places)
-        return cls(*(index[..., None] for index in (mask, order, place, padding, last, backward)))
+        position = (mask.cumsum(1) - 1).clamp_min(0)
+        positions = torch.arange(order.shape[1], device=mask.device)
+        padding, last = positions >= lengths, lengths - 1
+        backward = torch.where(padding, positions, last - positions)
+        return cls(*(index[..., None] for index in (mask, order, position, padding, last, backward)))
 
     def pack(self, inputs: Tensor) -> Tensor:
         """Map (B, T, E) -> (B, V, E), valid steps first, then zeros."""
@@ -84,7 +84,7 @@ class ValidSteps:
 
     def unpack(self, hidden: Tensor) -> Tensor:
         """Map (B, V, D) -> (B, T, D) with zeros at the steps that are not valid."""
-        return hidden.take_along_dim(self.place, dim=1).masked_fill(~self.mask, 0)
+        return hidden.take_along_dim(self.position, dim=1).masked_fill(~self.mask, 0)
 
 
 class RnnEncoder(nn.Module):
@@ -160,22 +160,22 @@ class RnnEncoder(nn.Module):
         state."""
         if state is None:
             state = inputs.new_zeros(len(inputs), len(weights), *self.state_shape[1:])
-        parts = tuple(part.transpose(0, 1).contiguous() for part in state.unbind(2))  # each (layers * R, B, H)
+        tensors = tuple(one.transpose(0, 1).contiguous() for one in state.unbind(2))  # each (layers * R, B, H)
         flat = [weight for group in weights for weight in group]
         # The kernels keep what a gradient needs only when told that they train, whatever the model's mode.
         training = self.training or torch.is_grad_enabled()
-        start: Any = parts if self.kind == "lstm" else parts[0]
+        start: Any = tensors if self.kind == "lstm" else tensors[0]
         layers, bidirectional = len(weights) // self.num_directions, self.num_directions == 2
         if len(weights) == 1:
             layers, bidirectional = 1, False
         options = (True, layers, 0.0, training, bidirectional, True)
         if lacks_autocast(inputs.device):
-            start = tuple(part.float() for part in start) if self.kind == "lstm" else start.float()
+            start = tuple(one.float() for one in start) if self.kind == "lstm" else start.float()
             with torch.autocast("cpu", enabled=False):
-                outputs, *parts = FUSED[self.kind](inputs.float(), start, [one.float() for one in flat], *options)
+                outputs, *ends = FUSED[self.kind](inputs.float(), start, [one.float() for one in flat], *options)
         else:
-            outputs, *parts = FUSED[self.kind](inputs, start, flat, *options)
-        return outputs, torch.stack(parts, dim=2).transpose(0, 1)  # (B, layers * R, P, H)
+            outputs, *ends = FUSED[self.kind](inputs, start, flat, *options)
+        return outputs, torch.stack(ends, dim=2).transpose(0, 1)  # (B, layers * R, P, H)
 
     def step(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Run one step of all layers by torch's cells: 215 us where the fused kernel, which orders its weights anew
@@ -224,13 +224,13 @@ class RnnEncoder(nn.Module):
         of 64 to 128 steps, one thread of an EPYC)."""
         outputs, states = [], []
         for direction, (input_weight, *others) in enumerate(weights):
-            own = hidden.take_along_dim(steps.backward, dim=1) if direction else hidden
+            directed = hidden.take_along_dim(steps.backward, dim=1) if direction else hidden
             if self.kind == "lstm":
-                own = torch.cat([own, steps.padding.to(own.dtype)], dim=2)  # (B, V, E + 1)
+                directed = torch.cat([directed, steps.padding.to(directed.dtype)], dim=2)  # (B, V, E + 1)
                 gates = input_weight.new_tensor([-SHUT, SHUT, 0.0, 0.0]).repeat_interleave(self.hidden_size)
                 input_weight = torch.cat([input_weight, gates[:, None]], dim=1)
             start = None if state is None else state[:, direction : direction + 1]
-            output, end = self.run(own, start, [[input_weight, *others]])
+            output, end = self.run(directed, start, [[input_weight, *others]])
             final = output.take_along_dim(steps.last, dim=1)[:, :, None]  # (B, 1, 1, H)
             states.append(torch.cat([final, end[:, :, 1:]], dim=2))
             outputs.append(output.take_along_dim(steps.backward, dim=1) if direction else output)

@@ -437,8 +437,8 @@ def pool_tokens(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> 
     if pooling == "mean":
         # A row of padding alone has the mean 0.
         return (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-    place = mask.argmax(1) if pooling == "first" else mask.shape[1] - 1 - mask.flip(1).argmax(1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), place]
+    position = mask.argmax(1) if pooling == "first" else mask.shape[1] - 1 - mask.flip(1).argmax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), position]
 
 
 def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -474,14 +474,14 @@ def gather_rows(rows: Tensor) -> Tensor:
     dist.all_gather(sizes, torch.tensor(len(rows), device=rows.device))
     sizes = [int(size) for size in sizes]
     padded = F.pad(rows.detach(), (0, 0, 0, max(sizes) - len(rows)))
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded)
-    parts = [part[:size] for part, size in zip(parts, sizes, strict=True)]
+    rows_of_processes = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(rows_of_processes, padded)
+    rows_of_processes = [some[:size] for some, size in zip(rows_of_processes, sizes, strict=True)]
     factor = sum(sizes) / len(rows)
-    parts[dist.get_rank()] = rows + (factor - 1) * (
+    rows_of_processes[dist.get_rank()] = rows + (factor - 1) * (
         rows - rows.detach()
     )  # the value of rows, factor times the gradient
-    return torch.cat(parts)
+    return torch.cat(rows_of_processes)
 
 
 __all__ = [
