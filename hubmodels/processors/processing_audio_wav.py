@@ -114,8 +114,9 @@ def to_mono(array: np.ndarray) -> np.ndarray:
 
 
 def resample(waveform: torch.Tensor, rate: int, new_rate: int) -> torch.Tensor:
-    """Return samples (..., T) at another rate, (..., ceil(T * new_rate / rate)), by a sinc filter under a Hann window
-    (Smith, "Digital Audio Resampling", 1984), which lets nothing above the lower rate's half through."""
+    """Return samples (..., T) at another rate, (..., ceil(T * new_rate / rate)), by a sinc filter under a Hann window.
+
+    It lets nothing above the lower rate's half through (Smith, "Digital Audio Resampling", 1984)."""
     divisor = math.gcd(rate, new_rate)
     down, up = rate // divisor, new_rate // divisor
     if down == up:

@@ -57,8 +57,10 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Patches, then stages of residual blocks with a strided convolution between them: (B, C, H, W) -> the numbers that
-    determine the code, (B, outputs) or a map (B, outputs, H, W), and the feature map of each stage."""
+    """Patches, then stages of residual blocks with a strided convolution between them.
+
+    Maps (B, C, H, W) -> the numbers that determine the code, and the feature map of each stage. The numbers are
+    (B, outputs) or a map (B, outputs, H, W)."""
 
     def __init__(self, outputs: int, config: AutoencoderConfig) -> None:
         super().__init__()

@@ -58,8 +58,8 @@ class PiecewiseLinearEmbedding(nn.Module):
     def map_linearly(self, numbers: Tensor, weight: Tensor) -> Tensor:
         """Map `forward`, flattened, through a linear map without a bias, (B, F) -> (B, D), in less time for many rows.
 
-        The map of a number's bins is linear between its edges, so two rows of a table of its values at the edges give
-        it (equal to rounding).
+        The map of a number's bins is linear between its edges. So two rows of a table of its values at the edges give
+        it, equal to rounding.
 
         Args:
             numbers: (B, F).

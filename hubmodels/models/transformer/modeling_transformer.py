@@ -468,8 +468,8 @@ def gather_rows(rows: Tensor) -> Tensor:
     B.
 
     Each process computes the same loss of all rows, and its own rows alone have a gradient. The mean over the
-    processes, weighted by their rows, is that of the whole batch when each own gradient is scaled by the inverse of
-    these weights. With equal B that is DistributedDataParallel's mean."""
+    processes is weighted by their rows. It is that of the whole batch when each own gradient is scaled by the inverse
+    of these weights. With equal B that is DistributedDataParallel's mean."""
     sizes = [torch.zeros((), dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, torch.tensor(len(rows), device=rows.device))
     sizes = [int(size) for size in sizes]
