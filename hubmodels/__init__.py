@@ -31,8 +31,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
     if name.startswith("AutoModel"):
         return getattr(auto, name)
-    if (found := None if name.startswith("_") else auto.find_public(name)) is not None:
-        return found
+    if (public := None if name.startswith("_") else auto.find_public(name)) is not None:
+        return public
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import checkpoint
 from .errors import HubmodelsError
-from .fields import own_fields
+from .fields import option_fields
 from .recipe import Recipe
 from .tasks import AnyProblem, Task, get_task
 from .tasks.contract.problem import PROBLEM_FILE
@@ -41,7 +41,7 @@ def task_of_checkpoint(path_or_id: str | os.PathLike, tag: str) -> Task:
     recipe = Recipe.load(recipe_file) if recipe_file else None
     if recipe is None or recipe.task != tag:
         return task_class.from_options()
-    options = own_fields(task_class)
+    options = option_fields(task_class)
     return task_class.from_options(**{name: value for name, value in recipe.data.items() if name in options})
 
 

@@ -199,8 +199,8 @@ def load_model(
 
     The weights must fit completely, with two exceptions, both logged. Where `values` has other labels than the
     checkpoint, what depends on them starts anew. Where the checkpoint has no head, or another one of the family, the
-    head's weights that it lacks start anew, and those that it has beyond that are left out. The body must be whole in
-    any case.
+    head's weights that it lacks start anew. Those that it has beyond that are left out. The body must be whole in any
+    case.
 
     Args:
         path_or_id: a folder that `save_pretrained` wrote, or a Hub id.

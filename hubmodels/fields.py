@@ -36,18 +36,17 @@ def part(cls: type[PartT]) -> PartT:
 
 def part_fields(cls: type) -> dict[str, type]:
     """Return the parts of a dataclass (see `part`) by the name of their field."""
-    parts = {item.name: item.metadata.get("part") for item in dataclasses.fields(cls)}
-    return {name: kind for name, kind in parts.items() if kind is not None}
+    kinds = {item.name: item.metadata.get("part") for item in dataclasses.fields(cls)}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
-def own_fields(cls: type) -> dict[str, dataclasses.Field]:
+def option_fields(cls: type) -> dict[str, dataclasses.Field]:
     """Return the options of a dataclass by name: those of its parts first, then its own."""
-    parts = part_fields(cls)
-    own = {item.name: item for item in dataclasses.fields(cls) if item.init and item.name not in parts}
+    part_kinds = part_fields(cls)
     options: dict[str, dataclasses.Field] = {}
-    for kind in parts.values():
-        options |= own_fields(kind)
-    return options | own
+    for kind in part_kinds.values():
+        options |= option_fields(kind)
+    return options | {item.name: item for item in dataclasses.fields(cls) if item.init and item.name not in part_kinds}
 
 
 def type_hints(cls: type) -> dict[str, Any]:
@@ -56,7 +55,7 @@ def type_hints(cls: type) -> dict[str, Any]:
     for kind in part_fields(cls).values():
         hints |= type_hints(kind)
     hints |= typing.get_type_hints(cls)
-    return {name: hints[name] for name in own_fields(cls)}
+    return {name: hints[name] for name in option_fields(cls)}
 
 
 def build(cls: type[PartT], values: Mapping[str, Any]) -> PartT:
@@ -68,10 +67,10 @@ def build(cls: type[PartT], values: Mapping[str, Any]) -> PartT:
         if name not in hints:
             raise ValueError(f"unknown option {name!r}{nearest(name, hints)}")
     arguments: dict[str, Any] = {}
-    parts = part_fields(cls)
-    for name, kind in parts.items():
-        arguments[name] = build(kind, {option: values[option] for option in own_fields(kind) if option in values})
-    inherited = {option for kind in parts.values() for option in own_fields(kind)}
+    part_kinds = part_fields(cls)
+    for name, kind in part_kinds.items():
+        arguments[name] = build(kind, {option: values[option] for option in option_fields(kind) if option in values})
+    inherited = {option for kind in part_kinds.values() for option in option_fields(kind)}
     arguments |= {name: convert(value, hints[name], name) for name, value in values.items() if name not in inherited}
     return cls(**arguments)
 
@@ -164,7 +163,7 @@ def parse_section(values: dict, section: str, *classes: type) -> tuple:
     """Make one checked instance of each dataclass, which together take every name in `values`.
 
     Raises HubmodelsError for an unknown name (with the nearest right one) or a value that its field does not take."""
-    fields = [own_fields(cls) for cls in classes]
+    fields = [option_fields(cls) for cls in classes]
     check_names(values, [name for names in fields for name in names], section)
     instances: list[Any] = []
     for cls, names in zip(classes, fields, strict=True):

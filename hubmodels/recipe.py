@@ -21,7 +21,7 @@ from typing import Any, Literal
 import yaml
 
 from .errors import HubmodelsError, nearest
-from .fields import option, own_fields, run_only
+from .fields import option, option_fields, run_only
 from .files import atomic_file
 
 SECTIONS = ("data", "model", "training")
@@ -148,7 +148,7 @@ class TrainingArguments:
 
 def run_only_fields() -> set[str]:
     """List the names of the fields that belong to one run only."""
-    fields = own_fields(DataArguments) | own_fields(TrainingArguments)
+    fields = option_fields(DataArguments) | option_fields(TrainingArguments)
     return {name for name, item in fields.items() if item.metadata.get("run_only")}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import checkpoint, families
 from .errors import HubmodelsError
-from .fields import check_names, own_fields, parse_section
+from .fields import check_names, option_fields, parse_section
 from .recipe import DataArguments, Recipe, TrainingArguments
 from .tasks import Task, get_task
 
@@ -59,7 +59,7 @@ def finetuning_recipe(model_name_or_path: str, task: str | None = None) -> Recip
     recipe = default_recipe(parent.family, task or parent.task)
     recipe.model = {}
     if recipe.task == parent.task:
-        options = [name for name in own_fields(get_task(recipe.task)) if "_column_name" not in name]
+        options = [name for name in option_fields(get_task(recipe.task)) if "_column_name" not in name]
         recipe.data |= {name: parent.data[name] for name in options if name in parent.data}
     recipe.model_name_or_path = model_name_or_path
     return recipe

@@ -211,8 +211,8 @@ def predict_file(
                 if number % state.num_processes == state.process_index:
                     numbers = range(start, start + len(table))
                     encoded = problem.encode_inputs(table, list(numbers))
-                    found = answer(model, encoded, problem.answers, transform, batch_size, dtype)
-                    writer.write(number, join_answers(table, found, keep, problem.input_columns()))
+                    answers = answer(model, encoded, problem.answers, transform, batch_size, dtype)
+                    writer.write(number, join_answers(table, answers, keep, problem.input_columns()))
                 start += len(table)
                 bar.update(len(table))
         if start == 0:
@@ -228,16 +228,16 @@ def predict_file(
 
 
 def join_answers(table: Any, answers: dict[str, Any], keep: list[str] | None, inputs: list[str] | None) -> Any:
-    """The kept columns of a table beside what the task answers; an answer wins over a column of its name."""
+    """Put what the task answers beside the kept columns of a table; an answer wins over a column of its name."""
     if keep is None:
         keep = [name for name in table.column_names if name not in (inputs or ())]
     for name in keep:
         if name not in table.column_names:
             raise HubmodelsError(f"there is no column {name!r} to keep{nearest(name, table.column_names)}")
-    kept = table.select([name for name in keep if name not in answers])
+    answered = table.select([name for name in keep if name not in answers])
     for name, column in answers.items():
-        kept = kept.append_column(name, [column])
-    return kept
+        answered = answered.append_column(name, [column])
+    return answered
 
 
 # Sampling
@@ -283,9 +283,9 @@ def sample(
     with evaluation_mode(model), torch.no_grad():
         drawn = opened.problem.draw_files(model, num_samples, seed, numbers, **(options or {}))
         files = {}
-        for place, (ending, content) in enumerate(drawn):
-            words = "" if numbers is None else "-" + file_words(model.config.id2label[int(numbers[place])])
-            files[f"{place:0{len(str(num_samples - 1))}}{words}{ending}"] = content
+        for index, (ending, content) in enumerate(drawn):
+            words = "" if numbers is None else "-" + file_words(model.config.id2label[int(numbers[index])])
+            files[f"{index:0{len(str(num_samples - 1))}}{words}{ending}"] = content
     with atomic_folder(output_dir) as temporary:
         for file, content in files.items():
             (temporary / file).write_bytes(content)
@@ -293,7 +293,7 @@ def sample(
 
 
 def class_numbers(config: Any, labels: list[str] | None, count: int, name: str) -> torch.Tensor | None:
-    """The classes of `count` samples, (count,), the named ones in turn; None for a model that is told none."""
+    """Return the classes of `count` samples, (count,), the named ones in turn; None for a model that is told none."""
     if not is_class_conditional(config):
         if labels is not None:
             raise HubmodelsError(f"{name} is told no classes: leave out --labels")
@@ -307,12 +307,12 @@ def class_numbers(config: Any, labels: list[str] | None, count: int, name: str) 
 
 
 def file_words(label: str) -> str:
-    """A class's name as a part of a file's."""
+    """Turn a class's name into a part of a file's."""
     return re.sub(r"[^\w.]+", "-", label).strip("-.") or "class"
 
 
 def check_new(output_dir: str) -> None:
-    """Raises HubmodelsError where there is something already."""
+    """Refuse to write where there is something already."""
     if Path(output_dir).exists():
         raise HubmodelsError(f"{output_dir} exists: name a new folder with --output_dir")
 
@@ -357,13 +357,13 @@ def augment(
     opened.model.to(PartialState().device)
     with evaluation_mode(opened.model), torch.no_grad():
         samples = opened.problem.draw_rows(opened.model, rows["train"], per_class, seed)
-    parts = {name: [split.add_column("generated", [False] * len(split))] for name, split in rows.items()}
+    splits = {name: [split.add_column("generated", [False] * len(split))] for name, split in rows.items()}
     samples = samples.add_column("generated", [True] * len(samples))
-    parts["train"] = [samples] if generated_only else [*parts["train"], samples]
+    splits["train"] = [samples] if generated_only else [*splits["train"], samples]
     joined = {}
-    for name, some in parts.items():
-        whole, own = concatenate_datasets(some), loaded[name].features  # as the data had them, images decoded
-        kinds = {column: own.get(column, kind) for column, kind in whole.features.items()}
+    for name, some in splits.items():
+        whole, types = concatenate_datasets(some), loaded[name].features  # as the data had them, images decoded
+        kinds = {column: types.get(column, kind) for column, kind in whole.features.items()}
         joined[name] = whole.cast(Features(kinds))
     with atomic_folder(output_dir) as temporary:
         for name, split in joined.items():

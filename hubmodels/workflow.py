@@ -123,7 +123,7 @@ def train_model(
 
 
 def describe_data(loaded: LoadedData) -> dict[str, Any]:
-    """What a release says of its data."""
+    """Describe the data of a release."""
     return {
         "dataset": loaded.dataset,
         "revision": loaded.revision,
@@ -135,7 +135,7 @@ def describe_data(loaded: LoadedData) -> dict[str, Any]:
 
 
 def describe_run(run: Run, arguments: TrainingArguments, seconds: float) -> dict[str, Any]:
-    """What a release says of how it came about, so that it can be had again."""
+    """Describe how a release came about, so that it can be had again."""
     import accelerate
     import datasets
     import transformers

@@ -10,7 +10,7 @@ from hubmodels.commands import import_command, list_commands
 from hubmodels.commands._flags import pair_fields
 from hubmodels.commands._used_fields import used_config_fields
 from hubmodels.commands.train import print_section
-from hubmodels.fields import own_fields
+from hubmodels.fields import option_fields
 from hubmodels.tasks import get_task
 
 PAIRS = [(family, task) for family in families.list_families() for task in families.family_tasks(family)]
@@ -77,7 +77,7 @@ def test_the_help_of_a_pair_imports_no_torch() -> None:
 def test_the_help_of_an_option_says_its_default_as_a_recipe_would(task: str, capsys) -> None:
     print_section(f"data, for {task}", get_task(task))
     lines = capsys.readouterr().out.splitlines()[1:-1]
-    assert len(lines) == len(own_fields(get_task(task)))
+    assert len(lines) == len(option_fields(get_task(task)))
     assert not [line for line in lines if "MISSING" in line or "object at 0x" in line]
     quantiles = [line for line in lines if line.lstrip().startswith("--quantiles ")]
     assert all("(default 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9)" in line for line in quantiles)

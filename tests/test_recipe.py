@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from hubmodels.errors import HubmodelsError, nearest
-from hubmodels.fields import convert, own_fields, parse_section
+from hubmodels.fields import convert, option_fields, parse_section
 from hubmodels.recipe import DataArguments, Recipe, TrainingArguments, load_yaml
 
 
@@ -47,7 +47,7 @@ def test_scientific_notation_in_yaml_is_a_number(tmp_path):
 
 
 def test_field_names_are_unique_over_the_sections():
-    names = [*own_fields(DataArguments), *own_fields(TrainingArguments)]
+    names = [*option_fields(DataArguments), *option_fields(TrainingArguments)]
     assert len(names) == len(set(names))
 
 

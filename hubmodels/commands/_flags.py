@@ -7,7 +7,7 @@ from typing import Any
 
 from ..abilities import Samples
 from ..errors import HubmodelsError, nearest
-from ..fields import convert, describe, own_fields, type_hints
+from ..fields import convert, describe, option_fields, type_hints
 from ..recipe import DataArguments, Recipe, TrainingArguments
 from ._used_fields import used_config_fields
 
@@ -28,7 +28,7 @@ def recipe_fields(recipe: Recipe, section: str | None = None) -> dict[str, Field
     fields: dict[str, Field] = {name: ("model", kind, texts.get(name, "")) for name, kind in kinds.items()}
     for kind, cls in (("data", DataArguments), ("data", get_task(recipe.task)), ("training", TrainingArguments)):
         hints = type_hints(cls)
-        for name, item in own_fields(cls).items():
+        for name, item in option_fields(cls).items():
             fields[name] = (kind, hints[name], item.metadata.get("help", ""))
     return {name: item for name, item in fields.items() if section in (None, item[0])}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin
 
 from ..families import config_help, list_families
-from ..fields import own_fields, type_hints
+from ..fields import option_fields, type_hints
 from ..recipe import DataArguments, TrainingArguments
 from ..tasks import get_task, list_tasks
 
@@ -20,14 +20,14 @@ SHELLS = ("bash", "zsh", "fish")
 
 @dataclass
 class Flag:
-    """One flag of a command: what it does, and its choices where there are few."""
+    """Holds what a flag of a command does, and its choices where there are few."""
 
     help: str = ""
     choices: list[str] = field(default_factory=list)
 
 
 def write_script(shell: str, parser: argparse.ArgumentParser) -> str:
-    """The script of a shell, one of SHELLS, for the commands of a parser."""
+    """Return the script of a shell, one of SHELLS, for the commands of a parser."""
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     helps = {action.dest: action.help or "" for action in commands._choices_actions}
     flags = {name: command_flags(command) for name, command in commands.choices.items()}
@@ -35,44 +35,44 @@ def write_script(shell: str, parser: argparse.ArgumentParser) -> str:
 
 
 def command_flags(parser: argparse.ArgumentParser) -> dict[str, Flag]:
-    """The flags of a command by name, `--a_b` of the two spellings; with a recipe's fields where it takes them."""
-    found = {}
+    """Return the flags of a command, `--a_b` of the two spellings; with a recipe's fields where it takes them."""
+    flags = {}
     for action in parser._actions:
         if action.option_strings and action.dest != "help":
             choices = {"family": list_families(), "task": list_tasks()}.get(action.dest) or action.choices or []
-            found[f"--{action.dest}"] = Flag(action.help or "", list(choices))
+            flags[f"--{action.dest}"] = Flag(action.help or "", list(choices))
     sections = parser.get_default("takes_fields")
-    return found | (recipe_flags(only_data=sections == "data") if sections else {}) | {"--help": Flag("show the help")}
+    return flags | (recipe_flags(only_data=sections == "data") if sections else {}) | {"--help": Flag("show the help")}
 
 
 def recipe_flags(only_data: bool) -> dict[str, Flag]:
-    """The fields of a recipe over all families and tasks."""
-    found: dict[str, Flag] = {}
+    """Return the fields of a recipe over all families and tasks."""
+    flags: dict[str, Flag] = {}
     classes: list[type] = [DataArguments, *map(get_task, list_tasks()), *([] if only_data else [TrainingArguments])]
     for cls in classes:
         hints = type_hints(cls)
-        for name, item in own_fields(cls).items():
-            flag = found.setdefault(f"--{name}", Flag(item.metadata.get("help", "")))
+        for name, item in option_fields(cls).items():
+            flag = flags.setdefault(f"--{name}", Flag(item.metadata.get("help", "")))
             flag.choices += [value for value in _literals(hints[name]) if value not in flag.choices]
     for family in [] if only_data else list_families():
         for name, text in config_help(family).items():
-            found.setdefault(f"--{name}", Flag(text))
-    return found
+            flags.setdefault(f"--{name}", Flag(text))
+    return flags
 
 
 def _literals(hint: Any) -> list[str]:
-    """The texts that a type allows, where it names them."""
+    """List the texts that a type allows, where it names them."""
     if get_origin(hint) is Literal:
         return [value for value in get_args(hint) if isinstance(value, str)]
-    parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else ()
-    return [value for part in parts for value in _literals(part)]
+    choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else ()
+    return [value for choice in choices for value in _literals(choice)]
 
 
 def _bash_script(flags: dict[str, dict[str, Flag]], shell: str) -> str:
-    by_command = [f"      {name}) words='{' '.join(found)}' ;;" for name, found in flags.items()]
+    by_command = [f"      {name}) words='{' '.join(names)}' ;;" for name, names in flags.items()]
     choices: dict[str, list[str]] = {}
-    for found in flags.values():
-        for name, flag in found.items():
+    for by_name in flags.values():
+        for name, flag in by_name.items():
             if flag.choices:
                 values = choices.setdefault(name, [])
                 values += [value for value in flag.choices if value not in values]
@@ -104,8 +104,8 @@ def _fish_script(helps: dict[str, str], flags: dict[str, dict[str, Flag]]) -> st
         f"complete -c hubmodels -n __fish_use_subcommand -f -a {name} -d {_quoted(text)}"
         for name, text in helps.items()
     ]
-    for command, found in flags.items():
-        for name, flag in found.items():
+    for command, by_name in flags.items():
+        for name, flag in by_name.items():
             values = f" -x -a {_quoted(' '.join(flag.choices))}" if flag.choices else ""
             text = f" -d {_quoted(flag.help)}" if flag.help else ""
             lines.append(

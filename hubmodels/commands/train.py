@@ -6,7 +6,7 @@ import json
 import sys
 
 from ..errors import HubmodelsError
-from ..fields import describe, own_fields, type_hints
+from ..fields import describe, option_fields, type_hints
 from ..recipe import DataArguments, Recipe, TrainingArguments
 from ._flags import apply_fields, pair_fields
 from ._parser import add_flag, add_json_flag, is_main_process, start_logging
@@ -99,7 +99,7 @@ def print_help(arguments: argparse.Namespace) -> None:
 def print_section(section: str, cls: type) -> None:
     """Print the options of a dataclass with their defaults."""
     hints, lines = type_hints(cls), {}
-    for name, item in own_fields(cls).items():
+    for name, item in option_fields(cls).items():
         default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
         words = " ".join(map(str, default)) if isinstance(default, list) else str(default)  # as the flag takes them
         said = "" if default in (None, False) else f" (default {words})"

@@ -186,8 +186,8 @@ class Batches(StepSource):
 class StreamedBatches(StepSource):
     """Gives the training rows of a stream of `datasets`, shuffled in a buffer and encoded as they come.
 
-    Every process reads the same stream and encodes only its own rows of each step, so that the global batch does not
-    depend on the number of processes; resuming reads past what was seen, without encoding it.
+    Every process reads the same stream and encodes only its own rows of each step. So the global batch does not depend
+    on the number of processes; resuming reads past what was seen, without encoding it.
 
     Args:
         rows: the selected rows, an `IterableDataset` or a `Dataset`.

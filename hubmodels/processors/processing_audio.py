@@ -268,11 +268,11 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         levels = (values - 1) * self.dynamic_range / 2 + self.reference_level
         mel = torch.where(values > -1, 10 ** (levels / 10), 0.0)  # the lowest value is silence
         filters = torch.from_numpy(self._filters()).to(mel)  # (F, M)
-        wanted = torch.einsum("fm,bmn->bfn", filters, mel)
-        power = wanted / filters.sum(dim=1).clamp_min(1e-10).square()[None, :, None]
+        mel_power = torch.einsum("fm,bmn->bfn", filters, mel)
+        power = mel_power / filters.sum(dim=1).clamp_min(1e-10).square()[None, :, None]
         for _ in range(50):
             bands = torch.einsum("bfn,fm->bmn", power, filters)
-            power = power * wanted / torch.einsum("fm,bmn->bfn", filters, bands).clamp_min(1e-20)
+            power = power * mel_power / torch.einsum("fm,bmn->bfn", filters, bands).clamp_min(1e-20)
         return power.sqrt()
 
     def _griffin_lim(

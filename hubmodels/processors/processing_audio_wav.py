@@ -29,10 +29,10 @@ def read_wav(data: bytes) -> tuple[np.ndarray, int]:
     if data[:4] not in (b"RIFF", b"RIFX") or data[8:12] != b"WAVE":
         raise ValueError("the bytes are no wav file; convert it first (ffmpeg -i sound.mp3 sound.wav)")
     order = "<" if data[:4] == b"RIFF" else ">"
-    place, layout, samples = 12, None, None
-    while place + 8 <= len(data) and samples is None:
-        name, size = data[place : place + 4], struct.unpack(order + "I", data[place + 4 : place + 8])[0]
-        chunk = data[place + 8 : place + 8 + size]  # the last one of a stream may claim more than there is
+    offset, layout, samples = 12, None, None
+    while offset + 8 <= len(data) and samples is None:
+        name, size = data[offset : offset + 4], struct.unpack(order + "I", data[offset + 4 : offset + 8])[0]
+        chunk = data[offset + 8 : offset + 8 + size]  # the last one of a stream may claim more than there is
         if name == b"fmt " and len(chunk) >= 16:
             tag, channels, rate, _, _, bits = struct.unpack(order + "HHIIHH", chunk[:16])
             if tag == EXTENSIBLE and len(chunk) >= 26:
@@ -40,7 +40,7 @@ def read_wav(data: bytes) -> tuple[np.ndarray, int]:
             layout = tag, channels, rate, bits
         elif name == b"data":
             samples = chunk
-        place += 8 + size + size % 2
+        offset += 8 + size + size % 2
     if layout is None or samples is None:
         raise ValueError("the wav file is cut short: it has no samples")
     tag, channels, rate, bits = layout
@@ -114,8 +114,9 @@ def to_mono(array: np.ndarray) -> np.ndarray:
 
 
 def resample(waveform: torch.Tensor, rate: int, new_rate: int) -> torch.Tensor:
-    """Return samples (..., T) at another rate, (..., ceil(T * new_rate / rate)), by a sinc filter under a Hann window
-    (Smith, "Digital Audio Resampling", 1984), which lets nothing above the lower rate's half through."""
+    """Return samples (..., T) at another rate, (..., ceil(T * new_rate / rate)), by a sinc filter under a Hann window.
+
+    It lets nothing above the lower rate's half through (Smith, "Digital Audio Resampling", 1984)."""
     divisor = math.gcd(rate, new_rate)
     down, up = rate // divisor, new_rate // divisor
     if down == up:
@@ -133,8 +134,8 @@ def _sinc_kernels(down: int, up: int) -> tuple[torch.Tensor, int]:
     """Return one kernel for each of the `up` places between two blocks of `down` samples, (up, 1, 2 * width + down)."""
     cutoff = min(down, up) * SINC_ROLLOFF
     width = math.ceil(SINC_ZEROS * down / cutoff)
-    places = torch.arange(-width, width + down, dtype=torch.float64) / down
-    times = (places[None] - torch.arange(up, dtype=torch.float64)[:, None] / up) * cutoff
+    taps = torch.arange(-width, width + down, dtype=torch.float64) / down
+    times = (taps[None] - torch.arange(up, dtype=torch.float64)[:, None] / up) * cutoff
     window = torch.where(times.abs() < SINC_ZEROS, torch.cos(times * math.pi / SINC_ZEROS / 2) ** 2, 0.0)
     return (torch.sinc(times) * window * cutoff / down).unsqueeze(1), width
 

@@ -178,19 +178,19 @@ class TimeSeriesProcessor(ProcessorMixin):
         if not channels:
             raise ValueError("there is no numeric column to be a channel")
         draft = cls(channels=channels, mean=[0.0] * len(channels), std=[1.0] * len(channels), **options)
-        found = draft.read(series)
-        if not found:
+        all_series = draft.read(series)
+        if not all_series:
             raise ValueError("there are no series to fit on")
         if draft.time_column is not None and draft.frequency is None:
-            draft.frequency = find_frequency([one.times for one in found])
-        for one in found:
+            draft.frequency = find_frequency([one.times for one in all_series])
+        for one in all_series:
             draft.fill_gaps(one)
         options["frequency"] = draft.frequency
-        mean, std = channel_statistics(np.concatenate([one.values for one in found]), channels)
+        mean, std = channel_statistics(np.concatenate([one.values for one in all_series]), channels)
         for kind in ("known", "static"):
             if names := options.get(kind):
-                parts = [getattr(one, kind) for one in found]
-                values = np.concatenate(parts) if kind == "known" else np.stack(parts)
+                columns = [getattr(one, kind) for one in all_series]
+                values = np.concatenate(columns) if kind == "known" else np.stack(columns)
                 options[f"{kind}_mean"], options[f"{kind}_std"] = channel_statistics(values, names)
         return cls(channels=channels, mean=mean, std=std, **options)
 
@@ -218,10 +218,11 @@ class TimeSeriesProcessor(ProcessorMixin):
             ValueError: a series is empty, too short, too long, of another number of channels, or its times are
                 unsorted, duplicated or not at the processor's frequency.
         """
-        found = self.read(series)
-        if not found:
+        all_series = self.read(series)
+        if not all_series:
             raise ValueError("there are no series")
-        batch = self.encode_forecast(found, future) if self.prediction_length is not None else self.encode_whole(found)
+        forecasts = self.prediction_length is not None
+        batch = self.encode_forecast(all_series, future) if forecasts else self.encode_whole(all_series)
         return BatchFeature(batch, tensor_type=return_tensors)
 
     def read(self, series: Any) -> list[Series]:
@@ -246,7 +247,7 @@ class TimeSeriesProcessor(ProcessorMixin):
         values = np.stack([to_numbers(columns[name], name) for name in self.channels], axis=1)
         known = [to_numbers(columns[name], name) for name in self.known]
         static = [to_numbers(columns[name], name) for name in self.static]
-        found = []
+        all_series = []
         for name, rows in group_rows(columns.get(self.id_column) if self.id_column else None, len(values)):
             one = Series(name, values[rows], None if times is None else times[rows])
             if known:
@@ -256,13 +257,13 @@ class TimeSeriesProcessor(ProcessorMixin):
                 for label, column in zip(self.static, static, strict=True):
                     if not np.array_equal(column[rows], np.full(len(rows), column[rows[0]]), equal_nan=True):
                         raise ValueError(f"column {label!r} is static, but changes within series {name!r}")
-            found.append(one)
-        return found
+            all_series.append(one)
+        return all_series
 
-    def encode_whole(self, found: list[Series]) -> dict[str, np.ndarray]:
+    def encode_whole(self, all_series: list[Series]) -> dict[str, np.ndarray]:
         """Return whole series for classification, padded behind to the longest."""
-        for place, one in enumerate(found):
-            label = place if one.name is None else repr(one.name)
+        for index, one in enumerate(all_series):
+            label = index if one.name is None else repr(one.name)
             if len(one.values) == 0:
                 raise ValueError(f"series {label} is empty: it needs at least 1 step")
             if one.times is not None and self.frequency is not None:
@@ -274,23 +275,23 @@ class TimeSeriesProcessor(ProcessorMixin):
                         f"cut it, or set the processor's too_long to 'truncate' to use its first steps"
                     )
                 one.values = one.values[: self.max_length]
-        length = max(len(one.values) for one in found)
-        values = np.zeros((len(found), length, len(self.channels)), dtype=np.float32)
+        length = max(len(one.values) for one in all_series)
+        values = np.zeros((len(all_series), length, len(self.channels)), dtype=np.float32)
         observed, mask = np.zeros(values.shape, dtype=bool), np.zeros(values.shape[:2], dtype=np.int64)
-        for place, one in enumerate(found):
+        for index, one in enumerate(all_series):
             steps = len(one.values)
-            values[place, :steps], observed[place, :steps] = self.scale(one.values)
-            mask[place, :steps] = 1
+            values[index, :steps], observed[index, :steps] = self.scale(one.values)
+            mask[index, :steps] = 1
         return {"past_values": values, "past_observed_mask": observed, "attention_mask": mask}
 
-    def encode_forecast(self, found: list[Series], future: Any) -> dict[str, np.ndarray]:
+    def encode_forecast(self, all_series: list[Series], future: Any) -> dict[str, np.ndarray]:
         """Return the last steps of each series, and what is known of the steps ahead."""
         context = self.context_length
         assert context is not None  # of a processor of forecasts
         ahead = {one.name: one for one in self._read_future(future)} if self.known else {}
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in self.model_input_names}
-        for place, one in enumerate(found):
-            label = place if one.name is None else repr(one.name)
+        arrays: dict[str, list[np.ndarray]] = {name: [] for name in self.model_input_names}
+        for index, one in enumerate(all_series):
+            label = index if one.name is None else repr(one.name)
             if one.times is not None:
                 self.fill_gaps(one)
             if len(one.values) < context:
@@ -301,11 +302,11 @@ class TimeSeriesProcessor(ProcessorMixin):
             values, observed = self.scale(one.values[-context:])
             if not observed[:, self.target_indices].any():
                 raise ValueError(f"series {label} has no value in its last {context} steps: all are missing")
-            parts["past_values"].append(values)
-            parts["past_observed_mask"].append(observed)
+            arrays["past_values"].append(values)
+            arrays["past_observed_mask"].append(observed)
             if self.static:
                 assert one.static is not None  # `read` has checked it
-                parts["static_real_features"].append(self.scale_static(one.static[None])[0])
+                arrays["static_real_features"].append(self.scale_static(one.static[None])[0])
             if not self.num_time_features:
                 continue
             coming = self.future_times(one) if one.times is not None else None
@@ -331,9 +332,9 @@ class TimeSeriesProcessor(ProcessorMixin):
                 known = following.known
             past_times = None if one.times is None else one.times[-context:]
             past_known = None if one.known is None else one.known[-context:]
-            parts["past_time_features"].append(self.time_features(past_times, past_known))
-            parts["future_time_features"].append(self.time_features(coming, known))
-        return {name: np.stack(arrays) for name, arrays in parts.items()}
+            arrays["past_time_features"].append(self.time_features(past_times, past_known))
+            arrays["future_time_features"].append(self.time_features(coming, known))
+        return {name: np.stack(of_series) for name, of_series in arrays.items()}
 
     def _read_future(self, future: Any) -> list[Series]:
         if future is None:
@@ -357,8 +358,8 @@ class TimeSeriesProcessor(ProcessorMixin):
 
     def restore(self, values: np.ndarray, indices: Sequence[int] | None = None) -> np.ndarray:
         """Return z-scored values (..., C) in the channels' own units; `indices` are the channels that they are of."""
-        places = list(range(len(self.channels))) if indices is None else list(indices)
-        return np.asarray(values, dtype=np.float64) * np.array(self.std)[places] + np.array(self.mean)[places]
+        channels = list(range(len(self.channels))) if indices is None else list(indices)
+        return np.asarray(values, dtype=np.float64) * np.array(self.std)[channels] + np.array(self.mean)[channels]
 
     def scale_static(self, static: np.ndarray) -> np.ndarray:
         """Return z-scored static covariates (B, S) float32; what is missing is 0, the mean."""
@@ -367,7 +368,7 @@ class TimeSeriesProcessor(ProcessorMixin):
 
     def time_features(self, times: np.ndarray | None, known: np.ndarray | None) -> np.ndarray:
         """Return (T, K) float32: sine and cosine of each calendar part, then the known covariates as z-scores."""
-        parts = []
+        features = []
         if self.calendar:
             if times is None or times.dtype.kind != "M":
                 raise ValueError(
@@ -375,10 +376,10 @@ class TimeSeriesProcessor(ProcessorMixin):
                 )
             for part in self.calendar:
                 angle = 2 * np.pi * calendar_part(times, part) / CALENDAR[part]
-                parts += [np.sin(angle), np.cos(angle)]
+                features += [np.sin(angle), np.cos(angle)]
         if self.known:
-            parts += list(np.nan_to_num((known - np.array(self.known_mean)) / np.array(self.known_std)).T)
-        return np.stack(parts, axis=1).astype(np.float32)
+            features += list(np.nan_to_num((known - np.array(self.known_mean)) / np.array(self.known_std)).T)
+        return np.stack(features, axis=1).astype(np.float32)
 
     def future_times(self, one: Series) -> np.ndarray | None:
         """Return the times of the steps ahead, (prediction_length,); None where the series has no times."""
@@ -414,15 +415,15 @@ def group_rows(ids: Any, num_rows: int) -> list[tuple[Any, np.ndarray]]:
     if ids is None:
         return [(None, np.arange(num_rows))] if num_rows else []
     array = as_array(ids)
-    places: dict[Any, int] = {}
+    owner_numbers: dict[Any, int] = {}
     owners = np.empty(len(array), dtype=np.int64)
     for row, name in enumerate(array.tolist()):
         if is_missing(name):
             raise ValueError(f"row {row} has no series id")
-        owners[row] = places.setdefault(name, len(places))
+        owners[row] = owner_numbers.setdefault(name, len(owner_numbers))
     order = np.argsort(owners, kind="stable")
-    edges = np.searchsorted(owners[order], np.arange(len(places) + 1))
-    return [(name, order[edges[place] : edges[place + 1]]) for name, place in places.items()]
+    edges = np.searchsorted(owners[order], np.arange(len(owner_numbers) + 1))
+    return [(name, order[edges[owner] : edges[owner + 1]]) for name, owner in owner_numbers.items()]
 
 
 def table_columns(series: Any) -> dict[str, Any] | None:
@@ -454,7 +455,7 @@ def read_arrays(series: Any, channels: Sequence[str] | None) -> Iterable[Series]
     ):
         series = [series]
     count = None if channels is None else len(channels)
-    for place, one in enumerate(series):
+    for index, one in enumerate(series):
         try:
             if isinstance(one, torch.Tensor):
                 one = one.detach().cpu().numpy()
@@ -466,19 +467,19 @@ def read_arrays(series: Any, channels: Sequence[str] | None) -> Iterable[Series]
             )
         except (TypeError, ValueError):
             raise ValueError(
-                f"series {place} must be an array (steps, channels) of numbers: its steps differ in length or hold text"
+                f"series {index} must be an array (steps, channels) of numbers: its steps differ in length or hold text"
             ) from None
         if values.size == 0:
-            raise ValueError(f"series {place} is empty: it needs at least 1 step")
+            raise ValueError(f"series {index} is empty: it needs at least 1 step")
         values = values[:, None] if values.ndim == 1 else values
         if values.ndim != 2:
-            raise ValueError(f"series {place} must be an array (steps, channels), got one of shape {values.shape}")
+            raise ValueError(f"series {index} must be an array (steps, channels), got one of shape {values.shape}")
         count = values.shape[1] if count is None else count
         if values.shape[1] != count:
-            raise ValueError(f"series {place} has {values.shape[1]} channels, the others or the model have {count}")
+            raise ValueError(f"series {index} has {values.shape[1]} channels, the others or the model have {count}")
         if np.isinf(values).any():
             step, channel = np.argwhere(np.isinf(values))[0]
-            raise ValueError(f"series {place} holds an infinite number in step {step}, channel {channel}")
+            raise ValueError(f"series {index} holds an infinite number in step {step}, channel {channel}")
         yield Series(None, values)
 
 

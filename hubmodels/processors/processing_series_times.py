@@ -134,9 +134,9 @@ def step_numbers(times: np.ndarray, frequency: str, what: str) -> np.ndarray:
     if (differences == 0).any():
         raise ValueError(f"{what} holds the time {times[int((differences == 0).argmax())]} twice; keep one row of each")
     if (differences < 0).any():
-        place = int((differences < 0).argmax())
+        index = int((differences < 0).argmax())
         raise ValueError(
-            f"{what} is not sorted: {times[place + 1]} follows {times[place]}; sort the rows of each series by time"
+            f"{what} is not sorted: {times[index + 1]} follows {times[index]}; sort the rows of each series by time"
         )
     number, unit = parse_frequency(frequency)
     if (unit == "") != (times.dtype.kind != "M"):

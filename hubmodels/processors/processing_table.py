@@ -247,7 +247,7 @@ class TabularProcessor(ProcessorMixin):
         """Return scaled numbers (B, F) in their columns' own units, float64. What lay beyond the training rows' ends is
         at them, and what was missing is the median."""
         features = np.asarray(numeric_features, dtype=np.float64)
-        columns = [scaler.restore(features[:, place]) for place, (_, scaler) in enumerate(self._numbers)]
+        columns = [scaler.restore(features[:, index]) for index, (_, scaler) in enumerate(self._numbers)]
         return np.stack(columns, axis=1) if columns else features
 
     def bin_edges(self, num_bins: int) -> list[list[float]]:
@@ -320,14 +320,14 @@ def read_table(table: Any, names: Iterable[str] | None = None) -> tuple[dict[str
     """
     if hasattr(table, "to_dict") and hasattr(table, "index") and not hasattr(table, "columns"):  # a row of pandas
         table = table.to_dict()
-    wanted = None if names is None else set(names)
+    needed = None if names is None else set(names)
     column: Callable[[str], Any]
     if hasattr(table, "to_pandas") and hasattr(table, "column_names") and not hasattr(table, "with_format"):  # pyarrow
-        found, num_rows, column = list(table.column_names), table.num_rows, lambda name: table.column(name).to_pandas()
+        known, num_rows, column = list(table.column_names), table.num_rows, lambda name: table.column(name).to_pandas()
     elif hasattr(table, "column_names") and hasattr(table, "with_format"):  # datasets
         return read_table(table.with_format("arrow")[:], names)
     elif hasattr(table, "columns") and hasattr(table, "to_numpy"):  # pandas
-        found, num_rows, column = [str(name) for name in table.columns], len(table), lambda name: table[name]
+        known, num_rows, column = [str(name) for name in table.columns], len(table), lambda name: table[name]
     elif isinstance(table, Mapping):
         if not table:
             raise ValueError("the row is empty: it has no columns")
@@ -340,7 +340,7 @@ def read_table(table: Any, names: Iterable[str] | None = None) -> tuple[dict[str
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise ValueError(f"the columns must be of one length, got {shown}")
-        found, num_rows, column = list(columns), next(iter(lengths.values())), columns.__getitem__
+        known, num_rows, column = list(columns), next(iter(lengths.values())), columns.__getitem__
     elif (
         isinstance(table, Sequence)
         and not isinstance(table, str | bytes)
@@ -348,9 +348,9 @@ def read_table(table: Any, names: Iterable[str] | None = None) -> tuple[dict[str
     ):
         if len(table) == 0:
             raise ValueError("the list is empty: it has no rows")
-        found = list(dict.fromkeys(name for row in table for name in row))
+        known = list(dict.fromkeys(name for row in table for name in row))
         for number, row in enumerate(table):
-            lacking = [name for name in (wanted or found) if name not in row]
+            lacking = [name for name in (needed or known) if name not in row]
             if lacking:
                 raise ValueError(f"row {number}: missing columns {', '.join(map(repr, lacking))}")
         num_rows, column = len(table), lambda name: [row.get(name) for row in table]
@@ -359,10 +359,10 @@ def read_table(table: Any, names: Iterable[str] | None = None) -> tuple[dict[str
             f"a table must be a DataFrame, a mapping of columns, one row as a mapping or a list of rows; "
             f"got {type(table).__name__}"
         )
-    if twice := sorted({str(name) for name in found if found.count(name) > 1} & (wanted or set(found))):
+    if twice := sorted({str(name) for name in known if known.count(name) > 1} & (needed or set(known))):
         raise ValueError(f"there are several columns of the name {', '.join(map(repr, twice))}; keep one of each")
     empty = np.empty(0)
-    return {name: _array(column(name)) if wanted is None or name in wanted else empty for name in found}, num_rows
+    return {name: _array(column(name)) if needed is None or name in needed else empty for name in known}, num_rows
 
 
 def _is_sequence(values: Any) -> bool:

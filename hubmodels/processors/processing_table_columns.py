@@ -30,10 +30,10 @@ def fit_quantiles(values: np.ndarray) -> dict[str, Any]:
     """Return the median, and quantiles at even levels; a value that stands at several is kept once, at their mean
     level."""
     levels = np.linspace(0, 1, min(MAX_QUANTILES, max(10, len(values) // 10)) + 1)
-    quantiles, places = np.unique(np.quantile(values, levels), return_inverse=True)
+    quantiles, indices = np.unique(np.quantile(values, levels), return_inverse=True)
     if len(quantiles) < 2:
-        quantiles, places = np.array([values.min(), values.max()]), None
-    means = np.bincount(places, weights=levels) / np.bincount(places) if places is not None else np.array([0.0, 1.0])
+        quantiles, indices = np.array([values.min(), values.max()]), None
+    means = np.bincount(indices, weights=levels) / np.bincount(indices) if indices is not None else np.array([0.0, 1.0])
     return {
         "median": float(np.median(values)),
         "quantiles": quantiles.tolist(),
@@ -65,8 +65,8 @@ def fit_category(values: np.ndarray, min_frequency: int) -> dict[str, Any] | str
     keep = counts >= min_frequency
     if len(texts) > MAX_CATEGORIES:
         keep &= counts >= np.sort(counts)[-MAX_CATEGORIES]
-    kept = [None if key == sort_key(None) else key[1:] for key in texts[keep]]
-    return {"kind": "category", "values": kept, "has_rare": bool((~keep).any())}
+    category_values = [None if key == sort_key(None) else key[1:] for key in texts[keep]]
+    return {"kind": "category", "values": category_values, "has_rare": bool((~keep).any())}
 
 
 def sort_key(text: str | None) -> str:
@@ -99,8 +99,8 @@ def fit_date(values: np.ndarray, _: int) -> dict[str, Any] | str:
     if isinstance(fitted, str):
         return "always missing" if np.isnat(values[0]) else f"constant: {values[0]}"
     present = values[~np.isnat(values)]
-    parts = [part for part in DATE_PARTS if len(np.unique(date_part(present, part))) > 1]
-    return {**fitted, "kind": "date", "parts": parts}
+    varying_parts = [part for part in DATE_PARTS if len(np.unique(date_part(present, part))) > 1]
+    return {**fitted, "kind": "date", "parts": varying_parts}
 
 
 def to_seconds(dates: np.ndarray) -> np.ndarray:

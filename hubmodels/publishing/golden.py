@@ -32,7 +32,7 @@ NUM_GENERATED = 20  # tokens that a text model continues the golden input with, 
 
 @dataclass
 class Golden:
-    """What the golden file holds."""
+    """Holds what the golden file does."""
 
     inputs: dict[str, torch.Tensor]  # forward's arguments by name
     outputs: dict[str, torch.Tensor]  # the ModelOutput's tensors by name
@@ -42,7 +42,7 @@ class Golden:
 
 @contextlib.contextmanager
 def reference_conditions(model: torch.nn.Module) -> Iterator[None]:
-    """Eval mode, one thread, no gradients and no autocast; everything is as before afterwards."""
+    """Set eval mode, one thread, no gradients and no autocast; afterwards everything is as before."""
     modes = [(module, module.training) for module in model.modules()]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -57,7 +57,7 @@ def reference_conditions(model: torch.nn.Module) -> Iterator[None]:
 
 
 def reference_model(model: torch.nn.Module) -> torch.nn.Module:
-    """A float32 copy on the CPU with contiguous weights; the model itself stays where and what it is."""
+    """Return a float32 copy on the CPU with contiguous weights; the model itself stays where and what it is."""
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     copied = copy.deepcopy(model) if all(value.device.type == "cpu" for value in model.state_dict().values()) else None
     if copied is None:  # a model on an accelerator is not doubled there
@@ -69,16 +69,16 @@ def reference_model(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def compute_outputs(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Every tensor of the model's output by name; a tuple's tensors are numbered `name.0`, `name.1`, ..."""
+    """Return every tensor of the model's output by name; a tuple's tensors are numbered `name.0`, `name.1`, ..."""
     with reference_conditions(model):
         outputs = model(**inputs, return_dict=True)
-    found = {}
+    tensors = {}
     for name, value in outputs.items():
         if isinstance(value, torch.Tensor):
-            found[name] = value
+            tensors[name] = value
         elif isinstance(value, tuple | list):
-            found.update({f"{name}.{i}": item for i, item in enumerate(value) if isinstance(item, torch.Tensor)})
-    return {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
+            tensors.update({f"{name}.{i}": item for i, item in enumerate(value) if isinstance(item, torch.Tensor)})
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
 
 
 def can_generate_tokens(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> bool:
@@ -139,7 +139,7 @@ def write_golden(path: str | os.PathLike, model: torch.nn.Module, inputs: Mappin
 
 
 def read_golden(path: str | os.PathLike) -> Golden:
-    """Raises HubmodelsError when the file is missing, damaged, or holds no input or no output."""
+    """Read a golden file. Raises HubmodelsError when it is missing, damaged, or holds no input or no output."""
     path = Path(path)
     if not path.is_file():
         raise HubmodelsError(f"no {path.name} in {path.parent}: the folder is no release, or not a whole one")
@@ -198,7 +198,7 @@ def check_golden(model: torch.nn.Module, path: str | os.PathLike) -> float:
 def compare_outputs(
     outputs: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], tolerance: float = TOLERANCE
 ) -> float:
-    """The largest deviation, as a share of its tensor's scale. Raises HubmodelsError when it exceeds `tolerance`."""
+    """Return the largest deviation, as a share of its tensor's scale; HubmodelsError where it exceeds `tolerance`."""
     worst, largest = "", 0.0
     for name, want in expected.items():
         if name not in outputs:

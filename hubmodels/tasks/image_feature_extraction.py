@@ -30,7 +30,7 @@ class ImageFeatureExtractionProblem(Problem["ImageFeatureExtraction", FittedPlai
 
     @property
     def num_codes(self) -> int:
-        """The size of the model's codebook; 0 where latents are numbers."""
+        """Return the size of the model's codebook; 0 where latents are numbers."""
         return self.model_values["num_codes"] if self.model_values["kind"] == "vector_quantized" else 0
 
     def transform(self, *, training: bool) -> "Transform":
@@ -119,7 +119,7 @@ class ImageFeatureExtraction(Task):
 
     @property
     def metric_names(self) -> dict[str, str]:
-        """The name of each metric in a table."""
+        """Return the name of each metric in a table."""
         return {**self.target.metric_names, **SAMPLE_METRICS}
 
     def training_rows(self, rows: "datasets.Dataset") -> "datasets.Dataset":

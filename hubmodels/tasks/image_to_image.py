@@ -31,7 +31,7 @@ class ImageToImageProblem(Problem["ImageToImage", FittedPlainImages, FittedPictu
 
     @property
     def paired(self) -> bool:
-        """Whether the data have pairs; else the images are clean, and noise is made here."""
+        """Tell whether the data have pairs; else the images are clean, and noise is made here."""
         return self.task.target.target_column_name is not None
 
     def encoded_features(self) -> "datasets.Features":

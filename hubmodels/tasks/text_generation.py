@@ -122,7 +122,7 @@ class TextGeneration(Task):
 
     @property
     def metric_names(self) -> dict[str, str]:
-        """The name of each metric in a table: tokens of text are characters too."""
+        """Return the name of each metric in a table: tokens of text are characters too."""
         return {**self.target.metric_names, "bits_per_character": "bits per character"}
 
     def window_shift(self) -> int:

@@ -127,7 +127,7 @@ class TextToAudio(Task):
 
     @property
     def metric_names(self) -> dict[str, str]:
-        """The name of each metric in a table."""
+        """Return the name of each metric in a table."""
         return metrics_of("sounds")
 
     def fit_target(self, train: "Dataset", columns: list[str], fitted_input: FittedInput[Any]) -> FittedScaledSamples:

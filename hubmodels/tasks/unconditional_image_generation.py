@@ -98,7 +98,7 @@ class UnconditionalImageGeneration(Task):
 
     @property
     def metric_names(self) -> dict[str, str]:
-        """The name of each metric in a table."""
+        """Return the name of each metric in a table."""
         return {
             **self.target.metric_names,
             "loss": "loss of test images",

@@ -117,10 +117,10 @@ def coslog4(progress: float) -> float:
 class WeightAverage:
     """Keeps the exponential moving average of a model's weights (`torch.optim.swa_utils`), as a second model.
 
-    The first update copies the weights, each later one moves the average by 1 - decay of the difference; after n
-    updates the decay is at most (1 + n) / (10 + n), or a short run would end near what it began with. Floating buffers
-    (BatchNorm's statistics) are averaged with the weights that they belong to; counters are copied. Where the model
-    names submodules as `averaged`, what lies outside of them is copied too.
+    The first update copies the weights, each later one moves the average by 1 - decay of the difference. After n
+    updates the decay is at most (1 + n) / (10 + n): a short run would else end near what it began with. Floating
+    buffers (BatchNorm's statistics) are averaged with the weights that they belong to; counters are copied. Where the
+    model names submodules as `averaged`, what lies outside of them is copied too.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

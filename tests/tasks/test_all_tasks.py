@@ -9,7 +9,7 @@ import pytest
 
 import hubmodels.tasks
 from hubmodels.errors import HubmodelsError
-from hubmodels.fields import own_fields, parse_section, part_fields
+from hubmodels.fields import option_fields, parse_section, part_fields
 from hubmodels.recipe import DataArguments, TrainingArguments
 from hubmodels.tasks import Problem, Task, get_task, list_tasks
 from hubmodels.tasks.contract.parts import FittedInput, FittedTarget, Input, Target
@@ -41,7 +41,7 @@ def test_a_task_names_an_input_and_a_target(tag: str) -> None:
 @pytest.mark.parametrize("tag", TASKS)
 def test_the_options_have_help_and_defaults_that_pass_their_own_checks(tag: str) -> None:
     cls = get_task(tag)
-    assert all(item.metadata.get("help") for item in own_fields(cls).values())
+    assert all(item.metadata.get("help") for item in option_fields(cls).values())
     assert cls.from_options() == cls()
     assert parse_section({}, "data", cls) == (cls(),)
 
@@ -49,11 +49,11 @@ def test_the_options_have_help_and_defaults_that_pass_their_own_checks(tag: str)
 @pytest.mark.parametrize("tag", TASKS)
 def test_no_option_stands_twice_and_none_has_the_name_of_a_general_field(tag: str) -> None:
     cls = get_task(tag)
-    general = own_fields(DataArguments) | own_fields(TrainingArguments)
-    parts = [set(own_fields(kind)) for kind in part_fields(cls).values()]
-    assert not set(own_fields(cls)) & set(general)
+    general = option_fields(DataArguments) | option_fields(TrainingArguments)
+    parts = [set(option_fields(kind)) for kind in part_fields(cls).values()]
+    assert not set(option_fields(cls)) & set(general)
     assert not parts[0] & parts[1]
-    assert len(own_fields(cls)) >= len(parts[0]) + len(parts[1])
+    assert len(option_fields(cls)) >= len(parts[0]) + len(parts[1])
 
 
 @pytest.mark.parametrize("tag", TASKS)

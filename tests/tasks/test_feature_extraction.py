@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from transformers import AutoModel, AutoProcessor
 
 from hubmodels.errors import HubmodelsError
-from hubmodels.fields import own_fields
+from hubmodels.fields import option_fields
 from hubmodels.publishing import verify_folder
 from hubmodels.recipe import Recipe
 from hubmodels.tasks.feature_extraction import FeatureExtraction
@@ -49,7 +49,7 @@ def test_columns_that_do_not_vary_are_refused() -> None:
 
 
 def test_the_pair_has_the_options_that_it_uses_and_no_others() -> None:
-    assert set(own_fields(FeatureExtraction)) == {
+    assert set(option_fields(FeatureExtraction)) == {
         "feature_column_names", "ignored_column_names", "categorical_column_names", "numeric_scaling",
     }  # fmt: skip
 

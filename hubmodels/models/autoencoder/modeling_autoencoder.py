@@ -188,12 +188,12 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         if num_samples:
             reconstruction = reconstruction.unflatten(0, (-1, num_samples)).mean(1)
             maps = [hidden.unflatten(0, (-1, num_samples)) for hidden in maps]
-        wanted = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        gives_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         outputs = AutoencoderOutput(
             latents=latents,
             pooler_output=latents.flatten(1),
             reconstruction=reconstruction,
-            hidden_states=(*hidden_states, *maps) if wanted else None,
+            hidden_states=(*hidden_states, *maps) if gives_hidden_states else None,
             **terms,
         )
         return outputs if (config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
@@ -303,10 +303,10 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         """Map discrete codes (B, places...) -> images or rows. Raises ValueError for another kind, shape or codes that
         are not 0 to num_codes - 1."""
         self.require("vector_quantized", "decode_codes")
-        places, N = self.config.latent_shape[1:], self.config.num_codes
-        if codes.shape[1:] != places or (codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < N):
+        shape, N = self.config.latent_shape[1:], self.config.num_codes
+        if codes.shape[1:] != shape or (codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < N):
             raise ValueError(
-                f"codes must be 0 to {N - 1}, of shape (batch, {', '.join(map(str, places))}), got {tuple(codes.shape)}"
+                f"codes must be 0 to {N - 1}, of shape (batch, {', '.join(map(str, shape))}), got {tuple(codes.shape)}"
             )
         return self.decode(self.quantizer.lookup(codes))
 
@@ -342,9 +342,9 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
             raise ValueError(f"prior must be normal or fitted, got {prior!r}")
         if prior == "normal" or not self.has_fitted_prior:
             if prior == "fitted" or self.config.kind != "variational":
-                wanted = "no fitted prior" if prior == "fitted" else f"no normal prior: its kind is {self.config.kind}"
+                lack = "no fitted prior" if prior == "fitted" else f"no normal prior: its kind is {self.config.kind}"
                 raise ValueError(
-                    f"this autoencoder has {wanted}; train it with num_mixture_components above 0, or call "
+                    f"this autoencoder has {lack}; train it with num_mixture_components above 0, or call "
                     "fit_after_training"
                 )
             shape = (num_samples, *self.config.latent_shape)
@@ -463,14 +463,14 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         """
         if self.prior is None:
             return
-        found = []
+        codes_of_batches = []
         with evaluation(self):
             for batch in batches:
                 values = self.check(batch.get("pixel_values"), batch.get("numeric_features")).to(self.device)
-                found.append(self.continuous(values).flatten(1).cpu())
-        if not found:
+                codes_of_batches.append(self.continuous(values).flatten(1).cpu())
+        if not codes_of_batches:
             raise ValueError("there are no training rows to fit the prior to")
-        self.prior.fit(torch.cat(found))
+        self.prior.fit(torch.cat(codes_of_batches))
 
     def continuous(self, values: Tensor) -> Tensor:
         """Return the encoder's numbers (B, *latent_shape): a variational one's mean, a discrete one's before

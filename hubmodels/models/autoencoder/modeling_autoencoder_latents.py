@@ -138,8 +138,15 @@ class FiniteScalarQuantizer(nn.Module):
         init.copy_(self.basis, torch.cat([torch.ones(1, dtype=torch.int64), levels[:-1].cumprod(0)]))
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Map latents (B, D, places...) -> the levels in -1..1 in their place, with the gradient of the bounded
-        numbers, the codes (B, places...), and no further loss."""
+        """Round latents to their levels.
+
+        Args:
+            latents: (B, D, places...).
+
+        Returns:
+            The levels in -1..1, of the shape of the latents, with the gradient of the bounded numbers; the codes
+            (B, places...); and None, as there is no further loss.
+        """
         with torch.autocast(latents.device.type, enabled=False):
             continuous, levels = latents.movedim(1, -1).float(), self.levels.float()  # (B, places..., D)
             half = (levels - 1) * (1 + 1e-3) / 2
@@ -163,8 +170,9 @@ MIXTURE_RANK = 64  # numbers of a code that a full covariance of each component 
 
 
 class GaussianMixture(nn.Module):
-    """A mixture of Gaussians with full covariances on the codes of the training rows, from which an autoencoder samples
-    better than from the normal prior (Ghosh et al. 2020, arXiv:1903.12436, section 4).
+    """A mixture of Gaussians with full covariances on the codes of the training rows.
+
+    An autoencoder samples better from it than from the normal prior (Ghosh et al. 2020, arXiv:1903.12436, section 4).
 
     Fitted by expectation maximisation from a k-means++ start, in float64, as scikit-learn's does. Codes of more than
     `MIXTURE_RANK` numbers are fitted in the plane of as many principal components, and sampled there."""
@@ -222,15 +230,15 @@ class GaussianMixture(nn.Module):
         parameters = maximize(scaled, lambda part, rows: F.one_hot(labels[rows], K).double(), K)
         score = -math.inf
         for _ in range(num_iterations):
-            found: list[Tensor] = []
+            likelihoods: list[Tensor] = []
 
-            def responsibilities(part: Tensor, _: slice, parameters=parameters, found=found) -> Tensor:
+            def responsibilities(part: Tensor, _: slice, parameters=parameters, likelihoods=likelihoods) -> Tensor:
                 joint = log_densities(part, *parameters)  # (rows, K)
-                found.append(joint.logsumexp(1))
-                return (joint - found[-1][:, None]).exp()
+                likelihoods.append(joint.logsumexp(1))
+                return (joint - likelihoods[-1][:, None]).exp()
 
             parameters = maximize(scaled, responsibilities, K)
-            before, score = score, torch.cat(found).mean().item()
+            before, score = score, torch.cat(likelihoods).mean().item()
             if score - before < tolerance:
                 break
         weights, means, cholesky = parameters
@@ -285,8 +293,16 @@ def k_means(codes: Tensor, num_clusters: int, generator: torch.Generator, num_it
 def maximize(
     codes: Tensor, responsibilities: Callable[[Tensor, slice], Tensor], num_components: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return weights (K,), means (K, L) and Cholesky factors (K, L, L) of most likelihood, given a function (codes of a
-    stretch, its rows) -> each component's share of each row (rows, K)."""
+    """Find the mixture of most likelihood, given each component's share of each row.
+
+    Args:
+        codes: (N, L).
+        responsibilities: of the codes of a stretch and its rows, the shares (rows, K).
+        num_components: K.
+
+    Returns:
+        Weights (K,), means (K, L) and Cholesky factors (K, L, L) of the covariances.
+    """
     L = codes.shape[1]
     counts, sums = codes.new_zeros(num_components), codes.new_zeros(num_components, L)
     squares = codes.new_zeros(num_components, L, L)
@@ -307,9 +323,9 @@ def maximize(
 def log_densities(codes: Tensor, weights: Tensor, means: Tensor, cholesky: Tensor) -> Tensor:
     """Compute log of weight times density of each component: (rows, K)."""
     L = codes.shape[1]
-    found = []
+    densities = []
     for weight, mean, factor in zip(weights, means, cholesky, strict=True):
         solved = torch.linalg.solve_triangular(factor, (codes - mean).T, upper=False)  # (L, rows)
         log_determinant = factor.diagonal().log().sum()
-        found.append(weight.log() - log_determinant - (L * math.log(2 * math.pi) + solved.square().sum(0)) / 2)
-    return torch.stack(found, dim=1)
+        densities.append(weight.log() - log_determinant - (L * math.log(2 * math.pi) + solved.square().sum(0)) / 2)
+    return torch.stack(densities, dim=1)

@@ -57,8 +57,10 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Patches, then stages of residual blocks with a strided convolution between them: (B, C, H, W) -> the numbers that
-    determine the code, (B, outputs) or a map (B, outputs, H, W), and the feature map of each stage."""
+    """Patches, then stages of residual blocks with a strided convolution between them.
+
+    Maps (B, C, H, W) -> the numbers that determine the code, and the feature map of each stage. The numbers are
+    (B, outputs) or a map (B, outputs, H, W)."""
 
     def __init__(self, outputs: int, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -128,12 +130,12 @@ class DenseLayers(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, values: Tensor) -> tuple[Tensor, list[Tensor]]:
-        hidden, found = values.flatten(1), []
+        hidden, layer_outputs = values.flatten(1), []
         for layer, norm in zip(self.layers[:-1], self.norms, strict=True):
             hidden = self.dropout(self.activation(norm(layer(hidden))))
-            found.append(hidden)
+            layer_outputs.append(hidden)
         hidden = self.layers[-1](hidden)
-        return hidden, found or [hidden]  # a network without hidden layers has its output to show
+        return hidden, layer_outputs or [hidden]  # a network without hidden layers has its output to show
 
 
 def build_networks(config: AutoencoderConfig) -> tuple[nn.Module, nn.Module]:

@@ -14,17 +14,18 @@ class CnnConfig(PreTrainedConfig):
 
     The standard networks (3 channels, 1000 classes and 224 pixels where nothing else is said):
 
-        LeNet-5    image_size 32, num_channels 1, block plain, kernel_size 5, padding valid, embedding_size 0,
-                   hidden_sizes [6, 16], depths [1, 1], downsampling avg_pool, normalization none, hidden_act tanh,
-                   pooling flatten, classifier_hidden_sizes [120, 84], 10 classes
-        VGG-11     block plain, embedding_size 0, hidden_sizes [64, 128, 256, 512, 512], depths [1, 1, 2, 2, 2],
-                   downsampling max_pool, normalization none, pooling flatten, classifier_hidden_sizes [4096, 4096],
-                   classifier_dropout_prob 0.5
-        ResNet-20  the defaults, with shortcut padding
-        ResNet-18  block basic, embedding_size 64, stem_kernel_size 7, stem_stride 2, stem_pool true,
-                   hidden_sizes [64, 128, 256, 512], depths [2, 2, 2, 2]
-        ResNet-50  the same with block bottleneck, hidden_sizes [256, 512, 1024, 2048], depths [3, 4, 6, 3]
-        WRN-28-10  block basic, pre_activation true, hidden_sizes [160, 320, 640], depths [4, 4, 4]
+        LeNet-5    image_size 32, num_channels 1, block plain, kernel_size 5, padding valid, embedding_size 0;
+                   hidden_sizes [6, 16], depths [1, 1], downsampling avg_pool, normalization none, hidden_act tanh;
+                   pooling flatten, classifier_hidden_sizes [120, 84], 10 classes.
+        VGG-11     block plain, embedding_size 0;
+                   hidden_sizes [64, 128, 256, 512, 512], depths [1, 1, 2, 2, 2], downsampling max_pool,
+                   normalization none;
+                   pooling flatten, classifier_hidden_sizes [4096, 4096], classifier_dropout_prob 0.5.
+        ResNet-20  the defaults, with shortcut padding.
+        ResNet-18  block basic, embedding_size 64, stem_kernel_size 7, stem_stride 2, stem_pool true;
+                   hidden_sizes [64, 128, 256, 512], depths [2, 2, 2, 2].
+        ResNet-50  the same with block bottleneck, hidden_sizes [256, 512, 1024, 2048], depths [3, 4, 6, 3].
+        WRN-28-10  block basic, pre_activation true, hidden_sizes [160, 320, 640], depths [4, 4, 4].
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: a field has another type or lies outside of the range beside it.

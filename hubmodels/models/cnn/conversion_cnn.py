@@ -116,8 +116,8 @@ def read_resnet(state_dict: dict[str, Tensor]) -> dict[str, Any]:
 
 def read_vgg(state_dict: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the config fields of a VGG with torchvision's or timm's names, and its weights under ours."""
-    found = (re.fullmatch(r"features\.(\d+)\.weight", name) for name, value in state_dict.items() if value.dim() == 4)
-    convs = sorted(int(match[1]) for match in found if match)
+    matches = (re.fullmatch(r"features\.(\d+)\.weight", name) for name, value in state_dict.items() if value.dim() == 4)
+    convs = sorted(int(match[1]) for match in matches if match)
     has_norm = "features.1.running_mean" in state_dict
     span = 3 if has_norm else 2  # convolution, normalisation, activation; a pooling layer makes the gap one longer
     names: dict[str, str] = {}
@@ -162,8 +162,8 @@ def rename(state_dict: dict[str, Tensor], names: dict[str, Callable[..., str]]) 
     for name, value in state_dict.items():
         module, _, kind = name.rpartition(".")
         for pattern, ours in names.items():
-            if found := re.fullmatch(pattern, module):
-                renamed[f"{ours(*map(int, found.groups()))}.{kind}"] = value
+            if match := re.fullmatch(pattern, module):
+                renamed[f"{ours(*map(int, match.groups()))}.{kind}"] = value
                 break
         else:
             raise ValueError(f"unexpected weight {name}: this is not a ResNet of basic or bottleneck blocks")

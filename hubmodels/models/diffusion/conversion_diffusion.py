@@ -57,8 +57,8 @@ def their_name(name: str) -> str:
     """Return diffusers' name of our weight `network.<module>.<weight>`."""
     module, _, weight = name.removeprefix("network.").rpartition(".")
     for pattern, rename in NAMES.items():
-        if found := re.fullmatch(pattern, module):
-            return f"{rename(*found.groups())}.{weight}"
+        if match := re.fullmatch(pattern, module):
+            return f"{rename(*match.groups())}.{weight}"
     raise AssertionError(f"no name for {name}")
 
 
@@ -211,13 +211,13 @@ def own_scheduler(model: DiffusionModel) -> Any:
     """Return the model's scheduler where it is of the process that the network learnt, or else that process's own."""
     scheduler, objective = model.scheduler, model.config.objective
     kind = check_scheduler(scheduler)
-    wanted = {"flow_matching": "flow_prediction"}.get(objective, objective)
+    trained_prediction = {"flow_matching": "flow_prediction"}.get(objective, objective)
     asks = "flow_prediction" if kind == FLOW else "edm" if kind == EDM else scheduler.config.prediction_type
     same_chain = kind in (SOLVER, CHAIN) and all(
         scheduler.config.get(name) == getattr(model.config, name)
         for name in ("beta_schedule", "num_train_timesteps")
     )  # fmt: skip
-    if asks == wanted and (kind in (FLOW, EDM) or wanted == "flow_prediction" or same_chain):
+    if asks == trained_prediction and (kind in (FLOW, EDM) or trained_prediction == "flow_prediction" or same_chain):
         return scheduler
     return make_scheduler(model.config)
 

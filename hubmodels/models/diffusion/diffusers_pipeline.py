@@ -39,9 +39,13 @@ class HubmodelsDiffusionPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
     ):
-        """Return images, as PIL's (`output_type="pil"`), as an array (N, H, W, C) of 0..1 ("np") or as a tensor (N, C,
-        H, W) of 0..1 ("pt"), from noise: `latents` (N, C, H, W) or drawn from the generator. The guidance is that of
-        every step."""
+        """Draw images from noise, `latents` (N, C, H, W) or what the generator draws, with the same guidance in every
+        step.
+
+        Returns:
+            PIL's images (`output_type="pil"`), an array (N, H, W, C) of 0..1 ("np"), or a tensor (N, C, H, W) of 0..1
+            ("pt").
+        """
         unet, scheduler, patch = self.unet, self.scheduler, self.config.patch_size
         classes = unet.config.num_class_embeds
         labels = None

@@ -127,12 +127,12 @@ class DiffusionModel(DiffusionPreTrainedModel):
             row_loss = row_loss.view(B, *K).mean(1)
             prediction = prediction.unflatten(0, (B, *K))
             hidden_states = [hidden.unflatten(0, (B, *K)) for hidden in hidden_states]
-        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        gives_hidden_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         outputs = DiffusionOutput(
             loss=row_loss.mean(),
             row_loss=row_loss,
             prediction=prediction,
-            hidden_states=tuple(hidden_states) if wanted else None,
+            hidden_states=tuple(hidden_states) if gives_hidden_states else None,
         )
         return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
 
@@ -363,12 +363,12 @@ class DiffusionModel(DiffusionPreTrainedModel):
         run = Sampler(self, num_inference_steps, guidance_scale, guidance_interval, scheduler, progress_bar)
         labels, seeds = self.draw_labels(labels, num_samples, generator), draw_seeds(num_samples, generator)
         if not distributed:
-            parts = [run.from_noise(*part) for part in split(batch_size, labels, seeds)]
-            return self.to_values(torch.cat(parts))
+            batches = [run.from_noise(*part) for part in split(batch_size, labels, seeds)]
+            return self.to_values(torch.cat(batches))
         labels, seeds = own_share(labels, seeds)
-        parts = [run.from_noise(*part) for part in split(batch_size, labels, seeds)]
-        own = torch.cat(parts) if parts else torch.empty(0, *self.config.network_shape, device=self.device)
-        return gather(self.to_values(own))
+        batches = [run.from_noise(*part) for part in split(batch_size, labels, seeds)]
+        drawn = torch.cat(batches) if batches else torch.empty(0, *self.config.network_shape, device=self.device)
+        return gather(self.to_values(drawn))
 
     def sample_trajectory(
         self,
@@ -429,11 +429,11 @@ class DiffusionModel(DiffusionPreTrainedModel):
         run = Sampler(self, num_inference_steps, guidance_scale, guidance_interval, scheduler, progress_bar)
         labels, seeds = self.given_labels(labels, len(image)), draw_seeds(len(image), generator)
         known, mask = self.to_network(image), self.reshape(mask)
-        parts = [
+        batches = [
             run.from_noise(part_labels, part_seeds, part_known, part_mask, num_resamples)
             for part_labels, part_seeds, part_known, part_mask in split(batch_size, labels, seeds, known, mask)
         ]
-        return self.to_values(torch.cat(parts))
+        return self.to_values(torch.cat(batches))
 
     def vary(
         self,
@@ -463,11 +463,11 @@ class DiffusionModel(DiffusionPreTrainedModel):
         run = Sampler(self, num_inference_steps, guidance_scale, guidance_interval, scheduler, progress_bar)
         labels, seeds = self.given_labels(labels, len(image)), draw_seeds(len(image), generator)
         clean = self.to_network(image)
-        parts = [
+        batches = [
             run.from_image(part_labels, part_seeds, part_clean, strength)
             for part_labels, part_seeds, part_clean in split(batch_size, labels, seeds, clean)
         ]
-        return self.to_values(torch.cat(parts))
+        return self.to_values(torch.cat(batches))
 
     def draw_labels(self, labels: Any, count: int, generator: torch.Generator | None) -> Tensor | None:
         """Return the classes of `count` samples, drawn evenly where none are given; None for a model without

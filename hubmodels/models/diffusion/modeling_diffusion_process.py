@@ -85,9 +85,9 @@ class Chain(FlowMatching):
 
     def times_at(self, ratio: Tensor) -> Tensor:
         rising = -self.ratios.to(ratio.device)
-        wanted = -ratio.double().clamp(-rising[-1], -rising[0])
-        low = torch.searchsorted(rising, wanted.contiguous(), right=True).sub(1).clamp(0, len(rising) - 2)
-        return (low + (wanted - rising[low]) / (rising[low + 1] - rising[low])).float()
+        target_ratio = -ratio.double().clamp(-rising[-1], -rising[0])
+        low = torch.searchsorted(rising, target_ratio.contiguous(), right=True).sub(1).clamp(0, len(rising) - 2)
+        return (low + (target_ratio - rising[low]) / (rising[low + 1] - rising[low])).float()
 
     def network_times(self, times: Tensor) -> Tensor:
         return times

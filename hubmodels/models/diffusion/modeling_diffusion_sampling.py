@@ -155,7 +155,7 @@ def own_share(labels: Tensor | None, seeds: Tensor) -> tuple[Tensor | None, Tens
     torch.distributed.broadcast_object_list(told)
     device = seeds.device if labels is None else labels.device
     rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    first, last = (len(seeds) * place // count for place in (rank, rank + 1))
+    first, last = (len(seeds) * index // count for index in (rank, rank + 1))
     labels, seeds = told[0]
     return labels if labels is None else labels[first:last].to(device), seeds[first:last].to(device)
 
@@ -164,6 +164,6 @@ def gather(own: Tensor) -> Tensor:
     """Return the rows of all processes of a launch, in their order, on every one."""
     if not torch.distributed.is_initialized():
         return own
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, own.cpu())
-    return torch.cat(parts).to(own.device)
+    rows_of_processes: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(rows_of_processes, own.cpu())
+    return torch.cat(rows_of_processes).to(own.device)

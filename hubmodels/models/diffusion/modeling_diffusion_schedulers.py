@@ -183,15 +183,15 @@ class Steps:
             total = sigma**2 + data**2
             skip, out = data**2 / total, sigma * data / total**0.5
             return (denoised - skip * x) / (-out if config.prediction_type == "v_prediction" else out)
-        wanted = "flow_prediction" if self.kind == FLOW else config.prediction_type
-        if wanted == "sample":
+        prediction = "flow_prediction" if self.kind == FLOW else config.prediction_type
+        if prediction == "sample":
             return denoised
         noise = (x - alpha * denoised) / max(sigma, 1e-8)
-        if wanted == "epsilon":
+        if prediction == "epsilon":
             return noise
-        if wanted == "flow_prediction":
+        if prediction == "flow_prediction":
             return noise - denoised
-        if wanted == "v_prediction":
+        if prediction == "v_prediction":
             scale = (alpha**2 + sigma**2) ** 0.5
             return (alpha * noise - sigma * denoised) / scale
-        raise ValueError(f"{type(self.scheduler).__name__} asks for {wanted!r}, which no model here can say")
+        raise ValueError(f"{type(self.scheduler).__name__} asks for {prediction!r}, which no model here can say")

@@ -117,20 +117,20 @@ class GanModel(GanPreTrainedModel):
         labels = self.check_labels(labels, len(pixel_values), needed=self.training or player is not None)
         if player not in (None, *self.players):
             raise ValueError(f"player must be one of {', '.join(self.players)}, got {player!r}")
-        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        gives_hidden_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         scores: Any = None
         hidden_states: Any = None
-        if (player is None and not self.training) or wanted:
+        if (player is None and not self.training) or gives_hidden_states:
             scores, hidden_states = self.discriminator(pixel_values, labels)
         if player is None and not self.training:
             outputs = GanOutput(loss=self.real_loss(scores.float()).mean(), scores=scores)
         else:
             latents = self.draw_latents(len(pixel_values)) if latents is None else latents
             names = self.players if player is None else (player,)
-            found = [getattr(self, f"{name}_loss")(pixel_values, labels, latents) for name in names]
-            measures = {name: value for _, some in found for name, value in some.items()}
-            outputs = GanOutput(loss=sum(loss for loss, _ in found), scores=scores, measures=measures)
-        outputs.hidden_states = tuple(hidden_states) if wanted else None
+            player_losses = [getattr(self, f"{name}_loss")(pixel_values, labels, latents) for name in names]
+            measures = {name: value for _, some in player_losses for name, value in some.items()}
+            outputs = GanOutput(loss=sum(loss for loss, _ in player_losses), scores=scores, measures=measures)
+        outputs.hidden_states = tuple(hidden_states) if gives_hidden_states else None
         return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
 
     # ---------------------------------------------------------------- what the players are after
@@ -410,11 +410,11 @@ class GanModel(GanPreTrainedModel):
         training = self.training
         self.eval()
         try:
-            parts = []
+            batches = []
             for start in range(0, len(latents), batch_size):
                 part = slice(start, start + batch_size)
-                parts.append(self.generator(latents[part], None if labels is None else labels[part]))
-            return torch.cat(parts)
+                batches.append(self.generator(latents[part], None if labels is None else labels[part]))
+            return torch.cat(batches)
         finally:
             self.train(training)
 

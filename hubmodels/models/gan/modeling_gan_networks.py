@@ -195,9 +195,9 @@ def augment(images: Tensor, names: list[str] | tuple[str, ...], prob: Tensor, dr
         draws = torch.rand(B, len(names), 3, device=images.device)
     rows = torch.arange(H, device=images.device).view(1, 1, H, 1)
     columns = torch.arange(W, device=images.device).view(1, 1, 1, W)
-    for place, name in enumerate(names):
-        chosen = (draws[:, place, 0] < prob).view(B, 1, 1, 1)
-        first, second = draws[:, place, 1].view(B, 1, 1, 1), draws[:, place, 2].view(B, 1, 1, 1)
+    for index, name in enumerate(names):
+        chosen = (draws[:, index, 0] < prob).view(B, 1, 1, 1)
+        first, second = draws[:, index, 1].view(B, 1, 1, 1), draws[:, index, 2].view(B, 1, 1, 1)
         if name == "brightness":
             changed = images + (first - 0.5) / 2
         elif name == "translation":

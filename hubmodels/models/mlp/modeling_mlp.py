@@ -156,15 +156,15 @@ class MlpModel(MlpPreTrainedModel):
             ("numeric_features", numeric_features, self.config.num_numeric_features, True),
             ("categorical_features", categorical_features, len(self.config.categorical_cardinalities or []), False),
         ):
-            found = "none" if given is None else f"{given.dtype} of shape {tuple(given.shape)}"
+            received = "none" if given is None else f"{given.dtype} of shape {tuple(given.shape)}"
             kind = "floating-point" if floating else "integers"
             if (given is None) != (count == 0):
-                raise ValueError(f"{name} must be {kind} of shape (batch, {count}), got {found}")
+                raise ValueError(f"{name} must be {kind} of shape (batch, {count}), got {received}")
             if given is not None and (
                 given.ndim != 2 or given.shape[1] != count or given.is_floating_point() != floating
             ):
                 raise ValueError(
-                    f"{name} must be {kind} of shape (batch, {count}), got {found}; use the checkpoint's processor"
+                    f"{name} must be {kind} of shape (batch, {count}), got {received}; use the checkpoint's processor"
                 )
 
 

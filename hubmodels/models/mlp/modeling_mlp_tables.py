@@ -58,8 +58,8 @@ class PiecewiseLinearEmbedding(nn.Module):
     def map_linearly(self, numbers: Tensor, weight: Tensor) -> Tensor:
         """Map `forward`, flattened, through a linear map without a bias, (B, F) -> (B, D), in less time for many rows.
 
-        The map of a number's bins is linear between its edges, so two rows of a table of its values at the edges give
-        it (equal to rounding).
+        The map of a number's bins is linear between its edges. So two rows of a table of its values at the edges give
+        it, equal to rounding.
 
         Args:
             numbers: (B, F).
@@ -138,21 +138,21 @@ class TableFeatures(nn.Module):
     def forward(
         self, numeric_features: Tensor | None, categorical_features: Tensor | None, dtype: torch.dtype
     ) -> Tensor:
-        parts = [] if numeric_features is None else [self.numbers(numeric_features).flatten(1)]  # (B, F * E)
-        parts += self.embed_categories(categorical_features, dtype)
-        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]  # (B, N)
+        features = [] if numeric_features is None else [self.numbers(numeric_features).flatten(1)]  # (B, F * E)
+        features += self.embed_categories(categorical_features, dtype)
+        return torch.cat(features, dim=1) if len(features) > 1 else features[0]  # (B, N)
 
     def embed_categories(self, categorical_features: Tensor | None, dtype: torch.dtype) -> list[Tensor]:
         """Return the features of the categories, (B, N - F * E) in parts."""
-        parts: list[Tensor] = []
+        features: list[Tensor] = []
         if categorical_features is None:  # no table has both none and columns of them: the model has checked it
-            return parts
+            return features
         if self.one_hot:
-            parts.append((categorical_features[:, self.code_column] == self.code).to(dtype))  # (B, sum of n)
+            features.append((categorical_features[:, self.code_column] == self.code).to(dtype))  # (B, sum of n)
         for column, embedding in zip(self.embedded, self.embeddings, strict=True):
             codes = categorical_features[:, column]
-            parts.append(embedding(codes.where(codes < embedding.num_embeddings, 0)))  # (B, width)
-        return parts
+            features.append(embedding(codes.where(codes < embedding.num_embeddings, 0)))  # (B, width)
+        return features
 
     def map_linearly(self, numeric_features: Tensor, categorical_features: Tensor | None, linear: nn.Linear) -> Tensor:
         """Return `linear` of the features, (B, D), where `can_map_linearly`."""

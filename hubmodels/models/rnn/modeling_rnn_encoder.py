@@ -55,11 +55,11 @@ class ValidSteps:
     """Where the valid steps of a padded batch are, and how they move to the front, in order, and back."""
 
     mask: Tensor  # (B, T, 1), True for valid steps
-    order: Tensor  # (B, V, 1): the step that comes to each place
-    place: Tensor  # (B, T, 1): the place to which each valid step comes
+    order: Tensor  # (B, V, 1): the step that comes to each position
+    position: Tensor  # (B, T, 1): to which each valid step comes
     padding: Tensor  # (B, V, 1), True behind a row's last valid step
-    last: Tensor  # (B, 1, 1): the place of a row's last valid step
-    backward: Tensor  # (B, V, 1): the places in reverse, the padding left where it is
+    last: Tensor  # (B, 1, 1): the position of a row's last valid step
+    backward: Tensor  # (B, V, 1): the positions in reverse, the padding left where it is
 
     @classmethod
     def find(cls, mask: Tensor) -> "ValidSteps":
@@ -72,11 +72,11 @@ class ValidSteps:
             row = int(lengths.argmin())
             raise ValueError(f"every sequence needs a valid step, but attention_mask is 0 all along row {row}")
         order = mask.byte().argsort(dim=1, descending=True, stable=True)[:, : int(longest)]
-        place = (mask.cumsum(1) - 1).clamp_min(0)
-        places = torch.arange(order.shape[1], device=mask.device)
-        padding, last = places >= lengths, lengths - 1
-        backward = torch.where(padding, places, last - places)
-        return cls(*(index[..., None] for index in (mask, order, place, padding, last, backward)))
+        position = (mask.cumsum(1) - 1).clamp_min(0)
+        positions = torch.arange(order.shape[1], device=mask.device)
+        padding, last = positions >= lengths, lengths - 1
+        backward = torch.where(padding, positions, last - positions)
+        return cls(*(index[..., None] for index in (mask, order, position, padding, last, backward)))
 
     def pack(self, inputs: Tensor) -> Tensor:
         """Map (B, T, E) -> (B, V, E), valid steps first, then zeros."""
@@ -84,7 +84,7 @@ class ValidSteps:
 
     def unpack(self, hidden: Tensor) -> Tensor:
         """Map (B, V, D) -> (B, T, D) with zeros at the steps that are not valid."""
-        return hidden.take_along_dim(self.place, dim=1).masked_fill(~self.mask, 0)
+        return hidden.take_along_dim(self.position, dim=1).masked_fill(~self.mask, 0)
 
 
 class RnnEncoder(nn.Module):
@@ -160,26 +160,27 @@ class RnnEncoder(nn.Module):
         state."""
         if state is None:
             state = inputs.new_zeros(len(inputs), len(weights), *self.state_shape[1:])
-        parts = tuple(part.transpose(0, 1).contiguous() for part in state.unbind(2))  # each (layers * R, B, H)
+        tensors = tuple(one.transpose(0, 1).contiguous() for one in state.unbind(2))  # each (layers * R, B, H)
         flat = [weight for group in weights for weight in group]
         # The kernels keep what a gradient needs only when told that they train, whatever the model's mode.
         training = self.training or torch.is_grad_enabled()
-        start: Any = parts if self.kind == "lstm" else parts[0]
+        start: Any = tensors if self.kind == "lstm" else tensors[0]
         layers, bidirectional = len(weights) // self.num_directions, self.num_directions == 2
         if len(weights) == 1:
             layers, bidirectional = 1, False
         options = (True, layers, 0.0, training, bidirectional, True)
         if lacks_autocast(inputs.device):
-            start = tuple(part.float() for part in start) if self.kind == "lstm" else start.float()
+            start = tuple(one.float() for one in start) if self.kind == "lstm" else start.float()
             with torch.autocast("cpu", enabled=False):
-                outputs, *parts = FUSED[self.kind](inputs.float(), start, [one.float() for one in flat], *options)
+                outputs, *ends = FUSED[self.kind](inputs.float(), start, [one.float() for one in flat], *options)
         else:
-            outputs, *parts = FUSED[self.kind](inputs, start, flat, *options)
-        return outputs, torch.stack(parts, dim=2).transpose(0, 1)  # (B, layers * R, P, H)
+            outputs, *ends = FUSED[self.kind](inputs, start, flat, *options)
+        return outputs, torch.stack(ends, dim=2).transpose(0, 1)  # (B, layers * R, P, H)
 
     def step(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Run one step of all layers by torch's cells: 215 us where the fused kernel, which orders its weights anew
-        in each call, takes 2,540 us (LSTM 2 x 304, one row, one thread of an EPYC with AVX-512)."""
+        """Run one step of all layers by torch's cells: the fused kernel orders its weights anew in each call.
+
+        That takes 2,540 us, the cells 215 us (LSTM 2 x 304, one row, one thread of an EPYC with AVX-512)."""
         if state is None:
             state = inputs.new_zeros(len(inputs), *self.state_shape)
         hidden, states = inputs[:, 0], []
@@ -217,20 +218,21 @@ class RnnEncoder(nn.Module):
     def run_valid(
         self, hidden: Tensor, state: Tensor | None, weights: list[list[Tensor]], steps: ValidSteps
     ) -> tuple[Tensor, Tensor]:
-        """Return one layer over packed steps (B, V, E). A direction at a time, the backward one on reversed steps, so
-        that the padding comes last and meets no valid step. The hidden state is the output at the last valid step; an
-        LSTM's cell is kept through the padding by one more input, which is 1 there, shuts the input gate and opens the
-        forget gate. With torch's packed sequences a training step took 1,261 ms in place of 383 (LSTM 2 x 256, 32 rows
-        of 64 to 128 steps, one thread of an EPYC)."""
+        """Return one layer over packed steps (B, V, E).
+
+        A direction at a time, the backward one on reversed steps, so that the padding comes last and meets no valid
+        step. The hidden state is the output at the last valid step. An LSTM's cell is kept through the padding by one
+        more input, which is 1 there, shuts the input gate and opens the forget gate. A training step takes 383 ms, with
+        torch's packed sequences 1,261 (LSTM 2 x 256, 32 rows of 64 to 128 steps, one thread of an EPYC)."""
         outputs, states = [], []
         for direction, (input_weight, *others) in enumerate(weights):
-            own = hidden.take_along_dim(steps.backward, dim=1) if direction else hidden
+            directed = hidden.take_along_dim(steps.backward, dim=1) if direction else hidden
             if self.kind == "lstm":
-                own = torch.cat([own, steps.padding.to(own.dtype)], dim=2)  # (B, V, E + 1)
+                directed = torch.cat([directed, steps.padding.to(directed.dtype)], dim=2)  # (B, V, E + 1)
                 gates = input_weight.new_tensor([-SHUT, SHUT, 0.0, 0.0]).repeat_interleave(self.hidden_size)
                 input_weight = torch.cat([input_weight, gates[:, None]], dim=1)
             start = None if state is None else state[:, direction : direction + 1]
-            output, end = self.run(own, start, [[input_weight, *others]])
+            output, end = self.run(directed, start, [[input_weight, *others]])
             final = output.take_along_dim(steps.last, dim=1)[:, :, None]  # (B, 1, 1, H)
             states.append(torch.cat([final, end[:, :, 1:]], dim=2))
             outputs.append(output.take_along_dim(steps.backward, dim=1) if direction else output)
@@ -306,8 +308,8 @@ class RnnModel(RnnPreTrainedModel):
     """Embeddings, recurrent layers, pooling.
 
     Raises:
-        ValueError: ids outside of the vocabulary (off the CPU only in evaluation, where looking costs no training
-            time), another shape, a batch without tokens, or a row without a valid one.
+        ValueError: ids outside of the vocabulary, another shape, a batch without tokens, or a row without a valid one.
+            Off the CPU ids are looked at only in evaluation, where this costs no training time.
     """
 
     def __init__(self, config: RnnConfig) -> None:

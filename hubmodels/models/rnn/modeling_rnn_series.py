@@ -191,16 +191,16 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         raw = self.join(raw, B)  # (B, H, Y, P)
         level, spread = (part[..., config.forecast_channels, None] for part in (level, spread))  # (B, 1, Y, 1)
         centre = raw[..., :1] if config.distribution_output == "student_t" else raw
-        found = {"values": centre * spread + level}  # (B, H, Y, P)
+        distribution = {"values": centre * spread + level}  # (B, H, Y, P)
         if self.tail is not None:
-            found["scale"] = ((F.softplus(raw[..., 1:]) + SMALLEST_SCALE) * spread)[..., 0]
+            distribution["scale"] = ((F.softplus(raw[..., 1:]) + SMALLEST_SCALE) * spread)[..., 0]
             tails = 2 + F.softplus(self.tail(outputs.pooler_output))  # (N, G); above 2 the variance is finite
-            found["degrees_of_freedom"] = tails.view(B, 1, -1)
-        loss = None if future_values is None else self.loss(found, future_values, future_observed_mask)
+            distribution["degrees_of_freedom"] = tails.view(B, 1, -1)
+        loss = None if future_values is None else self.loss(distribution, future_values, future_observed_mask)
         hidden_states = outputs.hidden_states
         if hidden_states is not None and self.independent:
             hidden_states = tuple(layer.reshape(B, -1, layer.shape[-1]) for layer in hidden_states)  # (B, Y * n, ...)
-        output = RnnForecastOutput(loss=loss, **self.outcomes(found), hidden_states=hidden_states)
+        output = RnnForecastOutput(loss=loss, **self.outcomes(distribution), hidden_states=hidden_states)
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     def look_ahead(self, outputs: RnnOutput, future_time_features: Tensor | None, B: int) -> Tensor:
@@ -252,17 +252,17 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         config = self.config
         B, T, V = values.shape
         n, w = T // config.segment_length, config.segment_length
-        parts = [values, observed.to(values.dtype)] if config.reads_observed_mask else [values]
+        inputs = [values, observed.to(values.dtype)] if config.reads_observed_mask else [values]
         if self.independent:
-            parts = [part.transpose(1, 2).reshape(B * V, n, w) for part in parts]
+            inputs = [part.transpose(1, 2).reshape(B * V, n, w) for part in inputs]
         else:
-            parts = [part.reshape(B, n, w * V) for part in parts]
+            inputs = [part.reshape(B, n, w * V) for part in inputs]
         copies = V if self.independent else 1
         if time_features is not None:
-            parts.append(time_features.reshape(B, n, -1).repeat_interleave(copies, dim=0))
+            inputs.append(time_features.reshape(B, n, -1).repeat_interleave(copies, dim=0))
         if static_features is not None:
-            parts.append(static_features.repeat_interleave(copies, dim=0)[:, None].expand(-1, n, -1))
-        return torch.cat(parts, dim=2)
+            inputs.append(static_features.repeat_interleave(copies, dim=0)[:, None].expand(-1, n, -1))
+        return torch.cat(inputs, dim=2)
 
     def join(self, raw: Tensor, num_rows: int) -> Tensor:
         """Return the last layer's numbers as (B, H, Y, P): of segments (N * m, w * G * P), or of series (N, H * G *
@@ -343,9 +343,9 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
             if (features is None) != (shape[-1] == 0) or (
                 features is not None and features.shape != (len(values), *shape)
             ):
-                wanted = f"the shape {(len(values), *shape)}" if shape[-1] else "to be left out"
+                needed = f"the shape {(len(values), *shape)}" if shape[-1] else "to be left out"
                 got = "nothing" if features is None else tuple(features.shape)
-                raise ValueError(f"{name} needs {wanted} for this model, got {got}; use its processor")
+                raise ValueError(f"{name} needs {needed} for this model, got {got}; use its processor")
 
 
 def require_channels(config: RnnConfig) -> None:
@@ -379,8 +379,8 @@ def clean_series(values: Tensor, observed: Tensor | None, num_channels: int) -> 
 def interpolate_median(quantiles: Tensor, levels: list[float]) -> Tensor:
     """Return the value at level 0.5 of quantiles (..., Q) at ascending levels, linear between them; the nearest one
     where all lie on one side."""
-    above = next((place for place, level in enumerate(levels) if level >= 0.5), len(levels) - 1)
-    below = max((place for place, level in enumerate(levels) if level <= 0.5), default=above)
+    above = next((index for index, level in enumerate(levels) if level >= 0.5), len(levels) - 1)
+    below = max((index for index, level in enumerate(levels) if level <= 0.5), default=above)
     if above == below or levels[above] < 0.5:
         return quantiles[..., above]
     share = (0.5 - levels[below]) / (levels[above] - levels[below])

@@ -16,14 +16,14 @@ class TransformerConfig(PreTrainedConfig):
 
     With `patch_size` it reads images, cut into patches, without it tokens. The standard layouts:
 
-        Llama      the defaults, with its sizes
-        GPT-2      normalization layer_norm, hidden_act gelu_new, gated_mlp false, position_embedding_type learned,
-                   attention_bias true, mlp_bias true, dropouts 0.1
-        BERT       is_causal false, normalization layer_norm, norm_position post, norm_eps 1e-12, embedding_norm true,
-                   type_vocab_size 2, hidden_act gelu, gated_mlp false, position_embedding_type learned,
-                   attention_bias true, mlp_bias true, dropouts 0.1, pooling first, pooler_act tanh
-        ViT        patch_size 16, normalization layer_norm, norm_eps 1e-12, hidden_act gelu, gated_mlp false,
-                   position_embedding_type learned, attention_bias true, mlp_bias true, pooling first
+        Llama      the defaults, with its sizes.
+        GPT-2      normalization layer_norm, hidden_act gelu_new, gated_mlp false, position_embedding_type learned;
+                   attention_bias true, mlp_bias true, dropouts 0.1.
+        BERT       is_causal false, normalization layer_norm, norm_position post, norm_eps 1e-12, embedding_norm true;
+                   type_vocab_size 2, hidden_act gelu, gated_mlp false, position_embedding_type learned;
+                   attention_bias true, mlp_bias true, dropouts 0.1, pooling first, pooler_act tanh.
+        ViT        patch_size 16, normalization layer_norm, norm_eps 1e-12, hidden_act gelu, gated_mlp false;
+                   position_embedding_type learned, attention_bias true, mlp_bias true, pooling first.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: a field has another type or lies outside of the range beside it.

@@ -199,21 +199,21 @@ def rename(model: PreTrainedModel, names: dict[str, str], skip: str = r"$^") -> 
     """Return the model's weights under our names, parts put together. Raises ValueError for a weight that has none."""
     prefix = f"{model.base_model_prefix}."
     is_body = model.base_model is model
-    parts: dict[str, dict[int, Tensor]] = {}
+    pieces: dict[str, dict[int, Tensor]] = {}
     for name, value in model.state_dict().items():
         if re.fullmatch(skip, name):
             continue
         module, _, kind = (prefix + name if is_body else name).rpartition(".")
         for pattern, template in names.items():
-            if found := re.fullmatch(pattern, module):
-                target, _, part = template.format(*found.groups()).partition("/")
+            if match := re.fullmatch(pattern, module):
+                target, _, number = template.format(*match.groups()).partition("/")
                 target = target.removeprefix("transformer.") if is_body else target
                 if template:
-                    parts.setdefault(f"{target}.{kind}", {})[int(part or 0)] = value
+                    pieces.setdefault(f"{target}.{kind}", {})[int(number or 0)] = value
                 break
         else:
             raise ValueError(f"unexpected weight {name} of {type(model).__name__}: it cannot be converted")
-    return {name: torch.cat([found[part] for part in sorted(found)]) for name, found in parts.items()}
+    return {name: torch.cat([value for _, value in sorted(numbered.items())]) for name, numbered in pieces.items()}
 
 
 def fill(head: str, config: TransformerConfig, weights: dict[str, Tensor]) -> PreTrainedModel:

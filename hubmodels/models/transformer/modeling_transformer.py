@@ -437,8 +437,8 @@ def pool_tokens(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> 
     if pooling == "mean":
         # A row of padding alone has the mean 0.
         return (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-    place = mask.argmax(1) if pooling == "first" else mask.shape[1] - 1 - mask.flip(1).argmax(1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), place]
+    position = mask.argmax(1) if pooling == "first" else mask.shape[1] - 1 - mask.flip(1).argmax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), position]
 
 
 def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -468,20 +468,20 @@ def gather_rows(rows: Tensor) -> Tensor:
     B.
 
     Each process computes the same loss of all rows, and its own rows alone have a gradient. The mean over the
-    processes, weighted by their rows, is that of the whole batch when each own gradient is scaled by the inverse of
-    these weights. With equal B that is DistributedDataParallel's mean."""
+    processes is weighted by their rows. It is that of the whole batch when each own gradient is scaled by the inverse
+    of these weights. With equal B that is DistributedDataParallel's mean."""
     sizes = [torch.zeros((), dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, torch.tensor(len(rows), device=rows.device))
     sizes = [int(size) for size in sizes]
     padded = F.pad(rows.detach(), (0, 0, 0, max(sizes) - len(rows)))
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded)
-    parts = [part[:size] for part, size in zip(parts, sizes, strict=True)]
+    rows_of_processes = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(rows_of_processes, padded)
+    rows_of_processes = [some[:size] for some, size in zip(rows_of_processes, sizes, strict=True)]
     factor = sum(sizes) / len(rows)
-    parts[dist.get_rank()] = rows + (factor - 1) * (
+    rows_of_processes[dist.get_rank()] = rows + (factor - 1) * (
         rows - rows.detach()
     )  # the value of rows, factor times the gradient
-    return torch.cat(parts)
+    return torch.cat(rows_of_processes)
 
 
 __all__ = [

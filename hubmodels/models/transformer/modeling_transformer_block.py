@@ -156,12 +156,12 @@ class PatchEmbedding(nn.Module):
         """Return row and column of each token, (1, T, 2), in units of the config's grid; the class token stands at -1,
         -1."""
         axes = []
-        for count, wanted in zip((rows, columns), self.grid, strict=True):
-            axes.append((torch.arange(count, device=device) + 0.5) * (wanted / count) - 0.5)
-        places = torch.cartesian_prod(*axes)  # (R Q, 2)
+        for count, trained in zip((rows, columns), self.grid, strict=True):
+            axes.append((torch.arange(count, device=device) + 0.5) * (trained / count) - 0.5)
+        positions = torch.cartesian_prod(*axes)  # (R Q, 2)
         if self.has_class_token:
-            places = torch.cat((places.new_full((1, 2), -1), places))
-        return places.unsqueeze(0)
+            positions = torch.cat((positions.new_full((1, 2), -1), positions))
+        return positions.unsqueeze(0)
 
 
 class TransformerPreTrainedModel(PreTrainedModel):

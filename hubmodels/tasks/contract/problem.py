@@ -51,27 +51,27 @@ class Task:
 
     @property
     def main_metric(self) -> str:
-        """The metric that decides about checkpoints and about network against baseline."""
+        """Return the metric that decides about checkpoints and about network against baseline."""
         return self.target.main_metric
 
     @property
     def greater_is_better(self) -> bool:
-        """Whether a larger main metric is better."""
+        """Tell whether a larger main metric is better."""
         return self.target.greater_is_better
 
     @property
     def shares(self) -> tuple[str, ...]:
-        """The metrics that are a share of the rows: they have an interval at 0 and 1 too."""
+        """Return the metrics that are a share of the rows: they have an interval at 0 and 1 too."""
         return self.target.shares
 
     @property
     def metric_names(self) -> dict[str, str]:
-        """The name of each metric in a table."""
+        """Return the name of each metric in a table."""
         return self.target.metric_names
 
     @property
     def decided_fields(self) -> tuple[str, ...]:
-        """The config fields that the data decide, whatever these are: no person chooses them."""
+        """Return the config fields that the data decide, whatever these are: no person chooses them."""
         return (*self.input.decided_fields, *self.target.decided_fields)
 
     def columns(self, features: "datasets.Features") -> tuple[list[str], list[str]]:
@@ -168,7 +168,7 @@ class Problem(Generic[TaskT, FittedInputT, FittedTargetT]):
 
     @property
     def processor(self) -> Any:
-        """The processor of the input: raw rows -> tensors."""
+        """Return the processor of the input: raw rows -> tensors."""
         return self.input.processor
 
     # ---------------------------------------------------------------- the model

@@ -87,7 +87,7 @@ class ImageLatents:
 
     @property
     def latent_words(self) -> str:
-        """The size of the latents in words: "16 numbers", or "7 x 7 codes, each one of 512"."""
+        """Return the size of the latents in words: "16 numbers", or "7 x 7 codes, each one of 512"."""
         if self.num_codes:
             return f"{' x '.join(map(str, self.latent_shape[1:]))} codes, each one of {self.num_codes:,}"
         return f"{' x '.join(map(str, self.latent_shape))} numbers"

@@ -28,7 +28,7 @@ class SoundFigures:
 
     @property
     def scale(self) -> str:
-        """What the colours of a spectrogram mean."""
+        """Say what the colours of a spectrogram mean."""
         return f"low bands below, {self.sounds.processor.dynamic_range:g} dB from black to white"
 
     def preview(self, draw: Callable[..., torch.Tensor], with_classes: bool) -> Figure:

@@ -111,12 +111,12 @@ class FittedCaptionedImages(FittedInput[CaptionedImages]):
 
     @property
     def tokenizer(self) -> "Tokenizer":
-        """What splits texts into tokens."""
+        """Return what splits texts into tokens."""
         return self.processor.tokenizer
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of a prepared image."""
+        """Return channels, height and width of a prepared image."""
         images = self.processor.image_processor
         return images.num_channels, images.size["height"], images.size["width"]
 

@@ -45,7 +45,7 @@ class FeatureExtractor:
 
     @property
     def class_names(self) -> list[str]:
-        """The classes of `classify`, in its order."""
+        """Return the classes of `classify`, in its order."""
         return [str(name) for name in self.model.config.id2label.values()]
 
     def __call__(self, images: torch.Tensor) -> np.ndarray:

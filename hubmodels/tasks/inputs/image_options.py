@@ -35,7 +35,7 @@ class ImageOptions(Input):
 
     @property
     def height_and_width(self) -> tuple[int, int] | None:
-        """The size where the options say it."""
+        """Return the size where the options say it."""
         if self.image_size is None:
             return None
         sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size

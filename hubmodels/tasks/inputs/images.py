@@ -69,7 +69,7 @@ class FittedImages(FittedInput[Images]):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of a prepared image."""
+        """Return channels, height and width of a prepared image."""
         return self.processor.num_channels, self.processor.size["height"], self.processor.size["width"]
 
     def config_fields(self) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class FittedNumberColumns(FittedTableColumns[NumberColumns]):
 
     @property
     def names(self) -> list[str]:
-        """The columns that vary, in the order of the numbers."""
+        """Return the columns that vary, in the order of the numbers."""
         return self.processor.numeric_names
 
     def config_fields(self) -> dict[str, Any]:

@@ -176,12 +176,12 @@ class FittedSeriesWindows(FittedInput[SeriesWindows]):
 
     @property
     def forecast_channels(self) -> list[int]:
-        """The channels that are forecast."""
+        """Return the channels that are forecast."""
         return self.processor.target_indices
 
     @property
     def forecast_names(self) -> list[str]:
-        """The names of the channels that are forecast."""
+        """Return the names of the channels that are forecast."""
         return [self.processor.channels[channel] for channel in self.forecast_channels]
 
     def forecast_only(self, names: list[str]) -> None:

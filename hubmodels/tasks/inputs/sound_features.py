@@ -49,7 +49,7 @@ class SoundClassifier:
 
     @property
     def class_names(self) -> list[str]:
-        """The classes in the order of their numbers."""
+        """Return the classes in the order of their numbers."""
         return [str(name) for name in self.model.config.id2label.values()]
 
     def __call__(self, samples: torch.Tensor) -> np.ndarray:
@@ -109,7 +109,7 @@ class LevelComponents:
 
     @property
     def class_names(self) -> list[str]:
-        """No classes."""
+        """Return no classes."""
         return []
 
     def __call__(self, samples: torch.Tensor) -> np.ndarray:

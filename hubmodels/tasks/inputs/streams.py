@@ -146,7 +146,7 @@ class FittedContinuedTexts(FittedStream[ContinuedTexts]):
 
     @cached_property
     def characters(self) -> "torch.Tensor":
-        """How many characters of text each token stands for, (V,) int64."""
+        """Count the characters of text that each token stands for, (V,) int64."""
         import torch
 
         return torch.tensor(token_characters(self.tokenizer))

@@ -82,7 +82,7 @@ class TableColumns(Input):
 
     @property
     def min_frequency(self) -> int:
-        """How often a value of a category must occur to be told from the rare ones."""
+        """Return how often a value of a category must occur to be told from the rare ones."""
         return 3
 
     def bind(self, processor: Any) -> "FittedTableColumns[Any]":
@@ -119,12 +119,12 @@ class FittedTableColumns(FittedInput[TableColumnsT], Generic[TableColumnsT]):
 
     @property
     def num_numbers(self) -> int:
-        """How many numbers a row has, F."""
+        """Count the numbers of a row, F."""
         return len(self.processor.numeric_names)
 
     @property
     def cardinalities(self) -> list[int]:
-        """The values of each of the M categories; codes are 1..n, 0 is unknown."""
+        """Return the number of values of each of the M categories; codes are 1..n, 0 is unknown."""
         return self.processor.cardinalities
 
     def encoded_features(self) -> dict[str, Any]:
@@ -199,7 +199,7 @@ class Tables(TableColumns):
 
     @property
     def min_frequency(self) -> int:
-        """How often a value of a category must occur to be told from the rare ones."""
+        """Return how often a value of a category must occur to be told from the rare ones."""
         return self.min_category_frequency
 
     def bind(self, processor: Any) -> "FittedTables":

@@ -99,7 +99,7 @@ class FittedTokenized(FittedInput[OptionsT]):
 
     @property
     def tokenizer(self) -> "Tokenizer":
-        """The processor: it splits texts into tokens."""
+        """Return the processor: it splits texts into tokens."""
         return self.processor
 
     def config_fields(self) -> dict[str, Any]:

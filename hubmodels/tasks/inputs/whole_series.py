@@ -189,7 +189,7 @@ class FittedWholeSeries(FittedInput[WholeSeries]):
 
     @property
     def num_channels(self) -> int:
-        """The channels of a series."""
+        """Count the channels of a series."""
         return len(self.processor.channels)
 
     def config_fields(self) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class FittedWords(FittedTokenized[Words]):
 
     @property
     def length(self) -> int:
-        """How many tokens an encoded sentence has, padding included."""
+        """Count the tokens of an encoded sentence, padding included."""
         return self.tokenizer.model_max_length
 
     def encoded_features(self) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Recogniser(Extractor, Protocol):
 
     @property
     def class_names(self) -> list[str]:
-        """The classes that it tells apart, in the order of their numbers; none where it knows none."""
+        """Return the classes that it tells apart, in the order of their numbers; none where it knows none."""
         ...
 
     def recognise(self, samples: "torch.Tensor", /) -> "tuple[np.ndarray, np.ndarray | None]":

@@ -73,7 +73,7 @@ class FeatureMoments:
 
     @property
     def root(self) -> np.ndarray:
-        """The symmetric square root of the covariance."""
+        """Return the symmetric square root of the covariance."""
         if self._root is None:
             values, vectors = np.linalg.eigh(self.covariance)
             self._root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

@@ -190,7 +190,7 @@ class SamplesProblem(Problem[TaskT, FittedInputT, FittedSamples], Generic[TaskT,
 
     @property
     def class_conditional(self) -> bool:
-        """Whether the model is told classes. Raises HubmodelsError where it wants some and the data have none."""
+        """Tell whether the model is told classes. Raises HubmodelsError where it wants some and the data have none."""
         if not self.model_values.get("class_conditional"):
             return False
         if not self.target.names:
