@@ -38,12 +38,12 @@ def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments
 
 
 def read_recipe(model_name_or_path: str) -> Recipe:
-    """The recipe of a release, from its folder or the Hub. Raises HubmodelsError where there is none."""
+    """Return the recipe of a release, from its folder or the Hub. Raises HubmodelsError where there is none."""
     return Recipe.load(checkpoint.find_file(model_name_or_path, "recipe.yaml"))
 
 
 def default_recipe(family: str, task: str) -> Recipe:
-    """The family's defaults for a task, for data that has no recipe yet."""
+    """Return the family's defaults for a task, for data that has no recipe yet."""
     families.check_family(family)
     get_task(task)
     return Recipe.from_dict(
@@ -52,9 +52,10 @@ def default_recipe(family: str, task: str) -> Recipe:
 
 
 def finetuning_recipe(model_name_or_path: str, task: str | None = None) -> Recipe:
-    """The recipe for fine-tuning a checkpoint: its family and task (or another one) with the family's defaults, its
-    network kept, and for the same task its options: how inputs are encoded belongs to the network. Which columns are
-    read does not."""
+    """Return the recipe for fine-tuning a checkpoint: its family and task (or another one), with the family's defaults.
+
+    Its network stays, and for the same task its options: how inputs are encoded belongs to the network. Which columns
+    are read does not."""
     parent = read_recipe(model_name_or_path)
     recipe = default_recipe(parent.family, task or parent.task)
     recipe.model = {}

@@ -25,18 +25,18 @@ class ProblemPipeline(Pipeline):
 
     @functools.cached_property
     def problem(self) -> AnyProblem:
-        """The task, bound to the pipeline's model and to the processor that the pipeline loaded."""
+        """Return the task, bound to the pipeline's model and to the processor that the pipeline loaded."""
         processors = (self.processor, self.image_processor, self.feature_extractor, self.tokenizer)
         return bind_pipeline(self.tag, self.model, next(one for one in processors if one is not None))
 
     @property
     def ours(self) -> bool:
-        """Whether the model is of one of our families."""
+        """Tell whether the model is of one of our families."""
         return family_of(self.model.config.model_type) is not None
 
     @property
     def tells_one_class(self) -> bool:
-        """Whether the model is ours, and each row has one of several classes, as in the task."""
+        """Tell whether the model is ours, and each row has one of several classes, as in the task."""
         config = self.model.config
         several = self.ours and config.num_labels > 1
         return several and config.problem_type in (None, "single_label_classification")
