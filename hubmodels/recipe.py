@@ -204,9 +204,11 @@ class Recipe:
         return {name: value for name, value in values.items() if value not in (None, {})}
 
     def to_yaml(self) -> str:
+        """Return the recipe as the text of a recipe.yaml."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=110)
 
     def save(self, path: str | os.PathLike) -> None:
+        """Write the recipe to a file, whole or not at all."""
         with atomic_file(path) as temporary:
             temporary.write_text(self.to_yaml(), encoding="utf-8")
 

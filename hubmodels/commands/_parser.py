@@ -31,6 +31,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
+        """Refuse the command line in one line, with the nearest choice where one was meant."""
         if choice := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
             message += nearest(choice[1], re.findall(r"[\w-]+", choice[2]))
         message = re.sub(r"(--\w+)/--[\w-]+", r"\1", message)  # of two spellings the recipes' one

@@ -38,6 +38,7 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
+        """Return the names of the columns."""
         return list(self._columns)
 
     def batch(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -78,6 +79,7 @@ class WindowedColumns:
 
     @property
     def names(self) -> list[str]:
+        """Return the names of the columns."""
         return self.columns.names
 
     def batch(self, rows: torch.Tensor, shift: int = 0) -> dict[str, torch.Tensor]:
@@ -138,6 +140,7 @@ class _Column:
         return result
 
     def whole(self) -> torch.Tensor:
+        """Return the whole column as one tensor."""
         return self.chunks[0] if len(self.chunks) == 1 else torch.cat(self.chunks)
 
 

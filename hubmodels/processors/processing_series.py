@@ -134,6 +134,7 @@ class TimeSeriesProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
+        """Return the names of the arrays that a call gives."""
         names = ["past_values", "past_observed_mask"]
         if self.prediction_length is None:
             return [*names, "attention_mask"]

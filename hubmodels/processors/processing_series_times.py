@@ -49,6 +49,7 @@ def to_numbers(values: Any, name: str) -> np.ndarray:
 
 
 def is_missing(value: Any) -> bool:
+    """Tell whether a value is None, NaN, NaT, pandas' NA or an empty text."""
     return value is None or type(value).__name__ in ("NAType", "NaTType") or value == "" or value != value
 
 

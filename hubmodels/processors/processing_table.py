@@ -110,6 +110,7 @@ class TabularProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
+        """Return the names of the arrays that a call gives."""
         names = ["numeric_features"] if self._numbers else []
         return names + (["categorical_features"] if self.cardinalities else [])
 
@@ -286,12 +287,14 @@ class _Scaler:
         return scaled / np.sqrt(1 + (scaled / 3) ** 2)
 
     def restore(self, scaled: np.ndarray) -> np.ndarray:
+        """Return scaled numbers in their own unit."""
         if not self.robust:
             return np.interp(scaled, self.scores, self.values)
         scaled = scaled.clip(-2.999999, 2.999999)
         return scaled / np.sqrt(1 - (scaled / 3) ** 2) / self.factor + self.median
 
     def bin_edges(self, num_bins: int) -> list[float]:
+        """Return the edges of at most `num_bins` bins of equally many training rows, scaled."""
         values = self.values  # a number of few values has an edge at each
         if len(values) > num_bins + 1:
             values = np.interp(np.linspace(0, 1, num_bins + 1), self.levels, self.values)

@@ -16,6 +16,7 @@ DATE_PARTS = {"month": 12, "weekday": 7, "hour": 24}  # as categories: part -> n
 
 
 def fit_number(values: np.ndarray, _: int) -> dict[str, Any] | str:
+    """Return what is stored of a column of numbers, or why it is of no use."""
     absent = np.isnan(values)
     present = values[~absent]
     if len(present) == 0 or (present.min() == present.max() and not absent.any()):
@@ -57,6 +58,7 @@ def to_numbers(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def fit_category(values: np.ndarray, min_frequency: int) -> dict[str, Any] | str:
+    """Return what is stored of a column of categories, or why it is of no use."""
     texts, counts = np.unique(np.array([sort_key(value) for value in values], dtype=object), return_counts=True)
     if len(texts) < 2:
         return constant_reason(values[0])
@@ -84,16 +86,19 @@ def category_text(value: Any) -> str | None:
 
 
 def is_missing(value: Any) -> bool:
+    """Tell whether a value is None, NaN, NaT or pandas' NA."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float | np.floating) and math.isnan(value)
 
 
 def constant_reason(value: Any) -> str:
+    """Say why a column of this value alone is of no use."""
     return "always missing" if is_missing(value) else f"constant: {value}"
 
 
 def fit_date(values: np.ndarray, _: int) -> dict[str, Any] | str:
+    """Return what is stored of a column of dates, or why it is of no use."""
     seconds = to_seconds(values)
     fitted = fit_number(seconds, 0)
     if isinstance(fitted, str):
@@ -131,6 +136,7 @@ def to_dates(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def parse_date(value: Any) -> Any:
+    """Return a date in UTC, NaT where it is missing. Raises ValueError or TypeError where it is none."""
     if is_missing(value) or value == "":
         return np.datetime64("NaT")
     if isinstance(value, str):
@@ -161,4 +167,5 @@ def recognise(values: np.ndarray, name: str, categorical: bool) -> tuple[str, np
 
 
 def looks_like_date(value: Any) -> bool:
+    """Tell whether a value is a date, or a text written like one."""
     return isinstance(value, datetime.date) or (isinstance(value, str) and DATE.fullmatch(value) is not None)

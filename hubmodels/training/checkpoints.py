@@ -31,6 +31,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return the folder of the checkpoint of a step."""
     return folder / f"step-{step:08d}"
 
 
@@ -41,6 +42,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def step_of(path: Path) -> int:
+    """Return the step of a checkpoint's folder."""
     return int(path.name.removeprefix("step-"))
 
 

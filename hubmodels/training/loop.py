@@ -144,14 +144,17 @@ class Loop:
         return self.finish()
 
     def done(self) -> bool:
+        """Tell whether the training has ended."""
         return self.state.position.stopped or self.state.position.step >= self.total_steps
 
     def due(self, strategy: str, every: int, last_of_epoch: bool) -> bool:
+        """Tell whether something that is done by `strategy` and `every` is done after this step."""
         if strategy == "no":
             return False
         return self.done() or (last_of_epoch if strategy == "epoch" else self.state.position.step % every == 0)
 
     def is_best(self) -> bool:
+        """Tell whether this step's model is the best so far, and is wanted at the end."""
         return self.arguments.load_best_model_at_end and self.state.position.best_step == self.state.position.step
 
     def steps(self) -> Iterator[tuple[list[tuple[float, Batch]], bool]]:
@@ -291,6 +294,7 @@ class Loop:
         )
 
     def newest_checkpoint(self) -> Path | str:
+        """Return the newest checkpoint's folder, "none" where there is none."""
         return next(iter(checkpoints.list_checkpoints(self.checkpoints)), "none")
 
     @contextlib.contextmanager
@@ -400,6 +404,7 @@ class Loop:
         return round(position.epoch + position.step_in_epoch * self.rows_per_step / self.batches.num_rows, 4)
 
     def seconds(self) -> float:
+        """Return the seconds of training so far, over all resumed runs."""
         return self.earlier_seconds + time.perf_counter() - self.started
 
     def prepare(self) -> None:
@@ -452,6 +457,7 @@ class Loop:
         self.window_rows = position.rows
 
     def count_steps(self) -> int:
+        """Count the steps of the whole training."""
         if self.arguments.max_steps > 0:
             return self.arguments.max_steps
         return math.ceil(self.arguments.num_train_epochs * self.batches.steps_per_epoch(self.rows_per_step))

@@ -121,6 +121,7 @@ class Records:
             self.bar.write(message, file=sys.stderr)
 
     def close(self) -> None:
+        """Close the bar and the file."""
         self.bar.close()
         if self.main:
             self._file.close()

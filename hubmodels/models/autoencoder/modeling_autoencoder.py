@@ -485,6 +485,7 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         return continuous if self.quantizer is None else self.quantizer(continuous)[0]
 
     def require(self, kind: str, what: str) -> None:
+        """Raise ValueError where `what` is asked of an autoencoder of another kind."""
         if self.config.kind != kind:
             raise ValueError(f"{what} needs an autoencoder of kind {kind}, this one is {self.config.kind}")
 

@@ -67,6 +67,7 @@ class EmaCodebook(nn.Module):
         self.register_buffer("sums", torch.empty(N, D))  # moving average of the sum of the codes that use it
 
     def init_weights(self) -> None:
+        """Start with vectors from N(0, 1) that nothing has used yet."""
         init.normal_(self.codebook)
         init.zeros_(self.uses)
         init.zeros_(self.sums)
@@ -133,6 +134,7 @@ class FiniteScalarQuantizer(nn.Module):
         self.register_buffer("basis", torch.empty(len(self.num_levels), dtype=torch.int64), persistent=False)
 
     def init_weights(self) -> None:
+        """Write the number of levels of each latent number, and what one level of it adds to a code."""
         levels = torch.tensor(self.num_levels)
         init.copy_(self.levels, levels.to(self.levels.dtype))
         init.copy_(self.basis, torch.cat([torch.ones(1, dtype=torch.int64), levels[:-1].cumprod(0)]))
@@ -190,6 +192,7 @@ class GaussianMixture(nn.Module):
             self.register_buffer("axes", torch.empty(size, rank))  # of the plane, columns of unit length
 
     def init_weights(self) -> None:
+        """Start with equal normal components that were fitted on no row."""
         K, L = self.means.shape
         if self.is_projected:
             init.zeros_(self.center)

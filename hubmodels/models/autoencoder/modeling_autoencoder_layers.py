@@ -174,9 +174,11 @@ class Likelihood(nn.Module):
 
     @property
     def per_value(self) -> bool:
+        """Tell whether each value has a variance of its own."""
         return self.variance == "per_value"
 
     def init_weights(self) -> None:
+        """Start with the scale that the values' own spread suggests."""
         if self.log_scale is not None:
             # exp(-1.5) = 0.22, a standard deviation of grey images; a table's standardised values have 1.
             init.constant_(self.log_scale, -1.5 if self.bounded else -0.5)
@@ -262,6 +264,7 @@ class KlWeight(nn.Module):
         self.register_buffer("num_forwards", torch.empty((), dtype=torch.int64))
 
     def init_weights(self) -> None:
+        """Start counting the forwards."""
         init.zeros_(self.num_forwards)
 
     def forward(self) -> Tensor | float:

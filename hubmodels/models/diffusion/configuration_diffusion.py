@@ -175,6 +175,7 @@ class DiffusionConfig(PreTrainedConfig):
 
     @property
     def is_waveform(self) -> bool:
+        """Tell whether a row is a waveform, not an image or a spectrogram."""
         return self.data == "audio" and not self.num_mel_bins
 
     @property

@@ -266,6 +266,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
+        """Load a model, and what the scheduler beside it says."""
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with output_loading_info
         names = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
@@ -286,6 +287,7 @@ class DiffusionModel(DiffusionPreTrainedModel):
         return type(scheduler).from_config(self.scheduler_values)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Save the model, and beside it the scheduler."""
         super().save_pretrained(save_directory, *args, **kwargs)
         if kwargs.get("is_main_process", True):
             self.scheduler.save_pretrained(save_directory)

@@ -81,6 +81,7 @@ class Conditioning(nn.Module):
 
 
 def build_group_norm(width: int, config: DiffusionConfig) -> nn.GroupNorm:
+    """Return a group normalisation of as many groups as the config says, or fewer that divide the width."""
     return nn.GroupNorm(math.gcd(config.num_norm_groups, width), width, eps=1e-5)
 
 
@@ -180,6 +181,7 @@ class UnetStage(nn.Module):
         self.resample = resample
 
     def block(self, number: int, hidden: Tensor, embedding: Tensor) -> Tensor:
+        """Run one block of the stage, with its attention where the stage has it."""
         hidden = self.blocks[number](hidden, embedding)
         return hidden if self.attentions is None else self.attentions[number](hidden)
 
@@ -262,6 +264,7 @@ class DitBlock(nn.Module):
         self.act = ACT2FN[config.hidden_act]
 
     def init_weights(self) -> None:
+        """Draw the block's own modulation, which the embedding's is added to."""
         init.normal_(self.table, std=0.02)
 
     def forward(self, tokens: Tensor, modulation: Tensor) -> Tensor:
@@ -325,6 +328,7 @@ def grid_positions(grid: tuple[int, int], width: int) -> Tensor:
 
 
 def build_network(config: DiffusionConfig) -> nn.Module:
+    """Return the network of the config's backbone."""
     return DiffusionUnet(config) if config.backbone == "unet" else DiffusionTransformer(config)
 
 

@@ -38,6 +38,7 @@ class FlowMatching:
         return torch.sigmoid(self.config.time_mean + self.config.time_std * normal)
 
     def levels(self, times: Tensor) -> Level:
+        """Return alpha and sigma at these times."""
         return 1 - times, times
 
     def times_at(self, ratio: Tensor) -> Tensor:
@@ -49,9 +50,11 @@ class FlowMatching:
         return times * self.config.num_train_timesteps
 
     def network_input(self, noisy: Tensor, level: Level) -> Tensor:
+        """Return the noisy values as the network sees them."""
         return noisy
 
     def target(self, values: Tensor, noise: Tensor, noisy: Tensor, level: Level) -> Tensor:
+        """Return what the network learns to give for the noisy values."""
         return noise - values
 
     def denoised(self, output: Tensor, noisy: Tensor, level: Level) -> Tensor:
@@ -154,6 +157,7 @@ PROCESSES = {"flow_matching": FlowMatching, "epsilon": Epsilon, "v_prediction": 
 
 
 def build_process(config: DiffusionConfig) -> FlowMatching:
+    """Return the process of the config's objective."""
     return PROCESSES[config.objective](config)
 
 

@@ -51,6 +51,7 @@ class Sampler:
         self.steps()  # refuses what cannot be before anything is computed
 
     def steps(self) -> Steps:
+        """Return the scheduler's steps from the first one on."""
         return Steps(self.scheduler, self.num_steps, self.model.device)
 
     def noise(self, seeds: Tensor) -> tuple[Tensor, list[torch.Generator]]:
@@ -68,11 +69,13 @@ class Sampler:
         mask: Tensor | None = None,
         num_resamples: int = 1,
     ) -> Tensor:
+        """Draw values (B, C, H, W) from noise, the known ones kept where `mask` is 0."""
         steps = self.steps()
         noise, generators = self.noise(seeds)
         return self.run(steps, 0, steps.start(noise), labels, generators, known, mask, num_resamples)
 
     def from_image(self, labels: Tensor | None, seeds: Tensor, clean: Tensor, strength: float) -> Tensor:
+        """Noise clean values (B, C, H, W) for the share `strength` of the steps, and denoise them again."""
         steps = self.steps()
         noise, generators = self.noise(seeds)
         count = min(math.ceil(strength * steps.num_steps), steps.num_steps)

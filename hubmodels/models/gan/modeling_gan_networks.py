@@ -30,10 +30,12 @@ class SpectralNorm(nn.Module):
     initial_gain = 1.0  # of the weights' standard deviation at the start
 
     def normalize(self) -> None:
+        """Divide the weight from now on."""
         self.spectral = True
         self.register_buffer("direction", torch.ones(len(self.weight)))
 
     def normalized(self) -> Tensor:
+        """Return the weight to compute with, divided where the layer is normalised."""
         if not self.spectral:
             return self.weight
         matrix = self.weight.flatten(1)

@@ -142,6 +142,7 @@ class MlpModel(MlpPreTrainedModel):
         return (features,) if hidden_states is None else (features, hidden_states)
 
     def check_images(self, pixel_values: Tensor | None) -> Tensor:
+        """Return the images. Raises ValueError where there are none, or of another shape or type."""
         if pixel_values is None:
             raise ValueError("pixel_values must be given: this network is on images")
         if pixel_values.shape[1:] != self.image_shape or not pixel_values.is_floating_point():
@@ -152,6 +153,7 @@ class MlpModel(MlpPreTrainedModel):
         return pixel_values
 
     def check_table(self, numeric_features: Tensor | None, categorical_features: Tensor | None) -> None:
+        """Raise ValueError where numbers or categories have another shape or type, lack, or are too many."""
         for name, given, count, floating in (
             ("numeric_features", numeric_features, self.config.num_numeric_features, True),
             ("categorical_features", categorical_features, len(self.config.categorical_cardinalities or []), False),
@@ -254,6 +256,7 @@ class MlpTabularPreTrainedModel(MlpPreTrainedModel):
             self.output_layer = build_linear(width, num_outputs, config, is_output=True)
 
     def finish(self, output: MlpTabularOutput, return_dict: bool | None) -> MlpTabularOutput | tuple:
+        """Return the output, as a tuple where `return_dict` or else the config says so."""
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 

@@ -42,6 +42,7 @@ class NtkLinear(nn.Linear):
         self.is_output = is_output
 
     def init_weights(self) -> None:
+        """Draw weights from N(0, 1); biases likewise, after their factor 0.1, except an output's, which start at 0."""
         init.normal_(self.weight)
         init.normal_(self.bias, std=0.0 if self.is_output else 10.0)
 

@@ -37,6 +37,7 @@ class PiecewiseLinearEmbedding(nn.Module):
         self.register_buffer("slope", torch.empty(F, num_bins), persistent=False)
 
     def init_weights(self) -> None:
+        """Draw the linear map, set the bins' vectors to 0, and write the config's edges."""
         bound = 1 / math.sqrt(self.linear_weight.shape[1])
         init.uniform_(self.linear_weight, -bound, bound)
         init.uniform_(self.linear_bias, -bound, bound)
@@ -94,6 +95,7 @@ class PeriodicEmbedding(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.empty(F, frequencies, E - 1)), nn.Parameter(torch.empty(F, E - 1))
 
     def init_weights(self) -> None:
+        """Draw frequencies from N(0, frequency_scale), phases of the whole circle, and the linear map."""
         bound = 1 / math.sqrt(self.frequency.shape[1])
         init.normal_(self.frequency, std=self.scale)
         init.uniform_(self.phase, -math.pi, math.pi)
@@ -130,6 +132,7 @@ class TableFeatures(nn.Module):
         self.widths += [n for _, n in self.one_hot] + [width] * len(self.embedded)
 
     def init_weights(self) -> None:
+        """Write which code of which column each one-hot feature stands for."""
         pairs = [(code, column) for column, n in self.one_hot for code in range(1, n + 1)]
         codes = torch.tensor(pairs, dtype=torch.int64).view(-1, 2)
         init.copy_(self.code, codes[:, 0])
@@ -187,6 +190,7 @@ class FrontScale(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_features))
 
     def init_weights(self) -> None:
+        """Start with a scale of 1, after its factor 6."""
         init.constant_(self.weight, 1 / 6)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -205,6 +209,7 @@ class EnsembleScale(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_ensemble, sum(widths)))
 
     def init_weights(self) -> None:
+        """Draw one factor for all features of a column, for each member."""
         factors = torch.randn(len(self.weight), len(self.widths))
         factors = factors.sign() if self.signs else factors
         init.copy_(self.weight, factors.repeat_interleave(torch.tensor(self.widths), dim=1))
@@ -225,6 +230,7 @@ class EnsembleLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(num_ensemble, out_features))
 
     def init_weights(self) -> None:
+        """Draw each member's map as `NtkLinear` or torch's own Linear does."""
         if self.ntk:
             init.normal_(self.weight)
             init.zeros_(self.bias)
@@ -255,10 +261,12 @@ class TargetScale(nn.Module):
             self.register_buffer(name, torch.empty(len(values)), persistent=False)
 
     def init_weights(self) -> None:
+        """Write what the config says of the targets."""
         for name, values in self.fields.items():
             init.copy_(getattr(self, name), torch.tensor(values, dtype=torch.float32))
 
     def normalize(self, targets: Tensor) -> Tensor:
+        """Return targets (..., L) with mean 0 and standard deviation 1 over the training rows."""
         return (targets - self.mean) / self.std
 
     def restore(self, values: Tensor) -> Tensor:

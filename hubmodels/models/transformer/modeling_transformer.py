@@ -375,10 +375,12 @@ class TransformerForZeroShotImageClassification(TransformerPreTrainedModel):
         return self.embed_texts(outputs.last_hidden_state, attention_mask)
 
     def embed_images(self, hidden: Tensor) -> Tensor:
+        """Return vectors of unit length (B, E) of the patches' last hidden states (B, T, D)."""
         pooled = pool_tokens(hidden, None, self.config.pooling)
         return F.normalize(self.visual_projection(pooled), dim=-1)
 
     def embed_texts(self, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Return vectors of unit length (B, E) of the tokens' last hidden states (B, T, D)."""
         pooled = pool_tokens(hidden, attention_mask, self.text_transformer.config.pooling)
         return F.normalize(self.text_projection(pooled), dim=-1)
 
