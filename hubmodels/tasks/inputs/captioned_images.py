@@ -154,7 +154,7 @@ class FittedCaptionedImages(FittedInput[CaptionedImages]):
         for index, tokens in enumerate(encoded):
             input_ids[index, : len(tokens)] = tokens
         return {
-            "pixel_values": read_pixels(rows[image], row_numbers, image, self.processor.image_processor),
+            "pixel_values": read_pixels(rows[image], row_numbers, image, self.processor.image_processor.to_pixels),
             "input_ids": input_ids,
             "lengths": np.array([len(tokens) for tokens in encoded], dtype=np.int32),
         }

@@ -3,7 +3,7 @@
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HubmodelsError
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+ToPixels = Callable[[Iterable[Any]], "np.ndarray"]  # of an image processor: images -> (B, C, H, W) uint8
 IMAGE_NAMES = ("image", "images", "img", "picture", "photo", "pixel_values")
 PATH_TYPES = ("string", "large_string", "binary", "large_binary")  # types that Arrow casts to undecoded images
 
@@ -81,7 +82,7 @@ def usual_shape(
     return {"size": {"height": size[0], "width": size[1]}, "num_channels": num_channels}
 
 
-def image_statistics(train: "datasets.Dataset", column: str, processor: Any) -> tuple[list[float], list[float]]:
+def image_statistics(train: "datasets.Dataset", column: str, to_pixels: ToPixels) -> tuple[list[float], list[float]]:
     """Compute each channel's mean and standard deviation over all pixels of all images, of bytes divided by 255.
 
     Returns:
@@ -89,7 +90,7 @@ def image_statistics(train: "datasets.Dataset", column: str, processor: Any) -> 
     """
     import numpy as np
 
-    counts = byte_counts(train, column, processor)
+    counts = byte_counts(train, column, to_pixels)
     values = np.arange(256) / 255
     total = counts.sum(axis=1)
     mean = counts @ values / total
@@ -98,15 +99,18 @@ def image_statistics(train: "datasets.Dataset", column: str, processor: Any) -> 
     return mean.round(8).tolist(), std.round(8).tolist()
 
 
-def byte_counts(train: "datasets.Dataset", column: str, processor: Any) -> "np.ndarray":
-    """Count how often each byte occurs in each channel of all images as the processor prepares them, (C, 256) int64."""
+def byte_counts(train: "datasets.Dataset", column: str, to_pixels: ToPixels) -> "np.ndarray":
+    """Count how often each byte occurs in each channel of all prepared images, (C, 256) int64."""
     import numpy as np
 
-    counts = np.zeros((processor.num_channels, 256), dtype=np.int64)
+    counts = None
     for rows, numbers in _batches(train, "Image statistics"):
-        pixels = read_pixels(rows[column], numbers, column, processor)
-        for channel, values in enumerate(counts):
-            values += np.bincount(pixels[:, channel].ravel(), minlength=256)
+        pixels = read_pixels(rows[column], numbers, column, to_pixels)
+        channels = pixels.swapaxes(0, 1)  # (C, B, H, W)
+        in_batch = np.stack([np.bincount(values.ravel(), minlength=256) for values in channels])
+        counts = in_batch if counts is None else counts + in_batch
+    if counts is None:
+        raise HubmodelsError("the training split has no rows")
     return counts
 
 
@@ -164,8 +168,8 @@ def encode_png(pixels: "torch.Tensor") -> bytes:
     return file.getvalue()
 
 
-def read_pixels(images: list, row_numbers: Sequence[int], column: str, processor: Any) -> "np.ndarray":
-    """Read a batch of undecoded images as (B, C, H, W) uint8.
+def read_pixels(images: list, row_numbers: Sequence[int], column: str, to_pixels: ToPixels) -> "np.ndarray":
+    """Read a batch of undecoded images as (B, C, H, W) uint8, by a processor's `to_pixels`.
 
     They are decoded one by one, so that only one large photo is in memory.
 
@@ -180,7 +184,7 @@ def read_pixels(images: list, row_numbers: Sequence[int], column: str, processor
             yield open_image(value)
 
     with naming:
-        return processor.to_pixels(opened())
+        return to_pixels(opened())
 
 
 def _batches(dataset: "datasets.Dataset", description: str, batch_size: int = 500) -> Iterator[tuple[dict, range]]:

@@ -48,7 +48,7 @@ class ImageOptions(Input):
         from ...processors.processing_image import HubmodelsImageProcessor
 
         fields = usual_shape(train, column, self.height_and_width, self.num_channels)
-        mean, std = image_statistics(train, column, HubmodelsImageProcessor(**fields))
+        mean, std = image_statistics(train, column, HubmodelsImageProcessor(**fields).to_pixels)
         return HubmodelsImageProcessor(**fields, image_mean=mean, image_std=std)
 
 

@@ -84,7 +84,7 @@ class FittedImages(FittedInput[Images]):
 
     def encode(self, rows: "RawRows", row_numbers: list[int], columns: list[str]) -> "Rows":
         """Decode and resize images to `pixel_values` (B, C, H, W) uint8, before normalisation."""
-        return {"pixel_values": read_pixels(rows[columns[0]], row_numbers, columns[0], self.processor)}
+        return {"pixel_values": read_pixels(rows[columns[0]], row_numbers, columns[0], self.processor.to_pixels)}
 
     def transform(self, *, training: bool) -> "Transform":
         """Return the normalisation of `pixel_values`; other columns pass through."""
@@ -106,7 +106,7 @@ class FittedImages(FittedInput[Images]):
                 f"no column of images ({', '.join(self.input_columns())}) among {', '.join(table.column_names)}"
             )
         images = [open_value(value) for value in table.column(column).to_pylist()]
-        return {"pixel_values": read_pixels(images, row_numbers, column, self.processor)}
+        return {"pixel_values": read_pixels(images, row_numbers, column, self.processor.to_pixels)}
 
     def golden_inputs(self) -> "Batch":
         """Return two fixed patterns of bytes, from integers alone, normalised."""
