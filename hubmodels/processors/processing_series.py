@@ -190,8 +190,8 @@ class TimeSeriesProcessor(ProcessorMixin):
         mean, std = channel_statistics(np.concatenate([one.values for one in all_series]), channels)
         for kind in ("known", "static"):
             if names := options.get(kind):
-                columns = [getattr(one, kind) for one in all_series]
-                values = np.concatenate(columns) if kind == "known" else np.stack(columns)
+                arrays = [getattr(one, kind) for one in all_series]
+                values = np.concatenate(arrays) if kind == "known" else np.stack(arrays)
                 options[f"{kind}_mean"], options[f"{kind}_std"] = channel_statistics(values, names)
         return cls(channels=channels, mean=mean, std=std, **options)
 
