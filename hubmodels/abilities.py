@@ -187,6 +187,15 @@ class HasMembers(Protocol):
     def extract_member(self, index: int) -> Any: ...
 
 
+@runtime_checkable
+class Generates(Protocol):
+    """Continue rows of tokens (B, T) as texts, as transformers' `generate` does.
+
+    Used by the golden outputs of a release, which hold a text that was generated greedily."""
+
+    def generate(self, inputs: "Tensor | None" = None, **kwargs: Any) -> Any: ...
+
+
 # ---------------------------------------------------------------- configs
 
 
@@ -213,7 +222,7 @@ class ClassConditional(Protocol):
 class LimitsLength(Protocol):
     """Say how many tokens the model reads at most; None for any number.
 
-    Used by text-generation, through `longest_input`."""
+    Used by text-generation and by golden outputs, through `longest_input`."""
 
     max_position_embeddings: int | None
 
@@ -345,7 +354,7 @@ ABILITIES: dict[str, tuple[type, ...]] = {
     ),
     "model in use": (
         Samples, SamplesClasses, SamplesInSteps, ShowsTrajectory, Interpolates, BoundsLikelihood, ScoresAnomalies,
-        HasMembers,
+        HasMembers, Generates,
     ),
     "config": (KnowsLabels, ClassConditional, LimitsLength),
     "output": (

@@ -190,33 +190,14 @@ def predict_file(
     state = PartialState()
     opened = open_release(model_name_or_path)
     model, problem = opened.model, opened.problem
-    if member is not None:
-        if not isinstance(model, HasMembers):
-            raise HubmodelsError(f"{type(model).__name__} is no ensemble: leave out --member")
-        try:
-            model = model.extract_member(member)
-        except ValueError as error:
-            raise HubmodelsError(f"--member: {error}") from None
-    model = model.to(state.device)
-    transform = problem.transform(training=False)
+    model = (model if member is None else extract_member(model, member)).to(state.device)
 
     if state.is_main_process:
         writer.clear()
     state.wait_for_everyone()
     dtype = torch.bfloat16 if bf16 and computes_bf16(state.device) else None
-    start = 0
     try:
-        with tqdm(desc="Predicting", unit=" rows", disable=not state.is_main_process) as bar:
-            for number, table in enumerate(read_tables(source, ROWS_PER_TABLE)):
-                if number % state.num_processes == state.process_index:
-                    numbers = range(start, start + len(table))
-                    encoded = problem.encode_inputs(table, list(numbers))
-                    answers = answer(model, encoded, problem.answers, transform, batch_size, dtype)
-                    writer.write(number, join_answers(table, answers, keep, problem.input_columns()))
-                start += len(table)
-                bar.update(len(table))
-        if start == 0:
-            raise HubmodelsError(f"{source} has no rows")
+        num_rows = write_answers(writer, source, model, problem, keep, batch_size, dtype)
     except BaseException:
         writer.discard()
         raise
@@ -224,7 +205,49 @@ def predict_file(
     if state.is_main_process:
         writer.join()
     state.wait_for_everyone()
-    return start
+    return num_rows
+
+
+def extract_member(model: Any, member: int) -> Any:
+    """Return one member of an ensemble. Raises HubmodelsError where the model is none, or has no such member."""
+    if not isinstance(model, HasMembers):
+        raise HubmodelsError(f"{type(model).__name__} is no ensemble: leave out --member")
+    try:
+        return model.extract_member(member)
+    except ValueError as error:
+        raise HubmodelsError(f"--member: {error}") from None
+
+
+def write_answers(
+    writer: TableWriter,
+    source: str,
+    model: Any,
+    problem: AnyProblem,
+    keep: list[str] | None,
+    batch_size: int,
+    dtype: torch.dtype | None,
+) -> int:
+    """Predict a file table by table and write the tables that fall to this process; `predict_file` says the arguments.
+
+    Returns:
+        The number of rows of the file.
+
+    Raises:
+        HubmodelsError: there are none, a column is missing, or a row cannot be read.
+    """
+    state, transform = PartialState(), problem.transform(training=False)
+    num_rows = 0  # of the tables so far
+    with tqdm(desc="Predicting", unit=" rows", disable=not state.is_main_process) as bar:
+        for number, table in enumerate(read_tables(source, ROWS_PER_TABLE)):
+            if number % state.num_processes == state.process_index:
+                encoded = problem.encode_inputs(table, list(range(num_rows, num_rows + len(table))))
+                answers = answer(model, encoded, problem.answers, transform, batch_size, dtype)
+                writer.write(number, join_answers(table, answers, keep, problem.input_columns()))
+            num_rows += len(table)
+            bar.update(len(table))
+    if num_rows == 0:
+        raise HubmodelsError(f"{source} has no rows")
+    return num_rows
 
 
 def join_answers(table: Any, answers: dict[str, Any], keep: list[str] | None, inputs: list[str] | None) -> Any:

@@ -49,10 +49,9 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in list_commands():
         module = import_command(name)
-        description = getattr(module, "DESCRIPTION", f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.")
         # A command whose help lists more than its own flags prints it itself.
-        add_help = not hasattr(module, "print_help")
-        command = commands.add_parser(name, help=module.SUMMARY, description=description, add_help=add_help)
+        add_help = module.FIELDS != "all"
+        command = commands.add_parser(name, help=module.SUMMARY, description=module.DESCRIPTION, add_help=add_help)
         module.add_flags(command)
         command.set_defaults(run=module.run, takes_fields=module.FIELDS, parser=command)
         if module.FIELDS == "data":

@@ -5,6 +5,7 @@ import argparse
 from ._parser import add_flag, add_json_flag, print_answer, start_logging
 
 SUMMARY = "download a release from the Hub and verify it"
+DESCRIPTION = "Download a release from the Hub and verify it."
 FIELDS = None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ._parser import add_json_flag, print_columns
 
 SUMMARY = "the families, the tasks and the released checkpoints"
+DESCRIPTION = "The families, the tasks and the released checkpoints."
 FIELDS = None
 MODEL_CARDS = Path(__file__).parent.parent.parent / "model_cards"  # only in a checkout
 

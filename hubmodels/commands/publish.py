@@ -5,6 +5,7 @@ import argparse
 from ._parser import add_flag, add_json_flag, print_answer, start_logging
 
 SUMMARY = "upload a release folder in one commit, read it back, verify it"
+DESCRIPTION = "Upload a release folder in one commit, read it back, verify it."
 FIELDS = None
 
 

@@ -5,6 +5,7 @@ import argparse
 from ._parser import add_flag, add_json_flag, print_answer, start_logging
 
 SUMMARY = "check files, weights and golden output of a release"
+DESCRIPTION = "Check files, weights and golden output of a release."
 FIELDS = None
 
 

@@ -89,8 +89,7 @@ def release(
         HubmodelsError: the golden output is not finite, or the written folder does not give the same output.
     """
     folder = Path(folder).absolute()
-    data, provenance = dict(data or {}), dict(provenance or {})
-    provenance.setdefault("date", datetime.now(UTC).date().isoformat())
+    provenance = {"date": datetime.now(UTC).date().isoformat(), **(provenance or {})}
     name = model_id.split("/")[-1] if model_id else folder.parent.name if folder.name == "release" else folder.name
     saved = reference_model(model)
     with atomic_folder(folder) as temporary:
@@ -103,27 +102,12 @@ def release(
         recipe.save(temporary / RECIPE_FILE)
         write_golden(temporary / GOLDEN_FILE, saved, golden_inputs)
         figures = _write_figures(temporary, plots)
-        _write_eval_results(temporary, task, results, data, provenance["date"])
-        if data.get("dataset"):
-            data["dataset"] = dataset_name(str(data["dataset"]))
-        metrics = {
-            "name": name,
-            "model_id": model_id or name,
-            "license": license,
-            **_describe_model(model, task, recipe),
-            "results": dict(results),
-            "data": data,
-            "provenance": provenance,
-            "figures": [{"path": path, "caption": caption} for path, caption in figures],
-            "limits": list(limits),
-        }
-        _write_card(temporary, metrics, recipe, task)
-        metrics["checksums"] = {
-            "algorithm": "sha256",
-            "metrics": metrics_checksum(metrics),
-            "files": hash_files(temporary),
-        }
-        write_json(temporary / METRICS_FILE, metrics)
+        _write_eval_results(temporary, task, results, data or {}, provenance["date"])
+        metrics: dict[str, Any] = {"name": name, "model_id": model_id or name, "license": license}
+        metrics |= _describe_model(model, task, recipe)
+        metrics |= {"results": dict(results), "data": _describe_data(data or {}), "provenance": provenance}
+        metrics |= {"figures": _describe_figures(figures), "limits": list(limits)}
+        _write_metrics(temporary, metrics, recipe, task)
         verify_folder(temporary, f"the release {name}", with_code=True)
     return folder
 
@@ -147,6 +131,23 @@ def _describe_model(model: PreTrainedModel, task: DescribedTask, recipe: Recipe)
         "main_metric": task.main_metric,
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
+
+
+def _describe_data(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the data of metrics.json, by a data set's name and not by where it lay."""
+    return {**data, "dataset": dataset_name(str(data["dataset"]))} if data.get("dataset") else dict(data)
+
+
+def _describe_figures(captions: Mapping[str, str]) -> list[dict[str, str]]:
+    """Give the figures of metrics.json, from path -> caption."""
+    return [{"path": path, "caption": caption} for path, caption in captions.items()]
+
+
+def _write_metrics(folder: Path, metrics: dict[str, Any], recipe: Recipe, task: DescribedTask) -> None:
+    """Write the card and metrics.json, which has the checksums of all other files and comes last."""
+    _write_card(folder, metrics, recipe, task)
+    checksums = {"algorithm": "sha256", "metrics": metrics_checksum(metrics), "files": hash_files(folder)}
+    write_json(folder / METRICS_FILE, {**metrics, "checksums": checksums})
 
 
 def hash_files(folder: Path) -> dict[str, str]:
@@ -248,8 +249,8 @@ def replace_results(
         recipe.save(temporary / RECIPE_FILE)
         metrics["results"] = dict(results)
         captions = {figure["path"]: figure["caption"] for figure in metrics["figures"]}
-        captions |= dict(_write_figures(temporary, plots))
-        metrics["figures"] = [{"path": path, "caption": caption} for path, caption in captions.items()]
+        captions |= _write_figures(temporary, plots)
+        metrics["figures"] = _describe_figures(captions)
         _write_eval_results(temporary, task, results, metrics["data"], datetime.now(UTC).date().isoformat())
         metrics["checksums"]["files"] |= hash_files(temporary)
         write_json(temporary / METRICS_FILE, metrics)
@@ -257,15 +258,15 @@ def replace_results(
         verify_folder(temporary, f"the release {folder.name}")
 
 
-def _write_figures(folder: Path, plots: Sequence[Figure | Sound]) -> list[tuple[str, str]]:
+def _write_figures(folder: Path, plots: Sequence[Figure | Sound]) -> dict[str, str]:
     """Save each plot as figures/<name>.png and each sound as audio/<name>.wav.
 
     Returns:
-        Path within the folder and caption of each, the figures first.
+        The caption of each by its path within the folder, the figures first.
     """
     from ..figures import save_figure
 
-    written = []
+    captions = {}
     for plot in sorted(plots, key=lambda plot: isinstance(plot, Sound)):  # a stable order
         path = f"audio/{plot.name}.wav" if isinstance(plot, Sound) else f"figures/{plot.name}.png"
         (folder / path).parent.mkdir(exist_ok=True)
@@ -273,8 +274,8 @@ def _write_figures(folder: Path, plots: Sequence[Figure | Sound]) -> list[tuple[
             _write_sound(folder / path, plot.waveform, plot.sampling_rate)
         else:
             save_figure(plot.figure, folder / path)
-        written.append((path, plot.caption))
-    return written
+        captions[path] = plot.caption
+    return captions
 
 
 def _write_sound(path: Path, waveform: Any, sampling_rate: int) -> None:

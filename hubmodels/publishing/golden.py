@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ..abilities import Generates, longest_input
 from ..errors import HubmodelsError
 
 GOLDEN_FILE = "golden.safetensors"
@@ -83,7 +84,7 @@ def compute_outputs(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) 
 
 def can_generate_tokens(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> bool:
     """Tell whether transformers' `generate` continues these inputs as a text."""
-    return "input_ids" in inputs and hasattr(model, "can_generate") and bool(model.can_generate())
+    return "input_ids" in inputs and isinstance(model, Generates)
 
 
 def generate_tokens(
@@ -99,7 +100,7 @@ def generate_tokens(
     Returns:
         The new tokens, (rows, num_tokens) int64, and the scores that they were the best of, (rows, num_tokens, V).
     """
-    limit = getattr(model.config, "max_position_embeddings", None) or num_tokens + inputs["input_ids"].shape[1]
+    limit = longest_input(model.config) or num_tokens + inputs["input_ids"].shape[1]
     num_tokens = min(num_tokens, limit - 1)
     prompt = inputs["input_ids"][:, : limit - num_tokens]
     mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))[:, : limit - num_tokens]

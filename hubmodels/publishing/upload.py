@@ -111,8 +111,7 @@ def publish(
             if not dry_run:
                 repository.create(private)
             plan = repository.compare(files, may_be_absent=dry_run)
-            plan.message, plan.description = describe_commit(folder)
-            plan.message = commit_message or plan.message
+            plan.message, plan.description = describe_commit(folder, commit_message)
             publication = Publication.of(plan, repo_id, tag)
             if dry_run:
                 return publication
@@ -120,16 +119,30 @@ def publish(
             if tag is not None:
                 repository.check_tag(tag, None if plan.changes else plan.head)
             assert plan.head is not None  # the repository is there now
-            commit = plan.head
-            if plan.changes:
-                commit, publication.pull_request = repository.send(plan, create_pr)
+            commit, publication.pull_request = repository.send(plan, create_pr) if plan.changes else (plan.head, None)
         publication.commit, publication.url = commit, f"{repository.api.endpoint}/{repo_id}"
-        with repository.errors(f"read back {repo_id}, which was published at commit {commit}"):
-            publication.deviation = repository.read_back(commit, files, temporary / "cache")
-        if tag is not None:
-            with repository.errors(f"tag {repo_id}, which was published and verified at commit {commit},"):
-                repository.put_tag(tag, commit)
+        publication.deviation = verify_and_tag(repository, commit, files, temporary / "cache", tag)
     return publication
+
+
+def verify_and_tag(
+    repository: Repository, commit: str, files: dict[str, Path], cache: Path, tag: str | None
+) -> float | None:
+    """Download what was published again, compare it with what was sent, and tag the commit where a tag is given.
+
+    Returns:
+        By how much the golden output deviates, as a share of its scale.
+
+    Raises:
+        HubmodelsError: it is not what was sent, or the Hub refuses.
+    """
+    repo_id = repository.repo_id
+    with repository.errors(f"read back {repo_id}, which was published at commit {commit}"):
+        deviation = repository.read_back(commit, files, cache)
+    if tag is not None:
+        with repository.errors(f"tag {repo_id}, which was published and verified at commit {commit},"):
+            repository.put_tag(tag, commit)
+    return deviation
 
 
 def check_request(repo_id: str, tag: str | None, create_pr: bool) -> None:
@@ -157,17 +170,17 @@ def whole_folder(folder: Path, temporary: Path, refresh_code: bool, dry_run: boo
     return compose_release(folder, temporary / "composed" / folder.resolve().name)
 
 
-def describe_commit(folder: Path) -> tuple[str, str]:
+def describe_commit(folder: Path, message: str | None = None) -> tuple[str, str]:
     """Describe a release in the words of a commit.
 
     Returns:
-        The message, which names model and main metric, and the description, with every metric.
+        The message, by default model and main metric, and the description, with every metric.
     """
     metrics = read_metrics(folder)
     name, main = metrics.get("name") or folder.name, metrics.get("main_metric")
     measured = metrics["results"]["metrics"]
-    message = f"{name}: {main} {format_interval(measured[main])}" if main in measured else str(name)
-    return message, "\n".join(f"{metric}: {format_interval(entry)}" for metric, entry in measured.items())
+    by_default = f"{name}: {main} {format_interval(measured[main])}" if main in measured else str(name)
+    return message or by_default, "\n".join(f"{metric}: {format_interval(entry)}" for metric, entry in measured.items())
 
 
 def addressed_card(folder: Path, repo_id: str, temporary: Path) -> Path:

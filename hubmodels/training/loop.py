@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import math
 import os
-import random
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -30,7 +29,7 @@ from .losses import make_loss
 from .optimization import Player, WeightAverage, all_tensors, copy_tensors, make_players
 from .records import Records, StepValues
 from .run import Run
-from .state import Position, TrainingState, best_tensors, make_agreement
+from .state import Position, TrainingState, best_tensors, derive_seed, make_agreement
 
 READ_EVERY = 1000  # steps after which losses are looked at, however rarely they are logged
 NOTHING = contextlib.nullcontext()
@@ -415,10 +414,8 @@ class Loop:
         # None would look at the type of every gradient in every step; only MPS lacks the foreach kernels.
         self.foreach = self.device.type in ("cpu", "cuda") or None
         self.loss = make_loss(arguments, self.model, self.batches, self.device)
-        self.batch_size, self.accumulation = (
-            arguments.per_device_train_batch_size,
-            arguments.gradient_accumulation_steps,
-        )
+        self.batch_size = arguments.per_device_train_batch_size
+        self.accumulation = arguments.gradient_accumulation_steps
         self.rows_per_step = self.batch_size * self.accumulation * self.num_processes
         self.agreement = make_agreement(arguments, self.model, self.batches.num_rows, self.rows_per_step, self.recipe)
         self.total_steps = self.count_steps()
@@ -433,8 +430,8 @@ class Loop:
         )
         notes = self.fit_memory() if arguments.auto_find_batch_size else []
         # Dropout and augmentation draw other numbers on each process.
-        torch.manual_seed(mix("dropout", arguments.seed, self.accelerator.process_index))
-        self.state.generator.manual_seed(mix("augmentation", arguments.seed, self.accelerator.process_index))
+        torch.manual_seed(derive_seed("dropout", arguments.seed, self.accelerator.process_index))
+        self.state.generator.manual_seed(derive_seed("augmentation", arguments.seed, self.accelerator.process_index))
         self.forward_model = torch.compile(self.model) if arguments.torch_compile else self.model
         self.no_sync = contextlib.nullcontext
         if self.num_processes > 1:
@@ -498,8 +495,3 @@ class Loop:
 def lock_folder(folder: Path, stack: contextlib.ExitStack) -> None:
     """Hold the folder until the stack closes."""
     stack.enter_context(folder_lock(folder))
-
-
-def mix(use: str, seed: int, process_index: int) -> int:
-    """Make a seed of its own for each use and process."""
-    return random.Random(f"{use} {seed} {process_index}").getrandbits(63)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,8 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
+
+
+def derive_seed(use: str, seed: int, process_index: int) -> int:
+    """Make a seed of its own for each use and process."""
+    return random.Random(f"{use} {seed} {process_index}").getrandbits(63)

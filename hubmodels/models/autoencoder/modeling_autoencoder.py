@@ -4,7 +4,6 @@ arXiv:1509.00519), free bits (Kingma et al. 2016, arXiv:1606.04934, appendix C.8
 arXiv:2006.13202), and vector-quantised (van den Oord et al. 2017, arXiv:1711.00937) or finite scalar quantisation
 (Mentzer et al. 2023, arXiv:2309.15505).
 
-Convolutions start as He et al. 2015 (arXiv:1502.01852) say, linear layers uniform in +-1/sqrt(fan_in), as torch's.
 Departs from the papers: every likelihood goes with every kind; the loss is the mean over a row's values, so that the
 learning rate does not depend on the size of the images; the importance-weighted bound takes beta as the weight of
 log p(z) - log q(z|x).
@@ -12,17 +11,14 @@ log p(z) - log q(z|x).
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import initialization as init
+from torch import Tensor
 from transformers.modeling_outputs import ImageSuperResolutionOutput
-from transformers.modeling_utils import PreTrainedModel
-from transformers.utils import ModelOutput
 
 from .configuration_autoencoder import AutoencoderConfig
+from .modeling_autoencoder_base import AutoencoderOutput, AutoencoderPreTrainedModel
 from .modeling_autoencoder_latents import (
     EmaCodebook,
     FiniteScalarQuantizer,
@@ -37,70 +33,6 @@ from .modeling_autoencoder_layers import KlWeight, Likelihood, add_noise, build_
 from .modeling_autoencoder_shared import check_rows, evaluation, known_arguments
 
 # B batch, C channels, H height, W width, D latent_size, L numbers of a whole code, K importance samples
-
-
-@dataclass
-class AutoencoderOutput(ModelOutput):
-    """The code comes first, not the loss, so that `pipeline("image-feature-extraction")` returns it.
-
-    Attributes:
-        latents: (B, *latent_shape): the code; the mean of a variational one, the vectors of a discrete one.
-        pooler_output: (B, L): the same as one vector a row.
-        loss: scalar: (reconstruction_loss + weight * kl) / values of a row + commitment_weight * commitment_loss.
-        reconstruction_loss: scalar: -log p(values | code) in nats, summed over a row, mean over rows; with likelihood
-            mse the squared error.
-        kl: scalar: KL divergence of the code's distribution from the normal prior, in nats a row (variational).
-        commitment_loss: scalar: mean squared distance of the encoder's numbers from their vectors (quantizer ema).
-        row_reconstruction_loss: (B,): reconstruction_loss of each row.
-        row_kl: (B,): kl of each row.
-        codes: (B, places...), int64: the discrete codes (vector_quantized).
-        reconstruction: like the input; images within 0..1.
-        hidden_states: what each stage of the encoder, then of the decoder gives, if asked for.
-    """
-
-    latents: Tensor | None = None
-    pooler_output: Tensor | None = None
-    loss: Tensor | None = None
-    reconstruction_loss: Tensor | None = None
-    kl: Tensor | None = None
-    commitment_loss: Tensor | None = None
-    row_reconstruction_loss: Tensor | None = None
-    row_kl: Tensor | None = None
-    codes: Tensor | None = None
-    reconstruction: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-
-
-class AutoencoderPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation of every autoencoder."""
-
-    config: AutoencoderConfig
-    base_model_prefix = "autoencoder"
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer must scale it itself
-    _no_split_modules = ["ResidualBlock"]  # noqa: RUF012
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        """Write every weight of `module`; what a checkpoint has loaded is left as it is."""
-        if isinstance(module, nn.Conv2d):
-            gain = getattr(module, "initial_gain", 1.0)
-            init.normal_(module.weight, std=gain * math.sqrt(2 / math.prod(module.weight.shape[1:])))
-            init.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
-            init.kaiming_uniform_(module.weight, a=math.sqrt(5))  # uniform in +-1/sqrt(fan_in)
-            bound = 1 / math.sqrt(module.in_features)
-            init.uniform_(module.bias, -bound, bound)
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm | nn.GroupNorm):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                init.zeros_(module.running_mean)
-                init.ones_(module.running_var)
-                init.zeros_(module.num_batches_tracked)
-        elif isinstance(module, EmaCodebook | FiniteScalarQuantizer | Likelihood | KlWeight | GaussianMixture):
-            module.init_weights()
 
 
 class AutoencoderModel(AutoencoderPreTrainedModel):
@@ -174,16 +106,9 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         else:
             latents = decoded_latents = encoded
         decoded, maps = self.decoder(decoded_latents.flatten(0, 1) if num_samples else decoded_latents)
-        if has_loss and num_samples:
-            row_loss = self.likelihood(decoded, targets.repeat_interleave(num_samples, dim=0))
-            row_loss = row_loss.view(-1, num_samples)  # (B, K)
-            terms["loss"] = self.sampled_loss(row_loss, sampled_kl(drawn, log_variance, noise))
-            row_loss = row_loss.mean(1)
-        elif has_loss:
-            row_loss = self.likelihood(decoded, targets)  # (B,)
-            terms["loss"] = self.total_loss(row_loss, terms, encoded)
         if has_loss:
-            terms["row_reconstruction_loss"], terms["reconstruction_loss"] = row_loss, row_loss.mean()
+            divergence = sampled_kl(drawn, log_variance, noise) if num_samples else None  # (B, K)
+            terms |= self.losses(decoded, targets, divergence, terms, encoded)
         reconstruction = self.to_values(decoded)
         if num_samples:
             reconstruction = reconstruction.unflatten(0, (-1, num_samples)).mean(1)
@@ -223,6 +148,27 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         K = self.config.num_importance_samples
         shape = (len(mean), K, *mean.shape[1:]) if K > 1 else mean.shape
         return torch.randn(shape, device=mean.device)
+
+    def losses(
+        self, decoded: Tensor, targets: Tensor, divergence: Tensor | None, terms: dict[str, Tensor], encoded: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the loss and the reconstruction's, see `AutoencoderOutput`.
+
+        Args:
+            decoded: what the decoder gives, of one code a row or of each sample's, (B * K, ...).
+            targets: (B, *row).
+            divergence: (B, K), of the samples of the importance-weighted bound; None where there is none.
+            terms: what the output has so far.
+            encoded: what the encoder gives.
+        """
+        if divergence is None:
+            row_loss = self.likelihood(decoded, targets)  # (B,)
+            loss = self.total_loss(row_loss, terms, encoded)
+        else:
+            K = divergence.shape[1]
+            sample_loss = self.likelihood(decoded, targets.repeat_interleave(K, dim=0)).view(-1, K)  # (B, K)
+            loss, row_loss = self.sampled_loss(sample_loss, divergence), sample_loss.mean(1)
+        return {"loss": loss, "row_reconstruction_loss": row_loss, "reconstruction_loss": row_loss.mean()}
 
     def sampled_loss(self, row_loss: Tensor, divergence: Tensor) -> Tensor:
         """Compute the importance-weighted bound a number, from each sample's two terms in nats, (B, K)."""
@@ -449,12 +395,12 @@ class AutoencoderModel(AutoencoderPreTrainedModel):
         low, high = self.config.noise_strength if noise_strength is None else noise_strength
         return add_noise(values, types, (low, high), generator, bounded=not self.config.num_numeric_features)
 
-    @torch.no_grad()
     def check_training_rows(self, num_rows: int) -> None:
         """Raise ValueError, before a training begins, where `fit_after_training` could do nothing with so few rows."""
         if self.prior is not None:
             self.prior.check_rows(num_rows)
 
+    @torch.no_grad()
     def fit_after_training(self, batches: Iterable[dict[str, Tensor]]) -> None:
         """Fit the prior of the codes (discrete ones before rounding), where the config has one, to all training rows.
 

@@ -75,17 +75,17 @@ def to_their_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def to_our_weights(wanted: list[str], weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return diffusers' weights under our names `wanted`. Raises ValueError when one is missing or left over."""
+def to_our_weights(names: list[str], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return diffusers' weights under our `names`. Raises ValueError when one is missing or left over."""
     state, used = {}, set()
-    for name in wanted:
+    for name in names:
         theirs = their_name(name)
-        names = [theirs.replace(".qkv.", f".to_{letter}.") for letter in "qkv"] if ".qkv." in theirs else [theirs]
-        missing = [key for key in names if key not in weights]
+        keys = [theirs.replace(".qkv.", f".to_{letter}.") for letter in "qkv"] if ".qkv." in theirs else [theirs]
+        missing = [key for key in keys if key not in weights]
         if missing:
             raise ValueError(f"the UNet2DModel has no {missing[0]}; its layout is not ours")
-        state[name] = torch.cat([weights[key] for key in names]).clone()
-        used.update(names)
+        state[name] = torch.cat([weights[key] for key in keys]).clone()
+        used.update(keys)
     if left := sorted(set(weights) - used):
         raise ValueError(f"the UNet2DModel has {left[0]}, for which there is no place here; its layout is not ours")
     return state
@@ -104,27 +104,15 @@ def convert_unet2d(unet: Any, image_size: int | list[int] | None = None, schedul
     Raises:
         ValueError: another model, or a layout that our U-Net does not have.
     """
-    theirs: Any = getattr(unet, "config", {})
     if type(unet).__name__ != "UNet2DModel":
         raise ValueError(f"expected a UNet2DModel of diffusers, got {type(unet).__name__}")
-    for name, value in FIXED.items():
-        if theirs[name] != value:
-            raise ValueError(f"only a UNet2DModel with {name} {value!r} can be converted, got {theirs[name]!r}")
+    theirs: Any = unet.config
+    attention = [number for number, kind in enumerate(theirs.down_block_types) if kind == "AttnDownBlock2D"]
+    check_layout(theirs, attention)
     image_size = theirs.sample_size if image_size is None else image_size
     if image_size is None:
         raise ValueError("the UNet2DModel names no sample_size: give image_size")
-    sizes, stages = list(theirs.block_out_channels), len(theirs.block_out_channels)
-    attention = [number for number, kind in enumerate(theirs.down_block_types) if kind == "AttnDownBlock2D"]
-    if (list(theirs.down_block_types), list(theirs.up_block_types)) != block_types(stages, attention):
-        raise ValueError(
-            "only down blocks DownBlock2D and AttnDownBlock2D with the up blocks in mirrored order can be converted, "
-            f"got {list(theirs.down_block_types)} and {list(theirs.up_block_types)}"
-        )
-    if theirs.time_embedding_dim not in (None, 4 * sizes[0]) or theirs.in_channels != theirs.out_channels:
-        raise ValueError("only a UNet2DModel with 4 * block_out_channels[0] numbers of time and as many channels out "
-                         "as in can be converted")  # fmt: skip
-    if any(size % theirs.norm_num_groups for size in sizes):
-        raise ValueError(f"norm_num_groups {theirs.norm_num_groups} must divide all of {sizes}")
+    sizes = list(theirs.block_out_channels)
     chain = getattr(scheduler, "config", {})
     head = theirs.attention_head_dim
     config = DiffusionConfig(
@@ -155,6 +143,32 @@ def convert_unet2d(unet: Any, image_size: int | list[int] | None = None, schedul
     if scheduler is not None:
         model.scheduler = scheduler
     return model.eval()
+
+
+def check_layout(theirs: Any, attention: list[int]) -> None:
+    """Refuse a layout that our U-Net does not have.
+
+    Args:
+        theirs: the config of a `UNet2DModel`.
+        attention: numbers of the stages with attention on the way down.
+
+    Raises:
+        ValueError: one field, or the order of the blocks, is another than ours.
+    """
+    for name, value in FIXED.items():
+        if theirs[name] != value:
+            raise ValueError(f"only a UNet2DModel with {name} {value!r} can be converted, got {theirs[name]!r}")
+    sizes = list(theirs.block_out_channels)
+    if (list(theirs.down_block_types), list(theirs.up_block_types)) != block_types(len(sizes), attention):
+        raise ValueError(
+            "only down blocks DownBlock2D and AttnDownBlock2D with the up blocks in mirrored order can be converted, "
+            f"got {list(theirs.down_block_types)} and {list(theirs.up_block_types)}"
+        )
+    if theirs.time_embedding_dim not in (None, 4 * sizes[0]) or theirs.in_channels != theirs.out_channels:
+        raise ValueError("only a UNet2DModel with 4 * block_out_channels[0] numbers of time and as many channels out "
+                         "as in can be converted")  # fmt: skip
+    if any(size % theirs.norm_num_groups for size in sizes):
+        raise ValueError(f"norm_num_groups {theirs.norm_num_groups} must divide all of {sizes}")
 
 
 def block_types(stages: int, attention: list[int]) -> tuple[list[str], list[str]]:
