@@ -32,7 +32,7 @@ from .training import Run, train
 
 @dataclass
 class Outcome:
-    """What a training gave: the release folder, the test results and the run."""
+    """Holds what a training gave: the release folder, the test results and the run."""
 
     folder: Path
     results: Results

@@ -31,7 +31,7 @@ class Measured:
 
 
 class MeasuredTask(Protocol):
-    """What a measurement asks of a task."""
+    """Names what a measurement asks of a task."""
 
     @property
     def main_metric(self) -> str: ...
@@ -47,7 +47,7 @@ class MeasuredTask(Protocol):
 
 
 class MeasuredProblem(Protocol):
-    """What a measurement asks of a problem, the task bound to data."""
+    """Names what a measurement asks of a problem, the task bound to data."""
 
     @property
     def task(self) -> MeasuredTask: ...

@@ -14,7 +14,7 @@ TABLE_LIKELIHOODS = ("mse", "gaussian")  # of values without bounds
 
 @strict
 class AutoencoderConfig(PreTrainedConfig):
-    """What decides the network of an `AutoencoderModel` and its loss: kind, encoder and decoder, code, likelihood.
+    """Decides the network of an `AutoencoderModel` and its loss: kind, encoder and decoder, code, likelihood.
 
     Some networks of the literature:
 

@@ -50,7 +50,7 @@ class AutoencoderOutput(ModelOutput):
 
 
 class AutoencoderPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation of every autoencoder."""
+    """Loads, saves and initialises every autoencoder."""
 
     config: AutoencoderConfig
     base_model_prefix = "autoencoder"

@@ -124,7 +124,7 @@ class EmaCodebook(nn.Module):
 
 
 class FiniteScalarQuantizer(nn.Module):
-    """Each latent number is bounded and rounded to one of a few levels; a code is the number of their combination
+    """Bounds each latent number and rounds it to one of a few levels; a code is the number of their combination
     (Mentzer et al. 2023, arXiv:2309.15505, section 3.1 and appendix A)."""
 
     def __init__(self, config: AutoencoderConfig) -> None:

@@ -10,7 +10,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 @strict
 class CnnConfig(PreTrainedConfig):
-    """What decides the network of a `CnnModel` and its heads: a stem, stages of blocks, a pooling, a classifier.
+    """Decides the network of a `CnnModel` and its heads: a stem, stages of blocks, a pooling, a classifier.
 
     The standard networks (3 channels, 1000 classes and 224 pixels where nothing else is said):
 

@@ -204,7 +204,7 @@ class Stage(nn.Module):
 
 
 class CnnPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation of every convolutional network."""
+    """Loads, saves and initialises every convolutional network."""
 
     config: CnnConfig
     base_model_prefix = "cnn"

@@ -12,7 +12,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 @strict
 class DiffusionConfig(PreTrainedConfig):
-    """What decides the network of a `DiffusionModel`, what it learns and how it samples.
+    """Decides the network of a `DiffusionModel`, what it learns and how it samples.
 
     The data, by `data`, and the shape of a batch of them:
 

@@ -34,7 +34,8 @@ SCHEDULER_FILE = "scheduler_config.json"  # diffusers' own name
 
 @dataclass
 class DiffusionOutput(ModelOutput):
-    """
+    """Holds what a `DiffusionModel` gives.
+
     Attributes:
         loss: scalar: mean squared error of the prediction.
         row_loss: (B,), float32: the same of each row.

@@ -64,7 +64,7 @@ class FlowMatching:
 
 
 class Chain(FlowMatching):
-    """What epsilon and v_prediction share: a chain of num_train_timesteps small steps, which keeps the variance."""
+    """Walks a chain of num_train_timesteps small steps, which keeps the variance, for epsilon and v_prediction."""
 
     first = 0.0
 

@@ -163,10 +163,10 @@ def own_share(labels: Tensor | None, seeds: Tensor) -> tuple[Tensor | None, Tens
     return labels if labels is None else labels[first:last].to(device), seeds[first:last].to(device)
 
 
-def gather(own: Tensor) -> Tensor:
+def gather(rows: Tensor) -> Tensor:
     """Return the rows of all processes of a launch, in their order, on every one."""
     if not torch.distributed.is_initialized():
-        return own
+        return rows
     rows_of_processes: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(rows_of_processes, own.cpu())
-    return torch.cat(rows_of_processes).to(own.device)
+    torch.distributed.all_gather_object(rows_of_processes, rows.cpu())
+    return torch.cat(rows_of_processes).to(rows.device)

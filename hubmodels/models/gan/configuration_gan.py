@@ -12,7 +12,7 @@ AUGMENTATIONS = ("brightness", "translation", "cutout")
 
 @strict
 class GanConfig(PreTrainedConfig):
-    """What decides the two networks of a `GanModel`, what each is after, and what keeps them in balance.
+    """Decides the two networks of a `GanModel`, what each is after, and what keeps them in balance.
 
     Some models of the literature:
 

@@ -32,7 +32,8 @@ COLLAPSED = 0.1  # of the spread of real images: generated ones that vary by les
 
 @dataclass
 class GanOutput(ModelOutput):
-    """
+    """Holds what a `GanModel` gives.
+
     Attributes:
         loss: scalar: what the player minimises; without a player in training the sum of both, in evaluation the
             discriminator's loss of the given images alone.
@@ -51,7 +52,7 @@ class GanOutput(ModelOutput):
 
 
 class GanPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation of every GAN."""
+    """Loads, saves and initialises every GAN."""
 
     config: GanConfig
     base_model_prefix = "gan"

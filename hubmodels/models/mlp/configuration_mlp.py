@@ -14,7 +14,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 @strict
 class MlpConfig(PreTrainedConfig):
-    """What decides the network of an `MlpModel` and its heads.
+    """Decides the network of an `MlpModel` and its heads.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: a field has another type or lies outside of the range beside it.

@@ -34,7 +34,7 @@ from .modeling_mlp_tables import EnsembleLinear, EnsembleScale, FrontScale, Tabl
 
 
 class MlpPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation of every perceptron."""
+    """Loads, saves and initialises every perceptron."""
 
     config: MlpConfig
     base_model_prefix = "mlp"
@@ -212,7 +212,8 @@ class MlpForImageClassification(MlpPreTrainedModel):
 
 @dataclass
 class MlpTabularOutput(ModelOutput):
-    """
+    """Holds what a head on tables gives.
+
     Args:
         loss: scalar, when there are labels. In training the mean of the members' losses, else that of their mean.
         logits: (B, L). Classification: of the mean of the members' probabilities. Regression: their mean prediction, in
@@ -234,7 +235,7 @@ class MlpTabularOutput(ModelOutput):
 
 
 class MlpTabularPreTrainedModel(MlpPreTrainedModel):
-    """What both tabular heads share: the network, its output layer, and a member taken out of an ensemble."""
+    """Share what both tabular heads do: the network, its output layer, and a member taken out of an ensemble."""
 
     main_input_name = "numeric_features"
     input_modalities = ("tabular",)

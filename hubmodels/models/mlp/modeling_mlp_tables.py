@@ -20,7 +20,7 @@ MANY_ROWS = 512  # fewer are sooner through the layers than a table is made
 
 
 class PiecewiseLinearEmbedding(nn.Module):
-    """Each number becomes a vector that is linear between its bin edges: (B, F) -> (B, F, E).
+    """Makes each number a vector that is linear between its bin edges: (B, F) -> (B, F, E).
 
     x w + c + sum over the bins of u_bin times the share of the bin that lies below x (arXiv:2203.05556, eq. 1). The
     bins' vectors u start at zero, so that training begins from a linear map."""
@@ -84,7 +84,7 @@ class PiecewiseLinearEmbedding(nn.Module):
 
 
 class PeriodicEmbedding(nn.Module):
-    """Each number x becomes x and a linear map of cos(2 pi f x + phase): (B, F) -> (B, F, E), PBLD of RealMLP."""
+    """Makes each number x itself and a linear map of cos(2 pi f x + phase): (B, F) -> (B, F, E), PBLD of RealMLP."""
 
     def __init__(self, config: MlpConfig) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class FrontScale(nn.Module):
 
 
 class EnsembleScale(nn.Module):
-    """What tells the members apart: each scales the features in its own way, (B, N) -> (B, K, N).
+    """Tells the members apart: each scales the features in its own way, (B, N) -> (B, K, N).
 
     All features of one column start with one factor, drawn from N(0, 1) where numbers are embedded, else +1 or -1
     (arXiv:2410.24210, section 3.3)."""

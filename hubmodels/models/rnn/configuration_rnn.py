@@ -9,7 +9,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 @strict
 class RnnConfig(PreTrainedConfig):
-    """What decides the network of an `RnnModel` and its heads.
+    """Decides the network of an `RnnModel` and its heads.
 
     The dropouts are those of AWD-LSTM (Merity et al. 2017, arXiv:1708.02182, section 4): one draw holds for all
     steps of a sequence, and for weights and embeddings also for all rows of a batch.

@@ -24,7 +24,7 @@ from .modeling_rnn_shared import classification_loss, known_arguments
 
 @dataclass
 class RnnCausalLMOutput(ModelOutput):
-    """What an `RnnForCausalLM` gives."""
+    """Holds what an `RnnForCausalLM` gives."""
 
     loss: Tensor | None = None  # nats a token, a mean over the labels, in float32
     logits: Tensor | None = None  # (B, T, V)

@@ -52,7 +52,7 @@ def lacks_autocast(device: torch.device) -> bool:
 
 @dataclass
 class ValidSteps:
-    """Where the valid steps of a padded batch are, and how they move to the front, in order, and back."""
+    """Says where the valid steps of a padded batch are, and how they move to the front, in order, and back."""
 
     mask: Tensor  # (B, T, 1), True for valid steps
     order: Tensor  # (B, V, 1): the step that comes to each position
@@ -272,7 +272,7 @@ def init_recurrence(module: nn.RNNBase) -> None:
 
 
 class RnnPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation of every recurrent network."""
+    """Loads, saves and initialises every recurrent network."""
 
     config: RnnConfig
     base_model_prefix = "rnn"
@@ -296,7 +296,7 @@ class RnnPreTrainedModel(PreTrainedModel):
 
 @dataclass
 class RnnOutput(ModelOutput):
-    """What an `RnnModel` gives."""
+    """Holds what an `RnnModel` gives."""
 
     last_hidden_state: Tensor | None = None  # (B, T, D) of the last layer, 0 at padding
     pooler_output: Tensor | None = None  # (B, D), as config.pooling says

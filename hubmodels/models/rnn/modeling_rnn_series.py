@@ -31,7 +31,7 @@ SMALLEST_SCALE = 1e-4  # of Student's t, in z-scores: without it a constant seri
 
 @dataclass
 class RnnForecastOutput(ModelOutput):
-    """What an `RnnForTimeSeriesPrediction` gives, in the units of `past_values`."""
+    """Holds what an `RnnForTimeSeriesPrediction` gives, in the units of `past_values`."""
 
     loss: Tensor | None = None  # a mean over the observed values ahead
     prediction_outputs: Tensor | None = None  # (B, H, Y): point forecast, median or centre of the distribution
@@ -93,8 +93,10 @@ class RnnForTimeSeriesClassification(RnnPreTrainedModel):
 
 
 class SegmentQueries(nn.Module):
-    """What the recurrence is asked with for each segment ahead: its position and, where channels are independent, the
-    channel, as halves of one vector (SegRNN, section 3.2), plus a map of the covariates known there. -> (N, m, E)."""
+    """Gives what the recurrence is asked with for each segment ahead, (N, m, E).
+
+    That is its position and, where channels are independent, the channel, as halves of one vector (SegRNN, section
+    3.2). A map of the covariates known there is added."""
 
     def __init__(self, config: RnnConfig) -> None:
         super().__init__()
@@ -271,20 +273,20 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         raw = raw.view(num_rows, -1, H, 1 if self.independent else len(self.config.forecast_channels), P)
         return raw.transpose(1, 2).flatten(2, 3)
 
-    def loss(self, found: dict[str, Tensor], targets: Tensor, observed: Tensor | None) -> Tensor:
+    def loss(self, distribution: dict[str, Tensor], targets: Tensor, observed: Tensor | None) -> Tensor:
         """Return the mean over the observed values ahead: of the point's error, of the quantile loss (twice the pinball
         loss, Koenker and Bassett 1978), or of minus the log density."""
         observed = torch.ones_like(targets, dtype=torch.bool) if observed is None else observed.bool()
         if torch.isnan(targets.where(observed, 0)).any():
             raise ValueError("future_values holds NaN: give future_observed_mask, 0 where a value is missing")
         targets = targets.where(observed, 0).float()
-        values, kind = found["values"].float(), self.config.distribution_output
+        values, kind = distribution["values"].float(), self.config.distribution_output
         if kind == "quantile":
             levels = torch.tensor(self.config.quantiles, device=values.device)
             gaps = targets[..., None] - values
             losses = 2 * torch.maximum(levels * gaps, (levels - 1) * gaps).mean(dim=-1)
         elif kind == "student_t":
-            scale, freedom = found["scale"].float(), found["degrees_of_freedom"].float()
+            scale, freedom = distribution["scale"].float(), distribution["degrees_of_freedom"].float()
             squares = ((targets - values[..., 0]) / scale).square()
             losses = 0.5 * (freedom + 1) * torch.log1p(squares / freedom) + scale.log()
             losses = losses + 0.5 * (freedom * torch.pi).log() + freedom.div(2).lgamma() - ((freedom + 1) / 2).lgamma()
@@ -293,9 +295,9 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
             losses = function(values[..., 0], targets, reduction="none")
         return losses.where(observed, 0).sum() / observed.sum().clamp(min=1)
 
-    def outcomes(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    def outcomes(self, distribution: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the point forecast and the quantiles that the network's numbers stand for."""
-        values, kind = found["values"], self.config.distribution_output
+        values, kind = distribution["values"], self.config.distribution_output
         if kind == "point":
             return {"prediction_outputs": values[..., 0]}
         levels = torch.tensor(self.config.quantiles, dtype=torch.float64, device=values.device)
@@ -303,7 +305,7 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
             # Sorting quantiles that cross never makes them worse (Chernozhukov et al. 2010).
             quantiles = values.sort(dim=-1).values
             return {"prediction_outputs": interpolate_median(quantiles, levels.tolist()), "quantile_values": quantiles}
-        scale, freedom = found["scale"], found["degrees_of_freedom"]
+        scale, freedom = distribution["scale"], distribution["degrees_of_freedom"]
         with torch.no_grad():  # quantiles of the standard distribution, one for each series: (B, 1, Y, Q)
             standard = student_t_quantile(levels, freedom.double()[..., None]).to(values.dtype)
         quantiles = values + scale[..., None] * standard

@@ -12,7 +12,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 @strict
 class TransformerConfig(PreTrainedConfig):
-    """What decides the network of a `TransformerModel` and its heads: an embedding, layers of one block, a pooling.
+    """Decides the network of a `TransformerModel` and its heads: an embedding, layers of one block, a pooling.
 
     With `patch_size` it reads images, cut into patches, without it tokens. The standard layouts:
 

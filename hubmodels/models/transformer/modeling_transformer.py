@@ -316,7 +316,7 @@ class TransformerForImageClassification(TransformerPreTrainedModel):
 
 @dataclass
 class TransformerZeroShotOutput(ModelOutput):
-    """What `TransformerForZeroShotImageClassification` gives, for B images and B' texts.
+    """Holds what `TransformerForZeroShotImageClassification` gives, for B images and B' texts.
 
     Args:
         loss: contrastive loss, a scalar, when there is one text an image.

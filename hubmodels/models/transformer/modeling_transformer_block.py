@@ -165,7 +165,7 @@ class PatchEmbedding(nn.Module):
 
 
 class TransformerPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation of every transformer."""
+    """Loads, saves and initialises every transformer."""
 
     config: TransformerConfig
     base_model_prefix = "transformer"

@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 10_000  # of the test rows
 
 @dataclass(kw_only=True)
 class LinearFeatures:
-    """What a linear model sees of encoded rows."""
+    """Gives what a linear model sees of encoded rows."""
 
     name: str  # what follows "logistic regression on": "standardised pixels"
     compute: Callable[[EncodedColumns, np.ndarray], Any]  # columns, row numbers (B,) -> (B, F), dense or sparse

@@ -27,7 +27,7 @@ AT_ONCE = 500  # images
 
 @dataclass(kw_only=True)
 class Matching:
-    """What a classical method sees of encoded pairs, and how it is measured."""
+    """Says what a classical method sees of encoded pairs, and how it is measured."""
 
     decode: Callable[[EncodedColumns, np.ndarray], list[str]]  # columns, row numbers (B,) -> texts
     rank: Callable[

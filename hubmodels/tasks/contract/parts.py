@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Input:
-    """Options of reading one kind of input."""
+    """Holds the options of reading one kind of input."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ()  # what `FittedInput.config_fields` may hold
 
@@ -118,7 +118,7 @@ class FittedInput(Generic[InputT]):
 
 @dataclass(kw_only=True)
 class Target:
-    """Options of what is to be told of each row, and how it is measured."""
+    """Holds the options of what is to be told of each row, and how it is measured."""
 
     main_metric: ClassVar[str]  # decides about checkpoints and about network against baseline
     greater_is_better: ClassVar[bool]

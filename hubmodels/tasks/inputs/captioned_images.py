@@ -28,7 +28,7 @@ SHORTEST = 3  # one token between two special ones
 
 @dataclass(kw_only=True)
 class CaptionedImages(ImageOptions, TokenizedInput):
-    """Options of reading images and their texts."""
+    """Holds the options of reading images and their texts."""
 
     decided_fields: ClassVar[tuple[str, ...]] = (*ImageOptions.decided_fields, "vocab_size", "pad_token_id")
 

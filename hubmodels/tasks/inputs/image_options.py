@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class ImageOptions(Input):
-    """Options of the form that images are brought to."""
+    """Holds the options of the form that images are brought to."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Images(ImageOptions):
-    """Options of reading images."""
+    """Holds the options of reading images."""
 
     def claims(self, features: "datasets.Features") -> list[str]:
         """Name the column of images: the chosen one, else the only one of images."""
@@ -115,7 +115,7 @@ class FittedImages(FittedInput[Images]):
 
 @dataclass(kw_only=True)
 class PlainImages(Images):
-    """Options of images whose values are in 0..1: what is reconstructed or drawn must have an end."""
+    """Holds the options of images whose values are in 0..1: what is reconstructed or drawn must have an end."""
 
     horizontal_flip: float = option(0.0, "augmentation: probability of mirroring left to right, in [0, 1]")
 

@@ -18,7 +18,7 @@ logger = logging.getLogger("hubmodels")
 
 @dataclass(kw_only=True)
 class NumberColumns(TableColumns):
-    """Options of reading the columns of numbers; classes, texts and dates are left out."""
+    """Holds the options of reading the columns of numbers; classes, texts and dates are left out."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("num_numeric_features",)
 

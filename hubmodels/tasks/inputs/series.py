@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class SeriesWindows(Input):
-    """Options of reading steps and cutting windows."""
+    """Holds the options of reading steps and cutting windows."""
 
     decided_fields: ClassVar[tuple[str, ...]] = (
         "num_input_channels",

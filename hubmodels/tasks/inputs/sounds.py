@@ -27,7 +27,7 @@ SOUNDS_AT_ONCE = 250  # that are turned from spectrograms into waveforms
 
 @dataclass(kw_only=True)
 class Sounds(Input):
-    """Options of reading sounds, and of what is done to waveforms in training."""
+    """Holds the options of reading sounds, and of what is done to waveforms in training."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("data", "num_mel_bins", "num_frames")
 
@@ -126,7 +126,7 @@ class Sounds(Input):
 
 @dataclass(kw_only=True)
 class Spectrograms(Sounds):
-    """Options of sounds that a model sees as images of one channel, and of what is done to these in training."""
+    """Holds the options of sounds that a model sees as images of one channel, which training changes."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("num_channels", "image_size")
 

@@ -22,7 +22,7 @@ GOLDEN_LENGTH = 32  # tokens of a golden row at most
 
 @dataclass(kw_only=True)
 class TokenStream(TokenizedInput):
-    """Options of reading texts as one stream of tokens."""
+    """Holds the options of reading texts as one stream of tokens."""
 
     decided_fields: ClassVar[tuple[str, ...]] = (*TokenizedInput.decided_fields, "bos_token_id", "eos_token_id")
 

@@ -20,7 +20,7 @@ UNREADABLE = ("Image", "Audio", "Video", "List", "LargeList", "Sequence", "dict"
 
 @dataclass(kw_only=True)
 class TableColumns(Input):
-    """Options of choosing a table's columns and of scaling its numbers."""
+    """Holds the options of choosing a table's columns and of scaling its numbers."""
 
     feature_column_names: list[str] | None = option(None, "columns to predict from; all but the target when absent")
     ignored_column_names: list[str] | None = option(None, "columns not to predict from, such as row numbers")
@@ -185,7 +185,7 @@ class FittedTableColumns(FittedInput[TableColumnsT], Generic[TableColumnsT]):
 
 @dataclass(kw_only=True)
 class Tables(TableColumns):
-    """Options of reading the rows of a table: numbers, dates and categories."""
+    """Holds the options of reading the rows of a table: numbers, dates and categories."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("num_numeric_features", "categorical_cardinalities", "bin_edges")
 

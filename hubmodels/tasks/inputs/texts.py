@@ -27,7 +27,7 @@ logger = logging.getLogger("hubmodels")
 
 @dataclass(kw_only=True)
 class Texts(TokenizedInput):
-    """Options of reading texts."""
+    """Holds the options of reading texts."""
 
     text_pair_column_name: str | None = option(None, "column of a second text beside the first; none when absent")
     max_length: int | None = option(

@@ -30,7 +30,7 @@ GOLDEN_LENGTH = 16  # tokens of a golden row at most
 
 @dataclass(kw_only=True)
 class TokenizedInput(Input):
-    """Options of reading text with a tokenizer."""
+    """Holds the options of reading text with a tokenizer."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("vocab_size", "pad_token_id")
 

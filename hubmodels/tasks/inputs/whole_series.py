@@ -34,7 +34,7 @@ SERIES_NAMES = ("series", "past_values", "values", "data", "x", "signal", "time_
 
 @dataclass(kw_only=True)
 class WholeSeries(Input):
-    """Options of reading whole series."""
+    """Holds the options of reading whole series."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("num_input_channels",)
 

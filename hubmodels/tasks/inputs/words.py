@@ -29,7 +29,7 @@ WORD_NAMES = ("tokens", "words", "sentence", "text")
 
 @dataclass(kw_only=True)
 class Words(TokenizedInput):
-    """Options of reading sentences of words."""
+    """Holds the options of reading sentences of words."""
 
     max_length: int | None = option(
         None, "tokens of a sentence, longer ones are cut; when absent the longest training sentence's, 512 at most"

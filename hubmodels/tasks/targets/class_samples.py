@@ -43,7 +43,7 @@ def metrics_of(kind: str) -> dict[str, str]:
 
 @dataclass(kw_only=True)
 class ScaledSamples(SamplesOfClasses):
-    """Options of rows to be drawn like, whose model scales them by their mean and standard deviation."""
+    """Holds the options of rows to be drawn like, whose model scales them by their mean and standard deviation."""
 
     decided_fields: ClassVar[tuple[str, ...]] = (*SamplesOfClasses.decided_fields, "data_mean", "data_std")
 
@@ -74,7 +74,7 @@ class FittedScaledSamples(FittedSamples):
 
 
 class Recogniser(Extractor, Protocol):
-    """What gives features of rows, and where it knows classes these too."""
+    """Gives features of rows, and where it knows classes these too."""
 
     @property
     def class_names(self) -> list[str]:

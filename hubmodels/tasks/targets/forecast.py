@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Forecast(Target):
-    """Options of what is forecast."""
+    """Holds the options of what is forecast."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("quantiles",)
 

@@ -23,7 +23,7 @@ IGNORED = -100  # the label of what is not hidden
 
 @dataclass(kw_only=True)
 class HiddenTokens(Target):
-    """Options of hiding tokens."""
+    """Holds the options of hiding tokens."""
 
     main_metric: ClassVar[str] = "loss"
     greater_is_better: ClassVar[bool] = False

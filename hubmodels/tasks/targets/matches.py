@@ -22,7 +22,7 @@ WAYS = {"image_to_text": "image to text", "text_to_image": "text to image"}
 
 @dataclass(kw_only=True)
 class Matches(Target):
-    """Options of matching images and texts: there are none, the inputs are their own target."""
+    """Holds the options of matching images and texts: there are none, the inputs are their own target."""
 
     main_metric: ClassVar[str] = "image_to_text_recall_at_5"
     greater_is_better: ClassVar[bool] = True

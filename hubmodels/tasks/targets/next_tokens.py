@@ -24,7 +24,7 @@ IGNORED = -100  # the label of what is not predicted
 
 @dataclass(kw_only=True)
 class NextTokens(Target):
-    """Options of predicting next tokens: there are none."""
+    """Holds the options of predicting next tokens: there are none."""
 
     main_metric: ClassVar[str] = "loss"
     greater_is_better: ClassVar[bool] = False

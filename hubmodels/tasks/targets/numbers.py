@@ -23,7 +23,7 @@ SCALE = ("target_mean", "target_std", "target_min", "target_max")  # config fiel
 
 @dataclass(kw_only=True)
 class Numbers(Target):
-    """Options of the numbers of a row."""
+    """Holds the options of the numbers of a row."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("num_labels", "problem_type", *SCALE)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class OneClass(Target):
-    """Options of a class a row."""
+    """Holds the options of a class a row."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("id2label", "label2id", "problem_type")
     main_metric: ClassVar[str] = "accuracy"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Pictures(Target):
-    """Options of images as they should be."""
+    """Holds the options of images as they should be."""
 
     main_metric: ClassVar[str] = "psnr"
     greater_is_better: ClassVar[bool] = True

@@ -26,7 +26,7 @@ LIKELIHOOD_ROWS, IMPORTANCE_SAMPLES = 500, 100  # of the likelihood, which is es
 
 @dataclass(kw_only=True)
 class ImageReconstruction(Target):
-    """Options of an image that is drawn again from its latents."""
+    """Holds the options of an image that is drawn again from its latents."""
 
     main_metric: ClassVar[str] = "mse"
     greater_is_better: ClassVar[bool] = False
@@ -171,7 +171,9 @@ class FittedImageReconstruction(FittedTarget[ImageReconstruction]):
 
 @dataclass(kw_only=True)
 class NumberReconstruction(Target):
-    """Options of a row of numbers that is drawn again from its latents. Errors are of the numbers as scaled."""
+    """Holds the options of a row of numbers that is drawn again from its latents.
+
+    Errors are of the numbers as scaled."""
 
     main_metric: ClassVar[str] = "mse"
     greater_is_better: ClassVar[bool] = False

@@ -44,7 +44,7 @@ CURVE_STEPS = (5, 10, 20, 50)  # of a model that samples in steps, measured at e
 
 @dataclass(kw_only=True)
 class Samples(Target):
-    """Options of rows to be drawn like, and of their classes where the model is to know them."""
+    """Holds the options of rows to be drawn like, and of their classes where the model is to know them."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("id2label", "label2id")
 
@@ -75,7 +75,7 @@ class Samples(Target):
 
 @dataclass(kw_only=True)
 class SamplesOfClasses(Samples):
-    """Options of rows to be drawn like, each of which has a class."""
+    """Holds the options of rows to be drawn like, each of which has a class."""
 
     classes_needed: ClassVar[bool] = True
 
@@ -138,7 +138,7 @@ class FittedSamples(FittedTarget[Samples]):
 
 
 class Extractor(Protocol):
-    """What gives features (N, D) of samples or real rows."""
+    """Gives features (N, D) of samples or real rows."""
 
     def __call__(self, samples: "torch.Tensor", /) -> "np.ndarray":
         """Compute features (N, D) float64."""

@@ -18,7 +18,7 @@ MAX_LINES = 7  # classes in a figure of mean predictions
 
 @dataclass(kw_only=True)
 class ScoredClass(OneClass):
-    """Options of a class a row that is measured by its probability too."""
+    """Holds the options of a class a row that is measured by its probability too."""
 
     metric_names: ClassVar[dict[str, str]] = {
         "accuracy": "accuracy",

@@ -25,9 +25,10 @@ MAX_LINES = 7  # labels in a figure of mean predictions
 
 @dataclass(kw_only=True)
 class SeveralLabels(Target):
-    """Options of the labels of a row. Where the columns say so it has one class, which is another target's to measure.
+    """Holds the options of the labels of a row.
 
-    Of several labels the metric `accuracy` counts a row whose labels are all right, as scikit-learn's does."""
+    Where the columns say so it has one class, which is another target's to measure. Of several labels the metric
+    `accuracy` counts a row whose labels are all right, as scikit-learn's does."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("id2label", "label2id", "problem_type")
 

@@ -31,7 +31,7 @@ ROWS_AT_ONCE = 1_000
 
 @dataclass(kw_only=True)
 class Tags(Target):
-    """Options of a tag a word."""
+    """Holds the options of a tag a word."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("id2label", "label2id")
 
