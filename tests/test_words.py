@@ -13,9 +13,9 @@ import hubmodels
 PACKAGE = Path(hubmodels.__file__).parent
 FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 NON_VERBS = {
-    "what", "of", "whether", "where", "which", "how", "that", "the", "a", "an", "every", "each", "one", "all", "two", "no",
-    "none", "in", "from", "with", "for", "when", "its", "this", "these", "it", "to", "on", "by", "if", "our", "some",
-    "options", "args", "attributes", "returns", "raises",
+    "what", "of", "whether", "where", "which", "how", "that", "the", "a", "an", "every", "each", "one", "all", "two",
+    "no", "none", "in", "from", "with", "for", "when", "its", "this", "these", "it", "to", "on", "by", "if", "our",
+    "some", "options", "args", "attributes", "returns", "raises",
 }  # fmt: skip
 VAGUE_NAMES = {"found", "parts", "place", "places", "wanted", "own", "kept"}
 MOST_WORDS, MOST_LINES, LONG_FUNCTION, MOST_LONG_FUNCTIONS, LONGEST_FUNCTION = 25, 500, 60, 4, 70
