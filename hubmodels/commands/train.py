@@ -8,7 +8,7 @@ from ..errors import HubmodelsError
 from ..fields import describe, own_fields, type_hints
 from ..recipe import DataArguments, Recipe, TrainingArguments
 from ._flags import apply_fields, pair_fields
-from ._parser import add_flag, add_json_flag, is_main_process, start_logging
+from ._parser import add_flag, add_json_flag, is_main_process
 
 SUMMARY = "train or fine-tune on your data, measure beside a classical baseline, write the release folder"
 DESCRIPTION = (
@@ -37,7 +37,6 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     if arguments.help:
         print_help(arguments)
         return
-    start_logging()
     from .. import workflow
 
     recipe = make_recipe(arguments)
