@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .commands._parser import build_parser, is_main_process
+from .commands._parser import build_parser, is_main_process, logging_to_stderr
 from .errors import nearest
 
 
@@ -17,7 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = nearest(rest[0], [option for action in command._actions for option in action.option_strings])
         command.error(f"unknown argument {rest[0]}{hint}")
     try:
-        code = arguments.run(arguments, rest) or 0
+        with logging_to_stderr():
+            code = arguments.run(arguments, rest) or 0
         sys.stdout.flush()
         if processes := sys.modules.get(f"{__package__}.processes"):
             processes.leave_processes(code)

@@ -4,8 +4,10 @@
 
 constraints-newest.txt has the newest release of everything that pyproject.toml names, with the extra `test`, and of
 what these need; constraints-lowest.txt has the lower bounds of pyproject.toml, and the newest of the rest that goes
-with them. Each is what pip installed in a fresh environment. A bound that pip cannot install is to be raised."""
+with them. Each is what pip installed in a fresh environment. Raise a bound that pip cannot install, or with which the
+tests do not pass."""
 
+import argparse
 import re
 import subprocess
 import sys
@@ -37,6 +39,7 @@ def resolve(constraints: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if sys.version_info[:2] != (3, 11):
         sys.exit("the versions must be those of Python 3.11, the oldest that is supported: run it with python3.11")
     for name, constraints in (("newest", [TORCH]), ("lowest", lower_bounds())):

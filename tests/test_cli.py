@@ -1,6 +1,7 @@
 """The command line as a user types it. Real processes where start-up matters, `main` itself for the answers."""
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from hubmodels.cli import build_parser, main
+from hubmodels.commands import import_command
 from hubmodels.commands._flags import parse_flags, recipe_fields
 from hubmodels.recipe import Recipe
 
@@ -142,3 +144,26 @@ def test_every_command_s_help_describes_it_and_spells_flags_as_recipes_do(capsys
     flags = {name for name in re.findall(r"--[a-z]\w*(?:-\w+)*", out) if "-" in name[2:]}
     assert not flags, flags
     assert "%%" not in out
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
+def test_a_command_shows_our_lines_and_leaves_the_process_s_logging_as_it_was(capsys, caplog, monkeypatch, fails):
+    def run(arguments, rest):
+        logger.info("a line of a command")
+        assert os.environ["TRANSFORMERS_VERBOSITY"] == "error"
+        if fails:
+            raise ValueError("no such thing")
+
+    logger = logging.getLogger("hubmodels")
+    monkeypatch.delenv("TRANSFORMERS_VERBOSITY", raising=False)
+    monkeypatch.setattr(import_command("list"), "run", run)
+    code, _, err = ask(capsys, "list")
+    assert (code, err) == (
+        (2, "a line of a command\nhubmodels list: error: no such thing\n") if fails else (0, "a line of a command\n")
+    )
+    assert not caplog.messages  # once, on stderr
+    assert (logger.handlers, logger.propagate, logger.level) == ([], True, logging.NOTSET)
+    assert "TRANSFORMERS_VERBOSITY" not in os.environ
+    logger.warning("a line of the program")
+    assert caplog.messages == ["a line of the program"]
+    assert capsys.readouterr().err == ""

@@ -1,11 +1,13 @@
 """The parser of all commands, and what commands share: flags in two spellings, aligned columns, the log."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import re
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from .. import __version__
@@ -87,13 +89,27 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def start_logging() -> None:
-    """Show our own lines on stderr, from the main process; of the libraries' only errors."""
+@contextlib.contextmanager
+def logging_to_stderr() -> Iterator[None]:
+    """Show our own lines on stderr while a command runs, from the main process; of the libraries only errors.
+
+    What it sets is restored: a program, or a test, that calls `main` goes on with the logging that it had.
+    """
     logger = logging.getLogger("hubmodels")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
+    level, propagate, verbosity = logger.level, logger.propagate, os.environ.get("TRANSFORMERS_VERBOSITY")
+    handler = None if logger.handlers else logging.StreamHandler()
+    if handler is not None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
     logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        yield
+    finally:
+        if handler is not None:
+            logger.removeHandler(handler)
+        logger.propagate = propagate
+        logger.setLevel(level)
+        if verbosity is None:
+            os.environ.pop("TRANSFORMERS_VERBOSITY", None)

@@ -4,7 +4,7 @@ import argparse
 import json
 
 from ._flags import parse_flags, recipe_fields
-from ._parser import add_flag, add_json_flag, start_logging
+from ._parser import add_flag, add_json_flag
 
 SUMMARY = "write a data set with samples of a generative model"
 DESCRIPTION = (
@@ -27,7 +27,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     """Write the data set, and print how many rows each split has."""
-    start_logging()
     from ..recipes import read_recipe
     from ..use import augment
 

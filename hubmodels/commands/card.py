@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import HubmodelsError
-from ._parser import add_flag, start_logging
+from ._parser import add_flag
 
 SUMMARY = "write the card of a release folder anew"
 DESCRIPTION = (
@@ -22,7 +22,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     """Write the card, and print where it is."""
-    start_logging()
     from ..use import refresh_card
 
     if not Path(arguments.folder).is_dir():

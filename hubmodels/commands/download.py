@@ -2,7 +2,7 @@
 
 import argparse
 
-from ._parser import add_flag, add_json_flag, print_answer, start_logging
+from ._parser import add_flag, add_json_flag, print_answer
 
 SUMMARY = "download a release from the Hub and verify it"
 DESCRIPTION = "Download a release from the Hub and verify it."
@@ -19,7 +19,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     """Download and verify, and print where the release is."""
-    start_logging()
     from ..publishing import download
 
     folder, verification = download(arguments.model, revision=arguments.revision, local_dir=arguments.local_dir)

@@ -4,7 +4,7 @@ import argparse
 import json
 
 from ._flags import parse_flags, recipe_fields
-from ._parser import add_flag, add_json_flag, start_logging
+from ._parser import add_flag, add_json_flag
 
 SUMMARY = "measure a checkpoint on a data set"
 DESCRIPTION = (
@@ -24,7 +24,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     """Print the metrics with their intervals."""
-    start_logging()
     from .. import recipes, use
 
     recipe = recipes.read_recipe(arguments.model)

@@ -5,7 +5,7 @@ import ctypes
 import json
 import time
 
-from ._parser import add_flag, add_json_flag, is_main_process, start_logging
+from ._parser import add_flag, add_json_flag, is_main_process
 
 SUMMARY = "predict every row of a file with a checkpoint"
 DESCRIPTION = (
@@ -31,7 +31,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     """Predict, and print how many rows it were."""
-    start_logging()
     from .. import use
 
     keep_freed_memory()

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ._parser import add_flag, add_json_flag, print_answer, start_logging
+from ._parser import add_flag, add_json_flag, print_answer
 
 SUMMARY = "upload a release folder in one commit, read it back, verify it"
 DESCRIPTION = "Upload a release folder in one commit, read it back, verify it."
@@ -25,7 +25,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     """Publish, and print what was sent."""
-    start_logging()
     from ..publishing import publish
 
     names = ("repo_id", "tag", "create_pr", "commit_message", "parent_commit", "dry_run", "refresh_code")

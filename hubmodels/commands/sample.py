@@ -4,7 +4,7 @@ import argparse
 import json
 
 from ._flags import parse_flags, sample_fields
-from ._parser import add_flag, add_json_flag, start_logging
+from ._parser import add_flag, add_json_flag
 
 SUMMARY = "draw samples of a generative model into files"
 DESCRIPTION = (
@@ -26,7 +26,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     """Draw, and print which files there are."""
-    start_logging()
     from ..recipes import read_recipe
     from ..use import sample
 

@@ -9,7 +9,7 @@ from ..errors import HubmodelsError
 from ..fields import describe, option_fields, type_hints
 from ..recipe import DataArguments, Recipe, TrainingArguments
 from ._flags import apply_fields, pair_fields
-from ._parser import add_flag, add_json_flag, is_main_process, start_logging
+from ._parser import add_flag, add_json_flag, is_main_process
 
 SUMMARY = "train or fine-tune on your data, measure beside a classical baseline, write the release folder"
 DESCRIPTION = (
@@ -38,7 +38,6 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     if arguments.help:
         print_help(arguments)
         return
-    start_logging()
     from .. import recipes, workflow
 
     recipe = make_recipe(arguments)

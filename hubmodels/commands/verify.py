@@ -2,7 +2,7 @@
 
 import argparse
 
-from ._parser import add_flag, add_json_flag, print_answer, start_logging
+from ._parser import add_flag, add_json_flag, print_answer
 
 SUMMARY = "check files, weights and golden output of a release"
 DESCRIPTION = "Check files, weights and golden output of a release."
@@ -18,7 +18,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     """Verify, and print what was found right."""
-    start_logging()
     from ..publishing import verify
 
     print_answer(arguments, verify(arguments.model, revision=arguments.revision))
