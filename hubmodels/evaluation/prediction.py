@@ -156,16 +156,16 @@ def answer(
         One array a column, in the order of the rows.
     """
     device = next(model.parameters()).device
-    tensors = {name: torch.as_tensor(values) for name, values in encoded.items()}
+    tensors = {name: torch.as_tensor(array) for name, array in encoded.items()}
     answers: dict[str, list[np.ndarray]] = {}
     autocast = torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
     with evaluation_mode(model), torch.inference_mode(), autocast, inference_kernels(device):
         for start in range(0, len(next(iter(tensors.values()))), batch_size):
             batch = {name: value[start : start + batch_size].to(device) for name, value in tensors.items()}
             batch = transform(batch, None) if transform is not None else batch
-            for name, values in task_answers(model(**batch)).items():
-                answers.setdefault(name, []).append(values)
-    return {name: np.concatenate(values) for name, values in answers.items()}
+            for name, answer_column in task_answers(model(**batch)).items():
+                answers.setdefault(name, []).append(answer_column)
+    return {name: np.concatenate(batches) for name, batches in answers.items()}
 
 
 def transformed_batches(

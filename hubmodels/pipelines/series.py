@@ -157,7 +157,7 @@ class TimeSeriesForecastingPipeline(SeriesPipeline):
         if not series:
             raise ValueError("there are no series to forecast")
         encoded = processor.encode_forecast(series, future)
-        answers = self.answer({name: torch.from_numpy(values) for name, values in encoded.items()}, batch_size)
+        answers = self.answer({name: torch.from_numpy(array) for name, array in encoded.items()}, batch_size)
         rows = []
         for number, one in enumerate(series):
             times = processor.future_times(one)

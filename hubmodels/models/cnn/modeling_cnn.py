@@ -308,12 +308,12 @@ class CnnModel(CnnPreTrainedModel):
 
 def build_classifier(config: CnnConfig) -> nn.Sequential:
     """Map pooled features (B, F) -> logits (B, L): a linear layer, behind hidden layers where the config names any."""
-    features = math.prod(config.feature_map_shape) if config.pooling == "flatten" else config.hidden_sizes[-1]
+    num_features = math.prod(config.feature_map_shape) if config.pooling == "flatten" else config.hidden_sizes[-1]
     layers = [] if config.classifier_hidden_sizes else [nn.Dropout(config.classifier_dropout_prob)]
     for width in config.classifier_hidden_sizes:
-        layers += [nn.Linear(features, width), build_activation(config), nn.Dropout(config.classifier_dropout_prob)]
-        features = width
-    return nn.Sequential(*layers, nn.Linear(features, config.num_labels))
+        layers += [nn.Linear(num_features, width), build_activation(config), nn.Dropout(config.classifier_dropout_prob)]
+        num_features = width
+    return nn.Sequential(*layers, nn.Linear(num_features, config.num_labels))
 
 
 class CnnForImageClassification(CnnPreTrainedModel):

@@ -128,18 +128,18 @@ class MlpModel(MlpPreTrainedModel):
             features = self.check_images(pixel_values).flatten(1)  # (B, N)
         if self.num_ensemble > 1:
             features = self.scale(features).flatten(0, 1)  # (B * K, N): to the layers members are rows
-        features, hidden_states = self.body(self.front_scale(features), is_mapped)  # (B, D)
+        hidden, hidden_states = self.body(self.front_scale(features), is_mapped)  # (B, D)
         if self.num_ensemble > 1:
-            features, *hidden_states = (
-                hidden.unflatten(0, (-1, self.num_ensemble)) for hidden in (features, *hidden_states)
+            hidden, *hidden_states = (
+                rows.unflatten(0, (-1, self.num_ensemble)) for rows in (hidden, *hidden_states)
             )  # (B, K, D)
         output_hidden_states = (
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         )
         hidden_states = tuple(hidden_states) if output_hidden_states else None
         if self.config.return_dict if return_dict is None else return_dict:
-            return BaseModelOutputWithNoAttention(last_hidden_state=features, hidden_states=hidden_states)
-        return (features,) if hidden_states is None else (features, hidden_states)
+            return BaseModelOutputWithNoAttention(last_hidden_state=hidden, hidden_states=hidden_states)
+        return (hidden,) if hidden_states is None else (hidden, hidden_states)
 
     def check_images(self, pixel_values: Tensor | None) -> Tensor:
         """Return the images. Raises ValueError where there are none, or of another shape or type."""

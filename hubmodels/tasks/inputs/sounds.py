@@ -178,7 +178,7 @@ class FittedSounds(FittedInput[Sounds]):
         Other columns pass through."""
 
         def prepare(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
-            others = {name: values for name, values in batch.items() if name != "samples"}
+            others = {name: column for name, column in batch.items() if name != "samples"}
             waveforms = batch["samples"].float() / FULL_SCALE
             if training:
                 waveforms = self.augment_waveforms(waveforms, generator)
