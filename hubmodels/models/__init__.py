@@ -1,1 +1,1 @@
-"""The families, one folder each, found by discovery (see `hubmodels.auto`)."""
+"""The families, one folder each, found by discovery (see `hubmodels.families`)."""
