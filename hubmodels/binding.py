@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from . import checkpoint
-from .errors import HubmodelsError
-from .fields import option_fields
+from .errors import HubmodelsError, one_line
+from .fields import convert, option_fields
 from .recipe import Recipe
 from .tasks import AnyProblem, Task, get_task
 from .tasks.contract.problem import PROBLEM_FILE
@@ -31,7 +31,7 @@ def bind_checkpoint(
     """
     path = os.fspath(path_or_id)
     fitted_input = task.input.bind(processor) if processor is not None else task.input.load(path)
-    return task.bind(fitted_input, config, read_problem_file(path, task.tag), seed)
+    return task.bind(fitted_input, config, read_problem_file(path, task), seed)
 
 
 def task_of_checkpoint(path_or_id: str | os.PathLike, tag: str) -> Task:
@@ -45,15 +45,20 @@ def task_of_checkpoint(path_or_id: str | os.PathLike, tag: str) -> Task:
     return task_class.from_options(**{name: value for name, value in recipe.data.items() if name in options})
 
 
-def read_problem_file(path_or_id: str | os.PathLike, tag: str) -> dict[str, Any]:
+def read_problem_file(path_or_id: str | os.PathLike, task: Task) -> dict[str, Any]:
     """Return what a checkpoint's problem.json says of its target; nothing for one of 0.1.0, or of another task.
 
-    Raises HubmodelsError where the file is damaged."""
+    Raises HubmodelsError where the file is damaged, or holds what the target does not."""
     problem_file = checkpoint.find_optional_file(path_or_id, PROBLEM_FILE)
     if problem_file is None:
         return {}
     try:
         content = json.loads(Path(problem_file).read_text(encoding="utf-8"))
-        return dict(content["target"]) if content["task"] == tag else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise HubmodelsError(f"{PROBLEM_FILE} of {path_or_id} is damaged: download or train the model again") from None
+        if content["task"] != task.tag:
+            return {}
+        kinds = task.target.state_fields
+        return {name: convert(value, kinds[name], name) for name, value in dict(content["target"]).items()}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise HubmodelsError(
+            f"{PROBLEM_FILE} of {path_or_id} is damaged ({one_line(error, 100)}): download or train the model again"
+        ) from None

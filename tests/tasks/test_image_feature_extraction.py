@@ -15,6 +15,7 @@ from hubmodels.errors import HubmodelsError
 from hubmodels.figures import save_figure
 from hubmodels.publishing import verify_folder
 from hubmodels.recipe import Recipe
+from hubmodels.tasks import get_task
 from hubmodels.tasks.baselines.components import PrincipalComponents, equal_size, forest_scores
 from hubmodels.tasks.figures import latents, pictures
 from hubmodels.tasks.image_feature_extraction import ImageFeatureExtraction
@@ -254,7 +255,7 @@ def test_images_become_a_verified_release(kind: str, classifier, tmp_path) -> No
     assert found <= set(ImageFeatureExtraction().metric_names)
     assert {"linear_probe", "anomaly_auroc", "fid"} <= set(outcome.results.baseline_metrics)
     assert verify_folder(outcome.folder)
-    names = read_problem_file(outcome.folder, "image-feature-extraction")["names"]
+    names = read_problem_file(outcome.folder, get_task("image-feature-extraction")())["names"]
     assert names == [str(digit) for digit in range(10)]
     names = {path.stem for path in (outcome.folder / "figures").iterdir()}
     assert {"reconstructions", "interpolations", "latents", "samples", "errors", "anomalies"} <= names

@@ -124,6 +124,7 @@ class Target:
     greater_is_better: ClassVar[bool]
     shares: ClassVar[tuple[str, ...]] = ()  # metrics that are a share of the rows: they have an interval at 0 and 1 too
     decided_fields: ClassVar[tuple[str, ...]] = ()  # what `FittedTarget.config_fields` may hold
+    state_fields: ClassVar[dict[str, Any]] = {}  # what `FittedTarget.state` holds, with the type of each
     metric_names: ClassVar[dict[str, str]]  # metric -> its name in a table: {"macro_f1": "macro F1"}
 
     def columns(self, features: "datasets.Features", claimed: list[str]) -> list[str]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 class Forecast(Target):
     """Holds the options of what is forecast."""
 
+    state_fields: ClassVar[dict[str, Any]] = {
+        "names": list[str], "season_length": int, "season_errors": list[float],
+    }  # fmt: skip
     decided_fields: ClassVar[tuple[str, ...]] = ("quantiles",)
 
     main_metric: ClassVar[str] = "mse"

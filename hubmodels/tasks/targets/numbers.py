@@ -25,6 +25,7 @@ SCALE = ("target_mean", "target_std", "target_min", "target_max")  # config fiel
 class Numbers(Target):
     """Holds the options of the numbers of a row."""
 
+    state_fields: ClassVar[dict[str, Any]] = {"names": list[str]}
     decided_fields: ClassVar[tuple[str, ...]] = ("num_labels", "problem_type", *SCALE)
 
     main_metric: ClassVar[str] = "rmse"
@@ -76,7 +77,11 @@ class Numbers(Target):
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Any]) -> "FittedNumbers":
         """Take the names from problem.json, of a release of 0.1.0 from the config's `id2label`."""
         scale = {name: list(config[name]) for name in SCALE if config.get(name) is not None}
-        return FittedNumbers(options=self, names=list(state.get("names") or ordered_labels(config)), scale=scale)
+        labels = ordered_labels(config)  # as many as there are numbers, also where they name none
+        names = list(state.get("names") or labels)
+        if labels and len(names) != len(labels):
+            raise HubmodelsError(f"problem.json names {len(names)} targets, the model has {len(labels)}")
+        return FittedNumbers(options=self, names=names, scale=scale)
 
 
 @dataclass(kw_only=True)

@@ -28,6 +28,8 @@ LIKELIHOOD_ROWS, IMPORTANCE_SAMPLES = 500, 100  # of the likelihood, which is es
 class ImageReconstruction(Target):
     """Holds the options of an image that is drawn again from its latents."""
 
+    state_fields: ClassVar[dict[str, Any]] = {"names": list[str]}
+
     main_metric: ClassVar[str] = "mse"
     greater_is_better: ClassVar[bool] = False
     metric_names: ClassVar[dict[str, str]] = {
