@@ -8,8 +8,9 @@ from typing import Any
 
 from . import checkpoint
 from .errors import HubmodelsError, one_line
-from .fields import convert, option_fields
+from .fields import build, convert, option_fields
 from .recipe import Recipe
+from .report import Note
 from .tasks import AnyProblem, Task, get_task
 from .tasks.contract.problem import PROBLEM_FILE
 
@@ -31,7 +32,10 @@ def bind_checkpoint(
     """
     path = os.fspath(path_or_id)
     fitted_input = task.input.bind(processor) if processor is not None else task.input.load(path)
-    return task.bind(fitted_input, config, read_problem_file(path, task), seed)
+    content = read_problem_file(path, task)
+    problem = task.bind(fitted_input, config, content.get("target", {}), seed)
+    problem.reading, problem.notes = content.get("reading", {}), content.get("notes", [])
+    return problem
 
 
 def task_of_checkpoint(path_or_id: str | os.PathLike, tag: str) -> Task:
@@ -46,7 +50,9 @@ def task_of_checkpoint(path_or_id: str | os.PathLike, tag: str) -> Task:
 
 
 def read_problem_file(path_or_id: str | os.PathLike, task: Task) -> dict[str, Any]:
-    """Return what a checkpoint's problem.json says of its target; nothing for one of 0.1.0, or of another task.
+    """Return what a checkpoint's problem.json holds, its target's values checked.
+
+    That is nothing for one of 0.1.0, or of another task.
 
     Raises HubmodelsError where the file is damaged, or holds what the target does not."""
     problem_file = checkpoint.find_optional_file(path_or_id, PROBLEM_FILE)
@@ -57,7 +63,9 @@ def read_problem_file(path_or_id: str | os.PathLike, task: Task) -> dict[str, An
         if content["task"] != task.tag:
             return {}
         kinds = task.target.state_fields
-        return {name: convert(value, kinds[name], name) for name, value in dict(content["target"]).items()}
+        target = {name: convert(value, kinds[name], name) for name, value in dict(content["target"]).items()}
+        notes = [build(Note, said) for said in content.get("notes", [])]
+        return {"target": target, "reading": dict(content.get("reading", {})), "notes": notes}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise HubmodelsError(
             f"{PROBLEM_FILE} of {path_or_id} is damaged ({one_line(error, 100)}): download or train the model again"

@@ -28,8 +28,31 @@ SECTIONS = ("data", "model", "training")
 
 
 @dataclass(kw_only=True)
-class DataArguments:
-    """Says where the rows come from and how they are split."""
+class ReadingOptions:
+    """Says how files are read where what they hold shall not decide. A release keeps what was decided for `predict`."""
+
+    separator: str | None = option(None, "CSV: what stands between two cells; found in the file when absent")
+    decimal: Literal[".", ","] | None = option(None, "decimal mark of numbers in text; found in the column when absent")
+    encoding: str | None = option(None, "encoding of text files (utf-8, cp1252, ...); found in the file when absent")
+    header: bool | None = option(None, "CSV: whether the first line names the columns; found in the file when absent")
+    sheet_name: str | None = option(None, "Excel: the sheet; the only one when absent")
+    query: str | None = option(None, "SQLite: a SELECT, or the name of a table; the only table when absent")
+    sample_by: Literal["line", "paragraph", "document"] | None = option(
+        None, "what a row of plain text files is; when absent a line together with its line break"
+    )
+    column_kinds: dict | None = option(
+        None, "what columns are, over what they look like: {age: number, city: category, day: date, remark: text}"
+    )
+    drop_columns: list[str] | None = option(None, "columns that are left out, whatever they hold")
+
+    def reading_options(self) -> "ReadingOptions":
+        """Return these options alone, without what a class that extends this one adds."""
+        return ReadingOptions(**{item.name: getattr(self, item.name) for item in dataclasses.fields(ReadingOptions)})
+
+
+@dataclass(kw_only=True)
+class DataArguments(ReadingOptions):
+    """Says where the rows come from, how they are read and how they are split."""
 
     dataset: str | None = option(None, "Hub id, folder or file that datasets.load_dataset takes, or sklearn:NAME")
     dataset_path: str | None = run_only(None, "a local copy of the data set, read in its place")
@@ -47,9 +70,8 @@ class DataArguments:
     max_train_samples: int | None = option(None, "use this many training rows at most, >= 1")
     max_eval_samples: int | None = option(None, "use this many validation and test rows at most, >= 1")
     streaming: bool = option(False, "read the training rows as they come instead of loading them first")
-    sample_by: Literal["line", "paragraph", "document"] | None = option(
-        None, "what a row of plain text files is; when absent a line together with its line break"
-    )
+    group_column: str | None = option(None, "rows with the same value here stay together when splits are carved")
+    strict_data: bool = option(False, "what the check of the data finds ends the run before the training")
 
     def __post_init__(self) -> None:
         for name in ("validation_fraction", "test_fraction"):

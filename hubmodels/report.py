@@ -1,7 +1,10 @@
-"""What stages hand to each other and to a reader: estimates, figures, sounds, baselines. Nothing is computed here."""
+"""What stages hand to each other and to a reader: notes, estimates, figures, sounds, baselines. Nothing is computed."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from .formatting import format_number
 
@@ -10,6 +13,51 @@ if TYPE_CHECKING:  # described without paying for these imports
     import numpy as np
 
     Rows = dict[str, np.ndarray]  # predictions beside references, first dimension the rows
+
+
+Topic = Literal["files", "columns", "rows", "splits", "check", "training", "results"]
+
+
+@dataclass(frozen=True)
+class Note:
+    """Holds one decision that the program took for a person, or one thing that it saw in their data.
+
+    Nothing about a person's data is decided silently: who decides calls `note`."""
+
+    topic: Topic  # what it is about, in the order in which notes are shown
+    text: str  # a sentence in plain words, with the names of the data
+    column: str | None = None  # of notes about one column: it then has a row in the table of columns
+    kind: str | None = None  # of such a note: what the column was taken for ("number", "date", "left out", ...)
+    surprising: bool = False  # shown in full on the screen; the others in a table
+    remedy: str | None = None  # the field, with its value, that would decide otherwise
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values for JSON, without what says nothing."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+
+
+_collector: contextvars.ContextVar[list[Note] | None] = contextvars.ContextVar("notes", default=None)
+
+
+def note(topic: Topic, text: str, **fields: Any) -> None:
+    """Say a decision to whoever collects notes (see `collect_notes`); `fields` are those of `Note`.
+
+    The same note is kept once: several splits may lead to it."""
+    notes = _collector.get()
+    said = Note(topic, text, **fields)
+    if notes is not None and said not in notes:
+        notes.append(said)
+
+
+@contextlib.contextmanager
+def collect_notes(into: list[Note] | None = None) -> Iterator[list[Note]]:
+    """Collect the notes that are said inside the block, in this thread; an inner block hides them from an outer one."""
+    notes: list[Note] = [] if into is None else into
+    token = _collector.set(notes)
+    try:
+        yield notes
+    finally:
+        _collector.reset(token)
 
 
 @dataclass

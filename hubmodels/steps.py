@@ -13,8 +13,8 @@ from datasets import Dataset
 from datasets.fingerprint import Hasher
 
 from . import checkpoint, families
-from .data import Batches, Columns, StepSource, StreamedBatches, WindowedColumns, encode_dataset, stream_head
-from .errors import HubmodelsError
+from .data import Batches, Columns, Origin, StepSource, StreamedBatches, WindowedColumns, encode_dataset, stream_head
+from .errors import BadRow, HubmodelsError
 from .evaluation import Results, evaluate, evaluation_mode, predict
 from .recipe import Recipe, TrainingArguments
 from .report import Examination, Figure, Sound
@@ -52,18 +52,26 @@ def fit_problem(task: Task, train: Any, checkpoint: str | None, seed: int) -> An
     return problem
 
 
-def encode_splits(problem: AnyProblem, rows: Mapping[str, Dataset]) -> dict[str, Any]:
-    """Encode the rows of each split: the main process encodes, the others map what it wrote."""
+def encode_splits(
+    problem: AnyProblem, rows: Mapping[str, Dataset], origins: Mapping[str, Origin] | None = None
+) -> dict[str, Any]:
+    """Encode the rows of each split: the main process encodes, the others map what it wrote.
+
+    Raises HubmodelsError for a bad row, in the words of its file where `origins` knows it."""
     columns: dict[str, Any] = {}
     for name, split in rows.items():
-        with PartialState().main_process_first():
-            columns[name] = encode_dataset(
-                split,
-                functools.partial(problem.encode, features=split.features),
-                features=problem.encoded_features(),
-                key=problem.cache_key(),
-                description=f"Encoding {name}",
-            )
+        try:
+            with PartialState().main_process_first():
+                columns[name] = encode_dataset(
+                    split,
+                    functools.partial(problem.encode, features=split.features),
+                    features=problem.encoded_features(),
+                    key=problem.cache_key(),
+                    description=f"Encoding {name}",
+                )
+        except BadRow as error:
+            origin = (origins or {}).get(name, Origin())
+            raise error.named(origin.words(split, error.row)) from error
         if (windows := problem.windows(columns[name])) is not None:
             columns[name] = WindowedColumns(columns[name], *windows)
     return columns

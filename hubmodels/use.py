@@ -18,8 +18,8 @@ from . import checkpoint, publishing
 from .abilities import HasMembers, Samples, is_class_conditional
 from .binding import bind_checkpoint
 from .cpu import computes_bf16
-from .data import TableWriter, check_readable, load_data, read_tables
-from .errors import HubmodelsError, nearest
+from .data import Reading, TableWriter, load_data
+from .errors import BadRow, HubmodelsError, nearest
 from .evaluation import Results, answer, evaluation_mode
 from .files import atomic_folder, read_json, write_json
 from .processes import find_processes
@@ -46,8 +46,9 @@ class OpenedRelease:
 
     def encode_splits(self, *names: str) -> dict[str, Any]:
         """Encode the named splits of its data set."""
-        splits = load_data(self.data_arguments).splits
-        return encode_splits(self.problem, select_rows(self.problem.task, {name: splits[name] for name in names}))
+        loaded = load_data(self.data_arguments, self.problem.task.units)
+        splits = {name: loaded.splits[name] for name in names}
+        return encode_splits(self.problem, select_rows(self.problem.task, splits), loaded.origins)
 
 
 def open_release(
@@ -183,7 +184,7 @@ def predict_file(
     """
     if batch_size < 1:
         raise HubmodelsError(f"batch_size must be at least 1, got {batch_size}")
-    if check_readable(source).resolve() == Path(output).resolve():
+    if Path(source).resolve() == Path(output).resolve():
         raise HubmodelsError(f"{output} is the input, which would be lost: give another --output")
     writer = TableWriter(output)
     find_processes()
@@ -238,13 +239,16 @@ def write_answers(
     state, transform = PartialState(), problem.transform(training=False)
     num_rows = 0  # of the tables so far
     with tqdm(desc="Predicting", unit=" rows", disable=not state.is_main_process) as bar:
-        for number, table in enumerate(read_tables(source, ROWS_PER_TABLE)):
+        for number, piece in enumerate(Reading.from_dict(problem.reading).pieces(source, ROWS_PER_TABLE)):
             if number % state.num_processes == state.process_index:
-                encoded = problem.encode_inputs(table, list(range(num_rows, num_rows + len(table))))
+                try:
+                    encoded = problem.encode_inputs(piece.table, list(range(len(piece.table))))
+                except BadRow as error:
+                    raise error.named(piece.words(error.row)) from error
                 answers = answer(model, encoded, problem.answers, transform, batch_size, dtype)
-                writer.write(number, join_answers(table, answers, keep, problem.input_columns()))
-            num_rows += len(table)
-            bar.update(len(table))
+                writer.write(number, join_answers(piece.raw, answers, keep, problem.input_columns()))
+            num_rows += len(piece.table)
+            bar.update(len(piece.table))
     if num_rows == 0:
         raise HubmodelsError(f"{source} has no rows")
     return num_rows
@@ -375,7 +379,7 @@ def augment(
     if not is_class_conditional(opened.model.config):  # before any data are loaded
         name = type(opened.model).__name__
         raise HubmodelsError(f"{name} at {model_name_or_path} does not draw rows of a given class (class_conditional)")
-    loaded = load_data(opened.data_arguments).splits
+    loaded = load_data(opened.data_arguments, opened.problem.task.units).splits
     rows = {name: opened.problem.task.select(split) for name, split in loaded.items()}
     opened.model.to(PartialState().device)
     with evaluation_mode(opened.model), torch.no_grad():

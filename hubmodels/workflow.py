@@ -24,7 +24,7 @@ from .evaluation import Results, predict, transformed_batches
 from .processes import find_processes
 from .recipe import Recipe, TrainingArguments
 from .recipes import parse_recipe, require_output_dir
-from .report import Figure
+from .report import Figure, collect_notes
 from .steps import build_model, encode_splits, fit_problem, make_batches, measure_with_figures, select_rows
 from .tasks import AnyProblem
 from .training import Run, train
@@ -57,10 +57,13 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     require_output_dir(recipe)
     data_arguments, task, arguments = parse_recipe(recipe)
     assert arguments.output_dir is not None, "a run has a folder"
-    loaded = load_data(data_arguments)
-    rows = select_rows(task, loaded.splits)
-    problem = fit_problem(task, rows["train"], recipe.model_name_or_path, arguments.seed)
-    columns = encode_splits(problem, {name: split for name, split in rows.items() if isinstance(split, Dataset)})
+    with collect_notes() as notes:
+        loaded = load_data(data_arguments, task.units)
+        rows = select_rows(task, loaded.splits)
+        problem = fit_problem(task, rows["train"], recipe.model_name_or_path, arguments.seed)
+        in_memory = {name: split for name, split in rows.items() if isinstance(split, Dataset)}
+        columns = encode_splits(problem, in_memory, loaded.origins)
+    problem.reading, problem.notes = loaded.reading.to_dict(), notes
     model = build_model(recipe, problem, arguments.seed)
     run = train_model(model, problem, columns, rows["train"], recipe, arguments, loaded.fingerprint)
     results, figures = measure_with_figures(model, problem, columns, arguments, baseline)

@@ -3,19 +3,21 @@
 from .batches import Batches, StepSource, StreamedBatches
 from .columns import Columns, WindowedColumns, encode_dataset
 from .loading import LoadedData, load_data, stream_head
-from .tables import TableWriter, check_readable, read_tables
+from .origins import Origin
+from .reading import Reading
+from .writer import TableWriter
 
 __all__ = [
     "Batches",
     "Columns",
     "LoadedData",
+    "Origin",
+    "Reading",
     "StepSource",
     "StreamedBatches",
     "TableWriter",
     "WindowedColumns",
-    "check_readable",
     "encode_dataset",
     "load_data",
-    "read_tables",
     "stream_head",
 ]

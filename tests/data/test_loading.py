@@ -177,7 +177,7 @@ def test_sample_by_is_for_text_files_and_leaves_others_alone(tmp_path):
 
 def test_a_file_without_rows_is_refused_with_the_reason(tmp_path):
     (tmp_path / "empty.csv").touch()
-    with pytest.raises(HubmodelsError, match="No columns to parse"):  # not: an error occurred
+    with pytest.raises(HubmodelsError, match="empty.csv is empty"):  # not: an error occurred
         load_data(DataArguments(dataset=str(tmp_path / "empty.csv")))
 
 

@@ -202,7 +202,7 @@ def test_a_release_gives_the_problem_back(tmp_path) -> None:
     problem, _ = fitted(rows([grey()] * 3, [0, 1, 2]))
     problem.save(tmp_path)
     config = {"id2label": {"2": "owl", "0": "cat", "1": "dog"}}  # as JSON keeps it
-    state = read_problem_file(tmp_path, problem.task)
+    state = read_problem_file(tmp_path, problem.task)["target"]
     again = problem.task.bind(problem.task.input.load(str(tmp_path)), config, state)
     assert again.config_fields() == problem.config_fields()
     assert again.cache_key() == problem.cache_key()

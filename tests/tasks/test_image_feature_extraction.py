@@ -255,7 +255,7 @@ def test_images_become_a_verified_release(kind: str, classifier, tmp_path) -> No
     assert found <= set(ImageFeatureExtraction().metric_names)
     assert {"linear_probe", "anomaly_auroc", "fid"} <= set(outcome.results.baseline_metrics)
     assert verify_folder(outcome.folder)
-    names = read_problem_file(outcome.folder, get_task("image-feature-extraction")())["names"]
+    names = read_problem_file(outcome.folder, get_task("image-feature-extraction")())["target"]["names"]
     assert names == [str(digit) for digit in range(10)]
     names = {path.stem for path in (outcome.folder / "figures").iterdir()}
     assert {"reconstructions", "interpolations", "latents", "samples", "errors", "anomalies"} <= names

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from ...errors import HubmodelsError
 from ...fields import build, part
 from ...files import write_json
-from ...report import Baseline, Examination, Figure
+from ...report import Baseline, Examination, Figure, Note
+from ...units import Units
 from .parts import FittedInput, FittedTarget, Input, Target
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class Task:
         self.input.check(features, self.target.columns(features, self.input.claims(features)))
         inputs, targets = self.columns(features)
         return self.input.undecoded(dataset.select_columns([*inputs, *targets]), inputs)
+
+    def units(self, features: "datasets.Features") -> Units:
+        """Say what of the data set, of which nothing is selected yet, may not be torn apart when splits are carved."""
+        return Units()
 
     def training_rows(self, rows: "datasets.Dataset") -> "datasets.Dataset":
         """Keep those of the selected training and validation rows that the model learns from; all by default."""
@@ -165,6 +170,8 @@ class Problem(Generic[TaskT, FittedInputT, FittedTargetT]):
     # What the recipe decides about the network and the task must know (`Task.model_fields`), once there is a config;
     # None for a field that the family does not have.
     model_values: dict[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)  # how files were read: `data.Reading` as plain values
+    notes: list[Note] = field(default_factory=list)  # what was decided about the data, as problem.json repeats it
 
     @property
     def processor(self) -> Any:
@@ -322,7 +329,9 @@ class Problem(Generic[TaskT, FittedInputT, FittedTargetT]):
 
     def save_state(self, folder: str | os.PathLike) -> None:
         """Write problem.json alone into a folder, beside a processor that is there."""
-        write_json(Path(folder) / PROBLEM_FILE, {"task": self.task.tag, "target": self.target.state()})
+        content = {"task": self.task.tag, "target": self.target.state()}
+        known = {"reading": dict(self.reading), "notes": [note.to_dict() for note in self.notes]}
+        write_json(Path(folder) / PROBLEM_FILE, content | {name: value for name, value in known.items() if value})
 
 
 AnyProblem = Problem[Any, Any, Any]  # of whatever task: what the stages see

@@ -7,10 +7,18 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from hubmodels.data.tables import TableWriter, read_tables
+from hubmodels.data import Reading, TableWriter
+from hubmodels.data.kinds import ColumnKind, Kinds
 from hubmodels.errors import HubmodelsError
 
 FRAME = pd.DataFrame({"id": [f"r{i}" for i in range(25)], "x": [i / 4 for i in range(25)]})
+
+
+def read_tables(path: Path, rows_per_table: int) -> list[pyarrow.Table]:
+    reading = Reading(kinds=Kinds({"x": ColumnKind("number")}))
+    return [piece.table for piece in reading.pieces(path, rows_per_table)]
+
+
 SAVE = {
     ".csv": lambda path: FRAME.to_csv(path, index=False),
     ".tsv": lambda path: FRAME.to_csv(path, index=False, sep="\t"),
@@ -70,7 +78,7 @@ def test_what_is_no_file_of_rows_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken.parquet").write_text("nothing")
     (tmp_path / "folder").mkdir()
     for name, message in (
-        ("none.csv", "no file"), ("rows.xlsx", "kinds of files"), ("empty.csv", "empty"),
+        ("none.csv", "no file"), ("rows.xlsx", "its kind is unknown"), ("empty.csv", "empty"),
         ("broken.parquet", "cannot read"), ("folder", "no image"),
     ):  # fmt: skip
         with pytest.raises(HubmodelsError, match=message):
@@ -96,7 +104,7 @@ def test_a_column_of_lists_is_refused_by_csv_and_kept_by_parquet(tmp_path: Path)
         else:
             writer.write(0, table)
             writer.join()
-            assert next(read_tables(writer.path, 10)).to_pydict() == table.to_pydict()
+            assert read_tables(writer.path, 10)[0].to_pydict() == table.to_pydict()
 
 
 def test_a_folder_of_sounds_is_read_by_its_paths_and_one_of_both_kinds_refused(tmp_path):

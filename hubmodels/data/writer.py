@@ -1,8 +1,7 @@
-"""Files of rows to predict, read and written in pieces: memory holds a few pieces, whatever the file's size."""
+"""Files of predictions, written in pieces: memory holds a few, whatever the file's size."""
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow
@@ -12,78 +11,7 @@ import pyarrow.parquet
 from ..errors import HubmodelsError
 from ..files import atomic_file
 
-INPUT_KINDS = (".csv", ".tsv", ".parquet", ".jsonl")
 OUTPUT_KINDS = (".csv", ".parquet", ".jsonl")
-FOLDER_KINDS = {  # what a folder may hold, by the name of the column of paths
-    "image": (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
-    "audio": (".wav",),
-}
-
-
-def read_tables(path: str | os.PathLike, rows_per_table: int) -> Iterator[pyarrow.Table]:
-    """Read the rows of a file in order, in pieces of at most `rows_per_table`.
-
-    Args:
-        path: a CSV, TSV, JSON-lines or Parquet file; or a folder of images or of sounds, whose rows are `image`
-            or `audio` (a path) and `file_name`, in the order of the names.
-        rows_per_table: >= 1.
-
-    Raises:
-        HubmodelsError: there is no such file, its kind is unknown, or it cannot be read.
-    """
-    path = check_readable(path)
-    try:
-        if path.is_dir():
-            yield from _read_folder(path, rows_per_table)
-        elif path.suffix == ".parquet":
-            with pyarrow.parquet.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=rows_per_table):
-                    yield pyarrow.Table.from_batches([batch])
-        else:
-            yield from _read_text(path, rows_per_table)
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise HubmodelsError(f"cannot read {path}: {' '.join(str(error).split())[:300]}") from error
-
-
-def check_readable(path: str | os.PathLike) -> Path:
-    """Give the path of rows that `read_tables` can try to read.
-
-    Raises HubmodelsError when there is none or its kind is unknown."""
-    path = Path(path)
-    if not path.exists():
-        raise HubmodelsError(f"there is no file {path}")
-    if not path.is_dir() and path.suffix not in INPUT_KINDS:
-        raise HubmodelsError(f"cannot read {path}: the kinds of files are {', '.join(INPUT_KINDS)}, or a folder")
-    return path
-
-
-def _read_text(path: Path, rows_per_table: int) -> Iterator[pyarrow.Table]:
-    import pandas
-
-    if path.stat().st_size == 0:
-        raise HubmodelsError(f"{path} is empty")
-    if path.suffix == ".jsonl":
-        pieces = pandas.read_json(path, lines=True, chunksize=rows_per_table, convert_dates=False)
-    else:
-        pieces = pandas.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", chunksize=rows_per_table)
-    with pieces:
-        for piece in pieces:
-            yield pyarrow.Table.from_pandas(piece, preserve_index=False)
-
-
-def _read_folder(path: Path, rows_per_table: int) -> Iterator[pyarrow.Table]:
-    paths = sorted(path.rglob("*"), key=lambda file: file.relative_to(path).as_posix())
-    columns = {name: [file for file in paths if file.suffix.lower() in kinds] for name, kinds in FOLDER_KINDS.items()}
-    columns = {name: files for name, files in columns.items() if files}
-    if len(columns) != 1:
-        kinds = ", ".join(kind for kinds in FOLDER_KINDS.values() for kind in kinds)
-        what = "images and sounds; take one kind" if columns else f"no image and no sound ({kinds})"
-        raise HubmodelsError(f"the folder {path} holds {what}")
-    ((column, files),) = columns.items()
-    for start in range(0, len(files), rows_per_table):
-        piece = files[start : start + rows_per_table]
-        names = [file.relative_to(path).as_posix() for file in piece]
-        yield pyarrow.table({column: [os.fspath(file) for file in piece], "file_name": names})
 
 
 class TableWriter:

@@ -1,0 +1,28 @@
+"""From a path to the reader of what lies there. What is read is the path that was given and nothing else."""
+
+import os
+from pathlib import Path
+
+from ...recipe import ReadingOptions
+from .pieces import Source
+from .table_files import TABLE_KINDS, TableFiles
+
+
+def open_source(path: str | os.PathLike, options: ReadingOptions | None = None) -> Source | None:
+    """Open what lies at a path.
+
+    Args:
+        path: a file or a folder that exists.
+        options: how to read it, where what it holds shall not decide.
+
+    Returns:
+        What reads it; None for what only `datasets` reads.
+
+    Raises:
+        HubmodelsError: it cannot be read, or not with these options.
+    """
+    path = Path(path)
+    options = options or ReadingOptions()
+    if path.is_file() and path.suffix.lower() in TABLE_KINDS:
+        return TableFiles({"train": [path]}, path.parent, options)
+    return None
