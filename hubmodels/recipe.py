@@ -127,6 +127,9 @@ class TrainingArguments:
         "truncated back-propagation: a row goes on where it ended in the step before and takes the model's state along "
         "(recurrent models); an evaluation begins with per_device_eval_batch_size rows without a state",
     )
+    evaluation_budget: float = option(
+        0.5, "share of the training time that the baseline, and what explains the model, may each take (>= 60 s)"
+    )
     logging_steps: int = option(50, "optimizer steps between log lines, >= 1")
     seed: int = option(42, "seed of weights, row order, dropout and augmentation")
     # One run's own: not part of a released recipe.
@@ -151,6 +154,7 @@ class TrainingArguments:
             "warmup_steps",
             "max_grad_norm",
             "early_stopping_threshold",
+            "evaluation_budget",
             "dataloader_num_workers",
         ):
             if not getattr(self, name) >= 0:

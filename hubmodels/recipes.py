@@ -3,12 +3,14 @@
 `recipe.py` is what a recipe may say; here it meets the families, the tasks and the checkpoints.
 """
 
+import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 from . import checkpoint, families
 from .errors import HubmodelsError
-from .fields import check_names, option_fields, parse_section
+from .fields import check_names, option_fields, option_values, parse_section
 from .recipe import DataArguments, Recipe, TrainingArguments
 from .tasks import Task, get_task
 
@@ -35,6 +37,28 @@ def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments
             )
         arguments.greater_is_better = task.greater_is_better
     return data_arguments, task, arguments
+
+
+def fill_recipe(recipe: Recipe, config: Any) -> Recipe:
+    """Return a recipe with every default filled in that is a value.
+
+    Args:
+        recipe: what was given.
+        config: of the model that was built by it, which holds the defaults of the network.
+    """
+    data_arguments, task, arguments = parse_recipe(recipe)
+    values = config.to_dict()
+    model = {name: values[name] for name in families.config_fields(recipe.family) if name in values}
+    decided = set(task.decided_fields) - recipe.model.keys()
+    sections = {
+        "data": option_values(data_arguments) | option_values(task),
+        "model": {name: value for name, value in model.items() if name not in decided},
+        "training": option_values(arguments),
+    }
+    # None is no value: something is left out, or found in the data.
+    given = {section: {n: v for n, v in values.items() if v is not None} for section, values in sections.items()}
+    data, network, training = given["data"], given["model"], given["training"]
+    return dataclasses.replace(recipe, data=data, model=network, training=training)
 
 
 def read_recipe(model_name_or_path: str) -> Recipe:

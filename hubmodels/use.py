@@ -3,6 +3,7 @@
 Each opens the release by its own recipe: a folder or a Hub id is all that it is given.
 """
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from .files import atomic_folder, read_json, write_json
 from .processes import find_processes
 from .recipe import DataArguments, TrainingArguments
 from .recipes import parse_recipe, read_recipe
-from .steps import encode_splits, measure, measure_with_figures, select_rows
+from .steps import add_evidence, draw_figures, encode_splits, measure, select_rows
 from .tasks import AnyProblem
 
 MEASURED_FIELDS = {"season_errors", "season_length"}  # of configs of 0.1.0, which no network reads
@@ -89,7 +90,10 @@ def evaluate_release(
     find_processes()
     opened = open_release(model_name_or_path, overrides)
     columns = opened.encode_splits("train", split) if baseline else opened.encode_splits(split)
-    return measure(opened.model, opened.problem, columns, opened.arguments, baseline, split)[0]
+    evaluation = measure(opened.model, opened.problem, columns, opened.arguments, split)
+    if PartialState().is_main_process:
+        add_evidence(evaluation, opened.model, opened.problem, columns, math.inf, baseline, split)
+    return evaluation.results
 
 
 def remeasure_release(folder: str, overrides: dict[str, Any], config_values: dict[str, Any]) -> Results:
@@ -105,9 +109,13 @@ def remeasure_release(folder: str, overrides: dict[str, Any], config_values: dic
     """
     opened = open_release(folder, overrides, config_values)
     columns = opened.encode_splits("train", "test")
-    results, figures = measure_with_figures(opened.model, opened.problem, columns, opened.arguments, baseline=True)
+    model, problem, arguments = opened.model, opened.problem, opened.arguments
+    evaluation = measure(model, problem, columns, arguments)
+    plots = add_evidence(evaluation, model, problem, columns, math.inf, baseline=True)
+    plots = [*draw_figures(evaluation, model, problem, columns, arguments, math.inf), *plots]
+    results = evaluation.results
     publishing.replace_results(
-        folder, task=opened.problem.task, results=results.to_dict(), plots=figures, config_values=config_values
+        folder, task=problem.task, results=results.to_dict(), plots=plots, config_values=config_values
     )
     return results
 

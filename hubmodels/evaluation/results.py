@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..formatting import format_number
+from ..formatting import align, format_number
 from ..report import Baseline, Estimate, Examination
 from .bootstrap import Bootstrap, Measured, MeasuredProblem, Rows, estimate_difference, estimate_value
 
@@ -66,13 +66,13 @@ class Results:
             if self.baseline_metrics is not None:
                 line.append(str(self.baseline_metrics[name]) if name in self.baseline_metrics else "")
             lines.append(line)
-        text = _align(lines)
+        text = "\n".join(align(lines))
         if self.per_class:
             columns = list(next(iter(self.per_class.values())))
             lines = [["class", *(name.replace("_", " ") for name in columns)]]
             shown = list(self.per_class.items())[:max_classes]
             lines += [[name, *(str(estimates[column]) for column in columns)] for name, estimates in shown]
-            text += "\n\n" + _align(lines)
+            text += "\n\n" + "\n".join(align(lines))
             if len(self.per_class) > max_classes:
                 text += f"\n... and {len(self.per_class) - max_classes} more classes"
         text += f"\n\n{self.num_rows:,} rows; in brackets the 95 % bootstrap interval"
@@ -109,36 +109,68 @@ def evaluate(
     Raises:
         ValueError: there are no rows, or the baseline has another number of them.
     """
-    num_rows = count_rows(rows)
-    if num_rows == 0:
-        raise ValueError("there are no rows to evaluate; give a split with at least one")
-    task = problem.task
-    bootstrap = Bootstrap(problem, num_rows, num_resamples, seed)
-    network = bootstrap.measure(rows)
-    results = Results(
-        num_rows=num_rows,
-        metrics=network.metrics,
-        per_class=network.per_class,
-        main_metric=task.main_metric,
-        greater_is_better=task.greater_is_better,
-        metric_names=dict(task.metric_names),
-        resample_block=bootstrap.block,
-    )
+    evaluation = Evaluation(rows, problem, num_resamples, seed)
     if examination is not None:
-        results.metrics |= finite_estimates(examination.metrics)
-    classical = None
+        evaluation.add_examination(examination)
     if baseline is not None:
-        classical = add_baseline(results, bootstrap, baseline)
-    elif examination is not None and examination.baseline_name is not None:
-        results.baseline_name, results.baseline_seconds = examination.baseline_name, examination.baseline_seconds
-        results.baseline_metrics = {}
-    if results.baseline_metrics is None:
-        return results
-    if examination is not None:
-        results.baseline_metrics |= finite_estimates(examination.baseline_metrics)
-    results.difference = compare(results, network, classical, examination)
-    results.verdict = _verdict(results, results.baseline_metrics, results.difference)
-    return results
+        evaluation.add_baseline(baseline)
+    return evaluation.results
+
+
+class Evaluation:
+    """Measures the rows of a model once; what stands beside them joins the results as it comes.
+
+    Args: as `evaluate` takes them.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+
+    def __init__(self, rows: Rows, problem: MeasuredProblem, num_resamples: int = 1000, seed: int = 0) -> None:
+        num_rows = count_rows(rows)
+        if num_rows == 0:
+            raise ValueError("there are no rows to evaluate; give a split with at least one")
+        task = problem.task
+        self.rows = dict(rows)
+        self.bootstrap = Bootstrap(problem, num_rows, num_resamples, seed)
+        self.network = self.bootstrap.measure(rows)
+        self.classical: Measured | None = None
+        self.examination: Examination | None = None
+        self.results = Results(
+            num_rows=num_rows,
+            metrics=dict(self.network.metrics),
+            per_class=self.network.per_class,
+            main_metric=task.main_metric,
+            greater_is_better=task.greater_is_better,
+            metric_names=dict(task.metric_names),
+            resample_block=self.bootstrap.block,
+        )
+
+    def add_examination(self, examination: Examination) -> None:
+        """Add what was measured of the model as a whole; with a `baseline_name` it holds the whole baseline."""
+        self.examination, results = examination, self.results
+        results.metrics |= finite_estimates(examination.metrics)
+        if examination.baseline_name is not None and results.baseline_metrics is None:
+            results.baseline_name, results.baseline_seconds = examination.baseline_name, examination.baseline_seconds
+            results.baseline_metrics = {}
+        self.conclude()
+
+    def add_baseline(self, baseline: Baseline) -> None:
+        """Add a classical method on the same rows. Raises ValueError where it has another number of them."""
+        self.classical = add_baseline(self.results, self.bootstrap, baseline)
+        self.conclude()
+
+    def conclude(self) -> None:
+        """Compare the network with the baseline, where there is one, and say whether it was worth it."""
+        results = self.results
+        if results.baseline_metrics is None:
+            return
+        if self.examination is not None:
+            results.baseline_metrics |= finite_estimates(self.examination.baseline_metrics)
+        if results.main_metric not in results.metrics or results.main_metric not in results.baseline_metrics:
+            return  # an examination that failed
+        results.difference = compare(results, self.network, self.classical, self.examination)
+        results.verdict = _verdict(results, results.baseline_metrics, results.difference)
 
 
 def count_rows(rows: Rows) -> int:
@@ -213,10 +245,3 @@ def _verdict(results: Results, baseline_metrics: dict[str, Estimate], gap: Estim
 
 def _plain(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:
     return {name: estimate.to_dict() for name, estimate in estimates.items()}
-
-
-def _align(lines: list[list[str]]) -> str:
-    widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
-    padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    padded.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(padded)
