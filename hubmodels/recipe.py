@@ -128,7 +128,7 @@ class TrainingArguments:
         "(recurrent models); an evaluation begins with per_device_eval_batch_size rows without a state",
     )
     evaluation_budget: float = option(
-        0.5, "share of the training time that the baseline, and what explains the model, may each take (>= 60 s)"
+        0.5, "share of the training time that the baseline, and what explains the model, may each take (30 s at least)"
     )
     logging_steps: int = option(50, "optimizer steps between log lines, >= 1")
     seed: int = option(42, "seed of weights, row order, dropout and augmentation")

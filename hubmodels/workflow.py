@@ -45,7 +45,7 @@ from .training import Run, TrainingEstimate, estimate, train
 logger = logging.getLogger("hubmodels")
 
 
-MIN_EXTRA_SECONDS = 60  # of the baseline, and of what explains the model, however short the training was
+MIN_EXTRA_SECONDS = 30  # of the baseline, and of what explains the model, however short the training was
 
 
 @dataclass
