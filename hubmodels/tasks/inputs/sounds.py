@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...errors import HubmodelsError, one_line
 from ...fields import option
+from ..contract.columns import kind_of
 from ..contract.parts import FittedInput, Input
 from .sound_files import AUDIO_NAMES, audio_column, read_sounds, sound_batches, survey_sounds
 
@@ -65,6 +66,9 @@ class Sounds(Input):
         """Leave the sounds as bytes or paths."""
         import datasets
 
+        plain = {"large_string": "string", "large_binary": "binary"}.get(kind_of(dataset.features[columns[0]]))
+        if plain is not None:  # which alone Arrow casts to sounds
+            dataset = dataset.cast_column(columns[0], datasets.Value(plain))
         return dataset.cast_column(columns[0], datasets.Audio(decode=False))
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedSounds":
