@@ -66,7 +66,10 @@ class Sounds(Input):
         """Leave the sounds as bytes or paths."""
         import datasets
 
-        plain = {"large_string": "string", "large_binary": "binary"}.get(kind_of(dataset.features[columns[0]]))
+        feature = dataset.features[columns[0]]
+        if isinstance(feature, datasets.Audio) and not feature.decode:
+            return dataset
+        plain = {"large_string": "string", "large_binary": "binary"}.get(kind_of(feature))
         if plain is not None:  # which alone Arrow casts to sounds
             dataset = dataset.cast_column(columns[0], datasets.Value(plain))
         return dataset.cast_column(columns[0], datasets.Audio(decode=False))
