@@ -31,14 +31,16 @@ class Reading:
         if not Path(path).exists():
             raise HubmodelsError(f"there is no file {path}")
         source = open_source(path, self.options)
-        if source is None and Path(path).is_dir():
+        if source is None and Path(path).is_dir():  # what it holds none of is said
             source = MediaFolder(Path(path), self.options)
+        if isinstance(source, MediaFolder):
+            source = source.for_prediction()
         if source is None:
             raise HubmodelsError(f"cannot read {path}: its kind is unknown")
         for split in source.splits:
             for piece in source.pieces(split, rows_per_piece):
                 try:
-                    yield ReadPiece(piece, self.kinds.apply(piece.table))
+                    yield ReadPiece(piece, self.kinds.apply(piece.values))
                 except BadRow as error:
                     raise error.named(row_words(piece.file, piece.first_row + error.row, piece.first_line)) from None
 
