@@ -210,7 +210,9 @@ def test_commands_import_the_joints_publishing_and_what_discovery_gives(file: st
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith("pipelines/")])
-def test_pipelines_import_binding_processors_and_data_and_no_other_stage_no_family_and_no_single_task(file: str) -> None:
+def test_pipelines_import_binding_processors_and_data_and_no_other_stage_no_family_and_no_single_task(
+    file: str,
+) -> None:
     assert not beyond(own(file) - {"tasks"}, {*FOUNDATION, "binding", "data", "families", "pipelines", "processors"})
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import HubmodelsError, one_line
+from ...errors import BadRow, HubmodelsError, one_line
 from ..contract.columns import choose_column, describe_columns, existing_column, kind_of
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def survey_sounds(train: "datasets.Dataset", column: str) -> tuple[int, "np.ndar
     return rates.most_common(1)[0][0], np.array(lengths)
 
 
-def _unreadable(error: Exception, number: int, column: str) -> HubmodelsError:
+def _unreadable(error: Exception, number: int, column: str) -> BadRow:
     """Make one line of whatever went wrong with a sound, naming its row."""
     reason = one_line(error, 200) or type(error).__name__
-    return HubmodelsError(f"row {number}, column {column!r}: cannot read the sound: {reason}")
+    return BadRow(number, column, f"cannot read the sound: {reason}")
