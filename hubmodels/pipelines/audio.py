@@ -13,7 +13,7 @@ from transformers.pipelines.text_to_audio import TextToAudioPipeline
 
 from ..abilities import ReadsSounds, RestoresSounds, Samples, is_class_conditional
 from ._answers import ProblemPipeline
-from ._classes import class_number
+from ._classes import check_sample_options, class_number
 
 CHANNELS = 64  # of one sound, at most: more rows are more likely sounds of their own
 
@@ -76,6 +76,7 @@ class ClassToAudioPipeline(TextToAudioPipeline):
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         if not self.draws:
             return super()._sanitize_parameters(**kwargs)
+        check_sample_options(self.model, kwargs, "text-to-audio")
         return {}, {"seed": kwargs.pop("seed", None), "options": kwargs}, {}
 
     def preprocess(self, text: Any, **kwargs: Any) -> Any:
