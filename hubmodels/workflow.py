@@ -128,7 +128,9 @@ def prepare(recipe: Recipe, notes: list[Note]) -> Prepared:
     try:
         loaded = load_data(data_arguments, task.units)
         rows = select_rows(task, loaded.splits)
-        problem = fit_problem(task, rows["train"], recipe.model_name_or_path, arguments.seed)
+        problem = fit_problem(
+            task, rows["train"], recipe.model_name_or_path, arguments.seed, loaded.origins.get("train")
+        )
         in_memory = {name: split for name, split in rows.items() if isinstance(split, Dataset)}
         columns = encode_splits(problem, in_memory, loaded.origins)
         model = build_model(recipe, problem, arguments.seed)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from ...errors import HubmodelsError
 from ...fields import option
 from ..contract.parts import FittedInput, Input
+from ..contract.rows import refused_row
 from .series_tables import (
     id_column,
     load_series_processor,
@@ -146,7 +147,7 @@ class SeriesWindows(Input):
                 **statistics,
             )
         except ValueError as error:
-            raise HubmodelsError(f"the series cannot be used: {error}") from None
+            raise refused_row(error, range(len(train)), "the series cannot be used: ") from None
         return FittedSeriesWindows(options=self, processor=processor)
 
     def bind(self, processor: Any) -> "FittedSeriesWindows":
@@ -248,8 +249,7 @@ class FittedSeriesWindows(FittedInput[SeriesWindows]):
             if processor.static:
                 encoded["static_real_features"] = processor.scale_static(numbers(processor.static))
         except ValueError as error:
-            offset = f" (rows are counted from row {row_numbers[0]})" if len(row_numbers) and row_numbers[0] else ""
-            raise HubmodelsError(f"{error}{offset}") from None
+            raise refused_row(error, row_numbers) from None
         return encoded
 
     def windows(self, columns: "EncodedColumns") -> "tuple[torch.Tensor, int]":

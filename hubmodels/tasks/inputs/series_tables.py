@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import HubmodelsError, one_line
 from ..contract.columns import choose_column, describe_columns, existing_column, is_number, kind_of
+from ..contract.rows import refused_row
 
 if TYPE_CHECKING:
     import datasets
@@ -85,7 +86,7 @@ def read_numbers(dataset: "datasets.Dataset", names: Iterable[str]) -> "np.ndarr
     try:
         return np.stack([to_numbers(values, name) for name, values in columns.items()], axis=1)
     except ValueError as error:
-        raise HubmodelsError(f"the series cannot be used: {error}") from None
+        raise refused_row(error, range(len(dataset)), "the series cannot be used: ") from None
 
 
 def order_rows(
