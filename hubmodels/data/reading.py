@@ -16,6 +16,7 @@ from ..recipe import ReadingOptions
 from .kinds import Kinds
 from .readers import Piece, open_source
 from .readers.media_folder import MediaFolder
+from .readers.text_files import TextFiles
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Reading:
         source = open_source(path, self.options)
         if source is None and Path(path).is_dir():  # what it holds none of is said
             source = MediaFolder(Path(path), self.options)
-        if isinstance(source, MediaFolder):
+        if isinstance(source, MediaFolder | TextFiles):
             source = source.for_prediction()
         if source is None:
             raise HubmodelsError(f"cannot read {path}: its kind is unknown")

@@ -71,6 +71,9 @@ def decide_kinds(table: pyarrow.Table, options: ReadingOptions) -> Kinds:
     for name in table.column_names:
         if not is_text(table.schema.field(name).type):
             continue
+        if (options.column_kinds or {}).get(name) == "text":
+            columns[name] = ColumnKind("text")
+            continue
         for kind, arrow_type in TYPES.items():
             try:
                 pyarrow.compute.cast(table.column(name), arrow_type)

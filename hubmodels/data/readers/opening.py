@@ -10,6 +10,7 @@ from .media_files import holds_media, list_folder
 from .media_folder import MediaFolder
 from .pieces import Source
 from .table_files import TABLE_KINDS, TableFiles
+from .text_folder import open_text
 
 
 def open_source(path: str | os.PathLike, options: ReadingOptions | None = None) -> Source | None:
@@ -33,4 +34,4 @@ def open_source(path: str | os.PathLike, options: ReadingOptions | None = None) 
         return MediaFolder(path, options)
     if is_media_archive(path):
         return MediaFolder(unpack(path), options)
-    return None
+    return open_text(path, options)
