@@ -1,6 +1,7 @@
 """The data stage: loading and splits, encoded columns in Arrow, batches of tensors."""
 
 from .batches import Batches, StepSource, StreamedBatches
+from .cache import cache_key
 from .columns import Columns, WindowedColumns, encode_dataset
 from .loading import LoadedData, load_data, stream_head
 from .origins import Origin
@@ -17,6 +18,7 @@ __all__ = [
     "StreamedBatches",
     "TableWriter",
     "WindowedColumns",
+    "cache_key",
     "encode_dataset",
     "load_data",
     "stream_head",

@@ -13,7 +13,7 @@ from ..errors import BadRow, HubmodelsError
 from ..fields import build
 from ..recipe import ReadingOptions
 from .kinds import Kinds
-from .readers import Piece, open_source
+from .readers import STANDARD_INPUT, Piece, open_source
 from .readers.media_folder import MediaFolder
 
 
@@ -28,9 +28,9 @@ class Reading:
         """Read all rows of a path, in order, in pieces.
 
         Raises HubmodelsError where there is none, its kind is unknown, or a row cannot be read."""
-        if not Path(path).exists():
+        if os.fspath(path) != STANDARD_INPUT and not Path(path).exists():
             raise HubmodelsError(f"there is no file {path}")
-        source = open_source(path, self.options)
+        source = open_source(path, self.options, remembered=True)
         if source is None and Path(path).is_dir():
             source = MediaFolder(Path(path), self.options)
         if source is None:

@@ -10,6 +10,7 @@ import pyarrow.parquet
 
 from ..errors import HubmodelsError
 from ..files import atomic_file
+from .schemas import cast_table, common_schema
 
 OUTPUT_KINDS = (".csv", ".parquet", ".jsonl")
 
@@ -68,7 +69,7 @@ class TableWriter:
                 schema = common_schema([pyarrow.parquet.read_schema(piece) for piece in pieces])
                 with pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
                     for piece in pieces:
-                        writer.write_table(pyarrow.parquet.read_table(piece).cast(schema))
+                        writer.write_table(cast_table(pyarrow.parquet.read_table(piece), schema))
             else:
                 with open(temporary, "wb") as joined:
                     for piece in pieces:
@@ -76,16 +77,3 @@ class TableWriter:
                             shutil.copyfileobj(source, joined, 2**20)
         self.discard()
         return len(pieces)
-
-
-def common_schema(schemas: list[pyarrow.Schema]) -> pyarrow.Schema:
-    """Find one schema for pieces whose types differ, since text files tell none: numbers become wider, else text."""
-    fields = []
-    for name in schemas[0].names:
-        of_pieces = [pyarrow.schema([schema.field(name).remove_metadata()]) for schema in schemas]
-        try:
-            unified = pyarrow.unify_schemas(of_pieces, promote_options="permissive")
-            fields.append(unified.field(0))
-        except pyarrow.ArrowException:
-            fields.append(pyarrow.field(name, pyarrow.string()))
-    return pyarrow.schema(fields)
