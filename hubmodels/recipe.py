@@ -34,6 +34,7 @@ class ReadingOptions:
     separator: str | None = option(None, "CSV: what stands between two cells; found in the file when absent")
     decimal: Literal[".", ","] | None = option(None, "decimal mark of numbers in text; found in the column when absent")
     encoding: str | None = option(None, "encoding of text files (utf-8, cp1252, ...); found in the file when absent")
+    quotechar: str | None = option(None, 'CSV: the sign around cells, "" for none; found in the file when absent')
     header: bool | None = option(None, "CSV: whether the first line names the columns; found in the file when absent")
     sheet_name: str | None = option(None, "Excel: the sheet; the only one when absent")
     query: str | None = option(None, "SQLite: a SELECT, or the name of a table; the only table when absent")

@@ -11,11 +11,20 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from datasets.fingerprint import Hasher
 
 from . import checkpoint, families
 from .budget import attempt, attempt_each
-from .data import Batches, Columns, Origin, StepSource, StreamedBatches, WindowedColumns, encode_dataset, stream_head
+from .data import (
+    Batches,
+    Columns,
+    Origin,
+    StepSource,
+    StreamedBatches,
+    WindowedColumns,
+    cache_key,
+    encode_dataset,
+    stream_head,
+)
 from .errors import BadRow, HubmodelsError
 from .evaluation import Evaluation, evaluation_mode, predict
 from .recipe import Recipe, TrainingArguments
@@ -59,7 +68,7 @@ def fit_once(task: Task, train: Any, checkpoint: str | None, seed: int) -> AnyPr
     if checkpoint or not train.cache_files:
         return task.fit(train, checkpoint=checkpoint, seed=seed)
     folder = Path(train.cache_files[0]["filename"]).parent
-    cache = folder / f"processor-{Hasher.hash([train._fingerprint, repr(task)])}"
+    cache = folder / f"processor-{cache_key(train._fingerprint, repr(task))}"
     if (cache / "complete").exists():
         return task.fit(train, checkpoint=os.fspath(cache), seed=seed)
     with PartialState().main_process_first():

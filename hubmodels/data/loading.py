@@ -1,5 +1,6 @@
 """From a name to splits: what lies at a path, whatever datasets.load_dataset takes, or scikit-learn's own data sets."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,10 @@ from ..recipe import DataArguments
 from ..units import Units
 from .hub import SplitRows, find_commit, load_dataset_splits
 from .origins import Origin
-from .readers import open_source
+from .readers import STANDARD_INPUT, open_source
 from .reading import Reading
 from .source_rows import read_source
+from .source_streams import stream_source
 from .splits import carve_split, cut_split
 
 STREAM_BUFFER = 10_000  # rows among which a stream is shuffled before its head is carved
@@ -62,7 +64,7 @@ def load_data(arguments: DataArguments, find_units: Callable[[datasets.Features]
     check_split_names(raw, names, arguments)
     splits = {role: raw[name] for role, name in names.items() if name in raw}
     if arguments.streaming:
-        return stream_splits(splits, arguments)
+        return dataclasses.replace(stream_splits(splits, arguments), reading=reading)
     for role, split in splits.items():
         if len(split) == 0:
             raise HubmodelsError(f"split {names[role]!r} of data set {arguments.dataset} has no rows")
@@ -106,10 +108,11 @@ def read_splits(arguments: DataArguments) -> tuple[dict[str, SplitRows], dict[st
     name = arguments.dataset_path or arguments.dataset or ""
     path = Path(name).expanduser()
     options = arguments.reading_options()
-    source = open_source(path, options) if path.exists() and not arguments.streaming else None
+    is_here = name == STANDARD_INPUT or path.exists()
+    source = open_source(name if name == STANDARD_INPUT else path, options) if is_here else None
     if source is None:
         return load_dataset_splits(arguments, streaming=arguments.streaming), {}, Reading(options)
-    return read_source(source)
+    return stream_source(source) if arguments.streaming else read_source(source)
 
 
 def check_split_names(raw: dict[str, SplitRows], names: dict[str, str], arguments: DataArguments) -> None:
