@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 
 from ..units import Units
-from .row_hashes import combine, hash_rows, mix
+from .row_hashes import combine, hash_rows, mix, read_column
 
 NUM_RANGES = 10  # ranges of a number, of equally many rows, that carved rows are balanced by
 MOST_COPIES = 10  # rows a distinct row, on average, from which on equal rows are no copies
@@ -82,9 +82,7 @@ def classes_of_rows(rows: datasets.Dataset, units: Units) -> tuple[np.ndarray, i
         if 2 * len(distinct) <= len(rows):
             return numbers, len(distinct)
     if units.numbers is not None and len(rows) > NUM_RANGES:
-        values = np.asarray(
-            rows.select_columns([units.numbers]).with_format("arrow")[:].column(0).to_numpy(), dtype=np.float64
-        )
+        values = np.asarray(read_column(rows, units.numbers).to_numpy(), dtype=np.float64)
         ends = np.quantile(np.nan_to_num(values), np.linspace(0, 1, NUM_RANGES + 1)[1:-1])
         distinct, numbers = np.unique(np.searchsorted(ends, np.nan_to_num(values)), return_inverse=True)
         return numbers, len(distinct)

@@ -97,6 +97,7 @@ def load_data(
         carved, sentences = carve_splits(splits["train"], fractions, units, arguments)
         splits |= carved
     splits = limit_splits(splits, units, arguments)
+    splits = {role: without_groups(split, units, arguments.group_column) for role, split in splits.items()}
     some = next(iter(splits.values()))
     return LoadedData(
         splits={role: splits[role] for role in ("train", "validation", "test") if role in splits},
@@ -151,6 +152,15 @@ def set_apart(splits: dict[str, SplitRows], names: dict[str, str], units: Units,
             surprising=True,
             remedy=f"{role}_split: the name of one with targets",
         )
+
+
+def without_groups(rows: SplitRows, units: Units, group_column: str | None) -> SplitRows:
+    """Leave out the column of groups, where it would be one of several inputs: the groups to come have other values."""
+    others = {*units.group, *units.series, *units.targets, units.time}
+    if group_column not in units.inputs or len(units.inputs) == 1 or group_column in others:
+        return rows
+    note("columns", "its groups stand in one split each", column=group_column, kind="left out")
+    return rows.remove_columns([group_column]) if group_column in rows.features else rows
 
 
 def limit_splits(splits: dict[str, SplitRows], units: Units, arguments: DataArguments) -> dict[str, SplitRows]:

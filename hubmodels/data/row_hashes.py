@@ -4,7 +4,7 @@ Numbers are mixed as NumPy arrays, texts and bytes by pandas' SipHash: 100,000 r
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import datasets
 import numpy as np
 import pyarrow
 import pyarrow.compute
+from datasets.formatting import query_table
 
 ROWS_AT_ONCE = 4_096
 MISSING = np.uint64(0x6E756C6C6E756C6C)  # the hash of a gap, whatever the column's type
@@ -20,9 +21,25 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
 
 def hash_rows(rows: datasets.Dataset, columns: Sequence[str]) -> np.ndarray:
     """Hash what some columns of each row hold; files that are named by a path are hashed by their bytes."""
-    selected = rows.select_columns(list(columns)).with_format("arrow")
-    hashes = [hash_table(table) for table in selected.iter(batch_size=ROWS_AT_ONCE)] if columns else []
+    hashes = [hash_table(table) for table in arrow_batches(rows, columns)] if columns else []
     return np.concatenate(hashes) if hashes else np.zeros(len(rows), dtype=np.uint64)
+
+
+def arrow_batches(
+    rows: datasets.Dataset, columns: Sequence[str], rows_at_once: int = ROWS_AT_ONCE
+) -> Iterator[pyarrow.Table]:
+    """Read some columns as they are stored, without the copies of the features that `datasets` makes at each step."""
+    table = rows.data.select(list(columns))
+    for start in range(0, len(rows), rows_at_once):
+        stretch = range(start, min(start + rows_at_once, len(rows)))
+        yield query_table(table, stretch, indices=rows._indices)
+
+
+def read_column(rows: datasets.Dataset, column: str) -> pyarrow.ChunkedArray:
+    """Read a whole column as it is stored."""
+    pieces = [table.column(0) for table in arrow_batches(rows, [column], 65_536)]
+    kind = rows.data.schema.field(column).type
+    return pyarrow.chunked_array([chunk for piece in pieces for chunk in piece.chunks], type=kind)
 
 
 def hash_table(table: pyarrow.Table) -> np.ndarray:

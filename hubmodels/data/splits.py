@@ -10,7 +10,7 @@ from ..recipe import DataArguments
 from ..report import note
 from ..units import Units
 from .carving import Pool, draw_units, gather_units
-from .row_hashes import hash_rows
+from .row_hashes import hash_rows, read_column
 
 
 def cut_split(raw: dict[str, datasets.Dataset], spec: str, arguments: DataArguments) -> datasets.Dataset:
@@ -201,8 +201,7 @@ def order_steps(rows: datasets.Dataset, units: Units) -> tuple[np.ndarray, np.nd
         series = np.unique(hash_rows(rows, units.series), return_inverse=True)[1]
     times = np.arange(len(rows))
     if units.time is not None:
-        column = rows.select_columns([units.time]).with_format("arrow")[:].column(0)
-        times = np.unique(column.to_numpy(), return_inverse=True)[1]
+        times = np.unique(read_column(rows, units.time).to_numpy(), return_inverse=True)[1]
     order = np.lexsort([times, series])
     lengths = np.bincount(series)
     steps = np.empty(len(rows), dtype=np.int64)

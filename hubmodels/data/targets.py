@@ -8,6 +8,7 @@ from ..errors import HubmodelsError
 from ..recipe import DataArguments
 from ..report import note
 from .origins import Origin
+from .row_hashes import arrow_batches
 
 
 def lacks_target(rows: datasets.Dataset, targets: tuple[str, ...]) -> np.ndarray:
@@ -23,7 +24,7 @@ def lacks_value(rows: datasets.Dataset, name: str) -> np.ndarray:
     compute = pyarrow.compute
     is_class = isinstance(rows.features[name], datasets.ClassLabel)
     lacking = []
-    for table in rows.select_columns([name]).with_format("arrow").iter(batch_size=10_000):
+    for table in arrow_batches(rows, [name]):
         column = table.column(0)
         missing = compute.is_null(column, nan_is_null=pyarrow.types.is_floating(column.type))
         if is_class:
