@@ -74,6 +74,9 @@ class DataArguments(ReadingOptions):
     streaming: bool = option(False, "read the training rows as they come instead of loading them first")
     group_column: str | None = option(None, "rows with the same value here stay together when splits are carved")
     max_unreadable: float = option(0.01, "share of a split's files that may be unreadable; one always may, in [0, 1]")
+    missing_targets: Literal["refuse", "drop"] = option(
+        "refuse", "what is done with rows without a target: they end the run, or they are left out and counted"
+    )
     strict_data: bool = option(False, "what the check of the data finds ends the run before the training")
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ from datasets import Dataset
 from . import publishing
 from .abilities import FitsAfterTraining
 from .budget import attempt
-from .data import LoadedData, load_data
+from .data import CheckedData, LoadedData, check_splits, load_data
 from .evaluation import Evaluation, Results, predict, transformed_batches
 from .formatting import format_notes
 from .processes import find_processes
@@ -133,6 +133,9 @@ def prepare(recipe: Recipe, notes: list[Note]) -> Prepared:
         )
         in_memory = {name: split for name, split in rows.items() if isinstance(split, Dataset)}
         columns = encode_splits(problem, in_memory, loaded.origins)
+        inputs = list(problem.input.encoded_features())
+        checked = CheckedData(in_memory, columns, inputs, loaded.units, loaded.origins)
+        check_splits(checked, strict=data_arguments.strict_data)
         model = build_model(recipe, problem, arguments.seed)
     finally:
         if PartialState().is_main_process:
@@ -229,6 +232,7 @@ def describe_data(loaded: LoadedData) -> dict[str, Any]:
         "fingerprint": loaded.fingerprint,
         "license": loaded.license,
         "carved": list(loaded.carved),
+        "split_sentences": loaded.split_sentences,
         "num_rows": {name: len(split) for name, split in loaded.splits.items() if isinstance(split, Dataset)},
     }
 

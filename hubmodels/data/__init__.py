@@ -2,6 +2,7 @@
 
 from .batches import Batches, StepSource, StreamedBatches
 from .cache import cache_key
+from .check import CheckedData, check_splits
 from .columns import Columns, WindowedColumns, encode_dataset
 from .given import Given
 from .loading import LoadedData, load_data, stream_head
@@ -12,6 +13,7 @@ from .writer import PictureWriter, TableWriter, answers_schema, is_bytes, open_w
 
 __all__ = [
     "Batches",
+    "CheckedData",
     "Columns",
     "Given",
     "LoadedData",
@@ -26,6 +28,7 @@ __all__ = [
     "answers_schema",
     "cache_key",
     "cast_table",
+    "check_splits",
     "encode_dataset",
     "is_bytes",
     "load_data",
