@@ -2,16 +2,15 @@
 
 import datetime
 import math
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from .processing_series_calendar import UNITS, find_rule, parse_rule
+
 CALENDAR = {"minute": 60, "hour": 24, "weekday": 7, "day": 31, "month": 12}  # part -> its period
-UNITS = {"D": 86_400_000_000, "h": 3_600_000_000, "min": 60_000_000, "s": 1_000_000, "ms": 1_000, "us": 1}
-FREQUENCY = re.compile(r"(\d*)(M|D|h|min|s|ms|us|)")
 MAX_GAP = 10_000_000  # steps of one series; more come from a wrong frequency and would fill the memory
 
 
@@ -46,6 +45,24 @@ def to_numbers(values: Any, name: str) -> np.ndarray:
     if np.isinf(array).any():
         raise ValueError(f"column {name!r} holds an infinite number in row {int(np.isinf(array).argmax())}")
     return array
+
+
+def category_columns(values: Any, categories: Sequence[str]) -> np.ndarray:
+    """Return one column of 0 and 1 for each category (N, categories); a word that is none of them is all 0."""
+    numbers = {name: index for index, name in enumerate(categories)}
+    words = as_array(values)
+    result = np.zeros((len(words), len(categories)))
+    for row, word in enumerate(words.tolist()):
+        if not is_missing(word) and (number := numbers.get(category_name(word))) is not None:
+            result[row, number] = 1
+    return result
+
+
+def category_name(value: Any) -> str:
+    """Return a category as text: true and "True" are one, and so are 3 and 3.0."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value)
 
 
 def is_missing(value: Any) -> bool:
@@ -94,37 +111,14 @@ def _time(value: Any, row: int, name: str) -> np.datetime64:
         ) from None
 
 
-def parse_frequency(text: str) -> tuple[int, str]:
-    """Map  "15min" -> (15, "min"); the unit is "" for times that are integers. Raises ValueError for another form."""
-    match = FREQUENCY.fullmatch(text)
-    if match is None or text == "" or match[1] == "0" or int(match[1] or 1) == 0:
-        raise ValueError(f"frequency must be a number and one of M, D, h, min, s, ms, us (15min), got {text!r}")
-    return int(match[1] or 1), match[2]
-
-
 def find_frequency(series: Iterable[np.ndarray]) -> str:
-    """Return the most frequent difference of neighbouring times. Raises ValueError where no series has two steps."""
+    """Find how the times of series go on (see `find_rule`). Raises ValueError where no series has two steps."""
     series = [times for times in series if len(times) > 1]
     if not series:
         raise ValueError("no series has two steps, so that the time between them is unknown; give its frequency")
-    differences = np.concatenate([np.diff(times.astype(np.int64)) for times in series])
-    values, counts = np.unique(differences[differences > 0], return_counts=True)
-    if len(values) == 0:
+    if not any((np.diff(times.astype(np.int64)) > 0).any() for times in series):
         raise ValueError("the times are not sorted: they never ascend; sort the rows of each series by time")
-    step = int(values[counts.argmax()])
-    if series[0].dtype.kind != "M":
-        return str(step)
-    day = UNITS["D"]
-    if step % day == 0 and 28 <= step // day <= 366:
-        # Months differ in length; their first days lie evenly as months.
-        every = np.concatenate(series)
-        months = every.astype("datetime64[M]")
-        if np.unique((every - months.astype("datetime64[us]")).astype(np.int64)).size == 1:
-            gaps = np.concatenate([np.diff(times.astype("datetime64[M]").astype(np.int64)) for times in series])
-            kinds, numbers = np.unique(gaps[gaps > 0], return_counts=True)
-            return f"{int(kinds[numbers.argmax()])}M"
-    unit = next(unit for unit, size in UNITS.items() if step % size == 0)
-    return f"{step // UNITS[unit]}{unit}"
+    return find_rule(series)
 
 
 def step_numbers(times: np.ndarray, frequency: str, what: str) -> np.ndarray:
@@ -133,30 +127,30 @@ def step_numbers(times: np.ndarray, frequency: str, what: str) -> np.ndarray:
     Raises ValueError for times that descend, occur twice or lie between two steps; `what` names their column."""
     differences = np.diff(times.astype(np.int64))
     if (differences == 0).any():
-        raise ValueError(f"{what} holds the time {times[int((differences == 0).argmax())]} twice; keep one row of each")
+        count = int((differences == 0).sum())
+        more = f" and {count - 1:,} other times more than once" if count > 1 else ""
+        raise ValueError(
+            f"{what} holds the time {times[int((differences == 0).argmax())]} twice{more}; keep one row of each, or "
+            f"name the columns that tell the series apart (--series_id_column_name)"
+        )
     if (differences < 0).any():
         index = int((differences < 0).argmax())
         raise ValueError(
             f"{what} is not sorted: {times[index + 1]} follows {times[index]}; sort the rows of each series by time"
         )
-    number, unit = parse_frequency(frequency)
-    if (unit == "") != (times.dtype.kind != "M"):
+    rule = parse_rule(frequency)
+    if (rule.unit == "") != (times.dtype.kind != "M"):
         raise ValueError(f"{what} and the frequency {frequency!r} do not fit: one is of dates, the other of integers")
-    if unit == "M":
-        months = times.astype("datetime64[M]")
-        within = (times - months.astype("datetime64[us]")).astype(np.int64)
-        offsets = (months - months[0]).astype(np.int64)
-        uneven = (within != within[0]) | (offsets % number != 0)
-    else:
-        number *= UNITS.get(unit, 1)
-        offsets = (times - times[0]).astype(np.int64)
-        uneven = offsets % number != 0
+    ordinals, on_rule = rule.ordinals(times)
+    offsets = ordinals - ordinals[0]
+    uneven = ~on_rule | (offsets % rule.number != 0)
     if uneven.any():
         raise ValueError(
             f"{what} holds {times[int(uneven.argmax())]}, which is no whole number of steps of {frequency} after "
-            f"{times[0]}; resample the rows or give another frequency"
+            f"{times[0]} ({int(uneven.sum()):,} of {len(times):,} times are not); resample the rows or give another "
+            f"frequency (--frequency)"
         )
-    steps = offsets // number
+    steps = offsets // rule.number
     if steps[-1] >= max(MAX_GAP, 100 * len(steps)):
         raise ValueError(f"{what} spans {int(steps[-1]):,} steps of {frequency} with {len(steps):,} rows; check both")
     return steps
@@ -164,12 +158,7 @@ def step_numbers(times: np.ndarray, frequency: str, what: str) -> np.ndarray:
 
 def move_times(start: Any, steps: np.ndarray, frequency: str) -> np.ndarray:
     """Return the times that lie these numbers of steps after `start`."""
-    number, unit = parse_frequency(frequency)
-    if unit == "M":
-        month = start.astype("datetime64[M]")
-        return (month + steps * number).astype("datetime64[us]") + (start - month.astype("datetime64[us]"))
-    size = number * UNITS.get(unit, 1)
-    return start + (steps * size).astype("timedelta64[us]" if unit else np.int64)
+    return parse_rule(frequency).move(start, steps)
 
 
 def calendar_part(times: np.ndarray, part: str) -> np.ndarray:

@@ -98,7 +98,7 @@ def order_rows(
     import datasets
     import numpy as np
 
-    from ...processors.processing_series import group_rows
+    from ...processors.processing_series_forms import group_rows
     from ...processors.processing_series_times import find_frequency, move_times, step_numbers, to_times
 
     names = [name for name in (id_name, time_name) if name is not None]

@@ -216,7 +216,7 @@ class FittedWholeSeries(FittedInput[WholeSeries]):
         """Encode series as lists of steps. Raises HubmodelsError naming a bad row."""
         import numpy as np
 
-        from ...processors.processing_series import Series
+        from ...processors.processing_series_forms import Series
 
         length, channels = self.processor.max_length, self.num_channels
         values = np.zeros((len(series), length, channels), dtype=np.float32)
