@@ -46,7 +46,7 @@ class OpenedRelease:
 
     def encode_splits(self, *names: str) -> dict[str, Any]:
         """Encode the named splits of its data set."""
-        loaded = load_data(self.data_arguments, self.problem.task.units)
+        loaded = load_data(self.data_arguments, self.problem.task.units, self.problem.task.prepare)
         splits = {name: loaded.splits[name] for name in names}
         return encode_splits(self.problem, select_rows(self.problem.task, splits), loaded.origins)
 
@@ -379,7 +379,7 @@ def augment(
     if not is_class_conditional(opened.model.config):  # before any data are loaded
         name = type(opened.model).__name__
         raise HubmodelsError(f"{name} at {model_name_or_path} does not draw rows of a given class (class_conditional)")
-    loaded = load_data(opened.data_arguments, opened.problem.task.units).splits
+    loaded = load_data(opened.data_arguments, opened.problem.task.units, opened.problem.task.prepare).splits
     rows = {name: opened.problem.task.select(split) for name, split in loaded.items()}
     opened.model.to(PartialState().device)
     with evaluation_mode(opened.model), torch.no_grad():

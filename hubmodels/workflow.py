@@ -58,7 +58,7 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     data_arguments, task, arguments = parse_recipe(recipe)
     assert arguments.output_dir is not None, "a run has a folder"
     with collect_notes() as notes:
-        loaded = load_data(data_arguments, task.units)
+        loaded = load_data(data_arguments, task.units, task.prepare)
         rows = select_rows(task, loaded.splits)
         problem = fit_problem(task, rows["train"], recipe.model_name_or_path, arguments.seed)
         in_memory = {name: split for name, split in rows.items() if isinstance(split, Dataset)}

@@ -40,7 +40,16 @@ def no_units(features: datasets.Features) -> Units:
     return Units()
 
 
-def load_data(arguments: DataArguments, find_units: Callable[[datasets.Features], Units] = no_units) -> LoadedData:
+def unchanged(rows: datasets.Dataset) -> datasets.Dataset:
+    """Take the rows as they are."""
+    return rows
+
+
+def load_data(
+    arguments: DataArguments,
+    find_units: Callable[[datasets.Features], Units] = no_units,
+    prepare: Callable[[datasets.Dataset], datasets.Dataset] = unchanged,
+) -> LoadedData:
     """Load a data set as train, validation and test splits.
 
     A split is a name or rows of one in the syntax of datasets (`train[:80%]`, `train[100:200]`). Splits that the data
@@ -50,6 +59,7 @@ def load_data(arguments: DataArguments, find_units: Callable[[datasets.Features]
     Args:
         arguments: which data, how to read and to split them.
         find_units: says of the training rows' features what may not be torn apart when splits are carved.
+        prepare: makes the rows that are carved of the rows of a split, the training rows first.
 
     Raises:
         HubmodelsError: no such data set, no training split, a slice that cannot be cut, or an empty split.
@@ -70,6 +80,10 @@ def load_data(arguments: DataArguments, find_units: Callable[[datasets.Features]
     origin_of = {
         role: origins.get(names[role if role in splits else "train"].partition("[")[0], Origin()) for role in names
     }
+    for role, split in splits.items():
+        splits[role] = prepare(split)
+        if splits[role].data is not split.data:  # other rows than those of the files
+            origin_of[role] = Origin()
     units, carved = find_units(splits["train"].features), []
     for role, fraction in (("test", arguments.test_fraction), ("validation", arguments.validation_fraction)):
         if role not in splits:

@@ -57,6 +57,7 @@ class TimeSeriesProcessor(ProcessorMixin):
         categories: of known and static columns that are words: their categories. The model is told which one it is, a
             number of 0 or 1 for each; a word that is none of them is all 0.
         counts: channels of whole numbers that are never below 0, and are not forecast below it.
+        time_format: how times that are text or whole numbers are read (see `to_times`); ISO when None.
         step_columns: classification: tables with a series a row and a column a step have these columns, in order.
 
     Raises:
@@ -87,6 +88,7 @@ class TimeSeriesProcessor(ProcessorMixin):
         categories: dict[str, list[str]] | None = None,
         counts: list[str] | None = None,
         step_columns: list[str] | None = None,
+        time_format: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -98,6 +100,7 @@ class TimeSeriesProcessor(ProcessorMixin):
         self.known, self.known_mean, self.known_std = known or [], known_mean or [], known_std or []
         self.static, self.static_mean, self.static_std = static or [], static_mean or [], static_std or []
         self.categories, self.counts, self.step_columns = categories or {}, counts or [], step_columns
+        self.time_format = time_format
         for kind, names in (("", self.channels), ("known_", self.known), ("static_", self.static)):
             for part in ("mean", "std"):
                 if len(getattr(self, f"{kind}{part}")) != len(names):
@@ -259,7 +262,7 @@ class TimeSeriesProcessor(ProcessorMixin):
             raise ValueError(f"missing columns {', '.join(map(repr, lacking))}; given are {', '.join(columns)}")
         times = None
         if self.time_column is not None and self.time_column in columns:
-            times = to_times(columns[self.time_column], self.time_column)
+            times = to_times(columns[self.time_column], self.time_column, self.time_format)
         values = np.stack([to_numbers(columns[name], name) for name in self.channels], axis=1)
         known, static = self.covariates(columns, self.known), self.covariates(columns, self.static)
         all_series = []
@@ -392,7 +395,11 @@ class TimeSeriesProcessor(ProcessorMixin):
         if columns is None or lacking:
             raise ValueError(f"`future` must be a frame with the columns {', '.join(self.known)}")
         known = self.covariates(columns, self.known)
-        times = to_times(columns[self.time_column], self.time_column) if self.time_column in columns else None
+        times = (
+            to_times(columns[self.time_column], self.time_column, self.time_format)
+            if self.time_column in columns
+            else None
+        )
         with_ids = all(name in columns for name in self.id_columns)
         groups = group_rows(self.id_values(columns) if with_ids else None, len(known))
         return [Series(name, known[rows], None if times is None else times[rows]) for name, rows in groups]
@@ -433,7 +440,7 @@ class TimeSeriesProcessor(ProcessorMixin):
         return np.stack(features, axis=1).astype(np.float32)
 
     def future_times(self, one: Series, steps: int | None = None) -> np.ndarray | None:
-        """Return the times of these many steps ahead, `prediction_length` when None; None for a series without times."""
+        """Return the times of the steps ahead, `prediction_length` of them by default; None for series without."""
         if one.times is None:
             return None
         count = self.prediction_length if steps is None else steps

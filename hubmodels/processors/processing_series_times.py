@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -73,15 +74,28 @@ def is_missing(value: Any) -> bool:
 # -------------------------------------------------------------------- times
 
 
-def to_times(values: Any, name: str) -> np.ndarray:
-    """Return datetime64[us] (UTC where a zone is given) or int64 step numbers, (N,). Raises ValueError naming the first
-    value that is neither."""
+def to_times(values: Any, name: str, form: str | None = None) -> np.ndarray:
+    """Return datetime64[us] or int64 step numbers, (N,).
+
+    Times with a zone become UTC; where they are whole days of the zone, its own dates. Raises ValueError naming the
+    first value that is no time.
+
+    Args:
+        values: dates, ISO texts, whole numbers, or what `form` says.
+        name: of the column.
+        form: a format of `strptime`, `quarter` (2024Q1), or `unix*1000` for thousandths of seconds since 1970.
+    """
     if "tz" in str(getattr(values, "dtype", "")) or "," in str(getattr(values, "dtype", "")):  # pandas with a zone
-        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+        local = values.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
+        values = choose_clock(values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), local)
     array = as_array(values)
     if array.dtype.kind == "M":
         times = array.astype("datetime64[us]")
-    elif array.dtype.kind in "iu":
+    elif form is not None and form.startswith("unix") and array.dtype.kind in "iuf":
+        times = (array.astype(np.int64) * 1_000_000 // int(form[5:])).astype("datetime64[us]")
+    elif form is not None and not form.startswith("unix"):
+        times = _formatted(array, name, form)
+    elif array.dtype.kind in "iu" or (array.dtype.kind == "f" and not np.isnan(array).any() and (array % 1 == 0).all()):
         return array.astype(np.int64)
     else:
         try:  # ISO texts at once
@@ -89,22 +103,61 @@ def to_times(values: Any, name: str) -> np.ndarray:
                 raise ValueError
             times = np.array(array.tolist(), dtype="datetime64[us]")
         except (TypeError, ValueError, AttributeError):
-            times = np.array([_time(value, row, name) for row, value in enumerate(array)], dtype="datetime64[us]")
+            clocks = [_time(value, row, name) for row, value in enumerate(array)]
+            utc, local = (np.array(times, dtype="datetime64[us]") for times in zip(*clocks, strict=True))
+            times = choose_clock(utc, local)
     if np.isnat(times).any():
         raise ValueError(f"column {name!r} has no time in row {int(np.isnat(times).argmax())}; drop such rows")
     return times
 
 
-def _time(value: Any, row: int, name: str) -> np.datetime64:
+def read_quarter(text: str) -> datetime.datetime:
+    """Return the first day of a quarter (2024Q1, 2024-Q1). Raises ValueError for another text."""
+    match = re.fullmatch(r"(\d{4})\D{0,2}Q([1-4])", text)
+    if match is None:
+        raise ValueError
+    return datetime.datetime(int(match[1]), 3 * int(match[2]) - 2, 1)
+
+
+def choose_clock(utc: np.ndarray, local: np.ndarray) -> np.ndarray:
+    """Return times of a zone as UTC, or as they stand where they are days: clock changes move those in UTC."""
+    filled = ~np.isnat(local)
+    within_utc, within_local = ((times - times.astype("datetime64[D]"))[filled] for times in (utc, local))
+    days = not within_local.astype(np.int64).any()
+    same = len(np.unique(within_local)) <= 1 < len(np.unique(within_utc))
+    return local if days or same else utc.astype("datetime64[us]")
+
+
+def _formatted(array: np.ndarray, name: str, form: str) -> np.ndarray:
+    read: dict[str, np.datetime64] = {"": np.datetime64("NaT", "us")}
+    times = np.empty(len(array), dtype="datetime64[us]")
+    for row, value in enumerate(array.tolist()):
+        key = "" if is_missing(value) else category_name(value).strip()
+        if key not in read:
+            try:
+                moment = read_quarter(key) if form == "quarter" else datetime.datetime.strptime(key, form)
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"column {name!r} must hold times of the form {form}, row {row} holds {value!r}"
+                ) from None
+            moment = moment.astimezone(datetime.UTC).replace(tzinfo=None) if moment.tzinfo is not None else moment
+            read[key] = np.datetime64(moment, "us")
+        times[row] = read[key]
+    return times
+
+
+def _time(value: Any, row: int, name: str) -> tuple[np.datetime64, np.datetime64]:
+    """Return a time as UTC, and as it stands."""
     if is_missing(value):
-        return np.datetime64("NaT", "us")
+        return np.datetime64("NaT", "us"), np.datetime64("NaT", "us")
     try:
-        value = datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
-        if isinstance(value, datetime.datetime) and value.tzinfo is not None:
-            value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+        value = datetime.datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
         if not isinstance(value, datetime.date | np.datetime64):
             raise TypeError
-        return np.datetime64(value, "us")
+        if not isinstance(value, datetime.datetime) or value.tzinfo is None:
+            return np.datetime64(value, "us"), np.datetime64(value, "us")
+        utc = value.astimezone(datetime.UTC).replace(tzinfo=None)
+        return np.datetime64(utc, "us"), np.datetime64(value.replace(tzinfo=None), "us")
     except (TypeError, ValueError):
         raise ValueError(
             f"column {name!r} must hold times (2026-01-31 14:00) or whole numbers, row {row} holds {value!r}"
