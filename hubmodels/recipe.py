@@ -71,6 +71,9 @@ class DataArguments(ReadingOptions):
     max_eval_samples: int | None = option(None, "use this many validation and test rows at most, >= 1")
     streaming: bool = option(False, "read the training rows as they come instead of loading them first")
     group_column: str | None = option(None, "rows with the same value here stay together when splits are carved")
+    missing_targets: Literal["refuse", "drop"] = option(
+        "refuse", "what is done with rows without a target: they end the run, or they are left out and counted"
+    )
     strict_data: bool = option(False, "what the check of the data finds ends the run before the training")
 
     def __post_init__(self) -> None:

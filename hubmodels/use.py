@@ -43,10 +43,13 @@ class OpenedRelease:
     arguments: TrainingArguments
     model: Any
     problem: AnyProblem
+    other_data: bool = False  # whether the data set is another than the one that it was trained on
 
     def encode_splits(self, *names: str) -> dict[str, Any]:
-        """Encode the named splits of its data set."""
-        loaded = load_data(self.data_arguments, self.problem.task.units, self.problem.task.prepare)
+        """Encode the named splits of its data set; one alone of other data is all of them where there are no splits."""
+        task = self.problem.task
+        measured = names[0] if self.other_data and len(names) == 1 else None
+        loaded = load_data(self.data_arguments, task.units, measured, task.prepare)
         splits = {name: loaded.splits[name] for name in names}
         return encode_splits(self.problem, select_rows(self.problem.task, splits), loaded.origins)
 
@@ -65,6 +68,7 @@ def open_release(
         HubmodelsError: no such checkpoint, no recipe in it, or it is damaged.
     """
     recipe = read_recipe(model_name_or_path)
+    other_data = (overrides or {}).get("dataset") not in (None, recipe.data.get("dataset"))
     if "dataset" in (overrides or {}):  # another data set has other columns and splits
         recipe.data = {}
     recipe.data |= overrides or {}
@@ -72,7 +76,7 @@ def open_release(
     model = checkpoint.load_model(model_name_or_path, recipe.family, task.head, config_values)
     problem = bind_checkpoint(model_name_or_path, task, model.config.to_dict(), seed=arguments.seed)
     problem.know_model(model.config)
-    return OpenedRelease(data_arguments, arguments, model, problem)
+    return OpenedRelease(data_arguments, arguments, model, problem, other_data)
 
 
 # Measuring
@@ -379,7 +383,7 @@ def augment(
     if not is_class_conditional(opened.model.config):  # before any data are loaded
         name = type(opened.model).__name__
         raise HubmodelsError(f"{name} at {model_name_or_path} does not draw rows of a given class (class_conditional)")
-    loaded = load_data(opened.data_arguments, opened.problem.task.units, opened.problem.task.prepare).splits
+    loaded = load_data(opened.data_arguments, opened.problem.task.units, prepare=opened.problem.task.prepare).splits
     rows = {name: opened.problem.task.select(split) for name, split in loaded.items()}
     opened.model.to(PartialState().device)
     with evaluation_mode(opened.model), torch.no_grad():

@@ -19,7 +19,7 @@ from datasets import Dataset
 
 from . import publishing
 from .abilities import FitsAfterTraining
-from .data import LoadedData, load_data
+from .data import CheckedData, LoadedData, check_splits, load_data
 from .evaluation import Results, predict, transformed_batches
 from .processes import find_processes
 from .recipe import Recipe, TrainingArguments
@@ -58,11 +58,14 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     data_arguments, task, arguments = parse_recipe(recipe)
     assert arguments.output_dir is not None, "a run has a folder"
     with collect_notes() as notes:
-        loaded = load_data(data_arguments, task.units, task.prepare)
+        loaded = load_data(data_arguments, task.units, prepare=task.prepare)
         rows = select_rows(task, loaded.splits)
         problem = fit_problem(task, rows["train"], recipe.model_name_or_path, arguments.seed)
         in_memory = {name: split for name, split in rows.items() if isinstance(split, Dataset)}
         columns = encode_splits(problem, in_memory, loaded.origins)
+        inputs = list(problem.input.encoded_features())
+        checked = CheckedData(in_memory, columns, inputs, loaded.units, loaded.origins)
+        check_splits(checked, strict=data_arguments.strict_data)
     problem.reading, problem.notes = loaded.reading.to_dict(), notes
     model = build_model(recipe, problem, arguments.seed)
     run = train_model(model, problem, columns, rows["train"], recipe, arguments, loaded.fingerprint)
@@ -133,6 +136,7 @@ def describe_data(loaded: LoadedData) -> dict[str, Any]:
         "fingerprint": loaded.fingerprint,
         "license": loaded.license,
         "carved": list(loaded.carved),
+        "split_sentences": loaded.split_sentences,
         "num_rows": {name: len(split) for name, split in loaded.splits.items() if isinstance(split, Dataset)},
     }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ...errors import HubmodelsError
 from ...report import Figure
+from ...units import Units
 
 if TYPE_CHECKING:
     import datasets
@@ -132,6 +133,15 @@ class Target:
 
         Raises HubmodelsError where it cannot be told which they are."""
         return []
+
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Say which of the target's columns a row must have, and by which of them carved rows are balanced.
+
+        Args:
+            features: of the data set, of which nothing is selected yet.
+            columns: the target's own, as `columns` names them.
+        """
+        return Units(targets=tuple(columns))
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedTarget[Any]":
         """Take names and statistics of the target from the selected training rows."""

@@ -4,6 +4,7 @@ Options, fitted state and work are three things: a `Task` has the options, `Task
 and the `Problem` that comes of it does the work without being handed anything again (as scikit-learn's `fit` does).
 """
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -96,8 +97,11 @@ class Task:
         return rows
 
     def units(self, features: "datasets.Features") -> Units:
-        """Say what of the data set, of which nothing is selected yet, may not be torn apart when splits are carved."""
-        return Units()
+        """Say what of the data set, of which nothing is selected yet, may not be torn apart when splits are carved.
+
+        It also says what is read, what a row must have, and by what carved rows are balanced."""
+        inputs, targets = self.columns(features)
+        return dataclasses.replace(self.target.units(features, targets), inputs=tuple(inputs))
 
     def training_rows(self, rows: "datasets.Dataset") -> "datasets.Dataset":
         """Keep those of the selected training and validation rows that the model learns from; all by default."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ...errors import HubmodelsError
 from ...fields import option
 from ...report import Figure
+from ...units import Units
 from ..contract.columns import choose_column, describe_columns, existing_column, kind_of, ordered_labels
 from ..contract.parts import FittedTarget, Target
 
@@ -61,6 +62,10 @@ class Numbers(Target):
                     f"column {name!r} holds {kind}, not numbers; choose another with --target_column_names"
                 )
         return list(names)
+
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Balance carved rows by the range of the first number."""
+        return Units(targets=tuple(columns), numbers=columns[0])
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedNumbers":
         """Take each target's name, mean, standard deviation and range over the training rows."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...fields import option
 from ...report import Figure
+from ...units import Units
 from ..contract.columns import class_names, class_numbers, label_column, label_maps, ordered_labels
 from ..contract.parts import FittedTarget, Target
 
@@ -36,6 +37,10 @@ class OneClass(Target):
     def columns(self, features: "datasets.Features", claimed: list[str]) -> list[str]:
         """Name the class column: the chosen one, else the only one of classes, else one with a usual name."""
         return [label_column(features, self.label_column_name, others=tuple(claimed))]
+
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Balance carved rows by their classes."""
+        return Units(targets=tuple(columns), classes=columns[0])
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedOneClass":
         """Take a class column's own names in their order, or the distinct texts or integers of the rows, sorted."""

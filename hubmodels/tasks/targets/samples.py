@@ -14,6 +14,7 @@ from ... import abilities
 from ...errors import HubmodelsError
 from ...fields import option
 from ...report import Estimate, Examination, Figure
+from ...units import Units
 from ..contract.columns import class_names, class_numbers, label_column, label_maps, ordered_labels
 from ..contract.parts import FittedTarget, Target
 from ..contract.problem import FittedInputT, Problem, TaskT
@@ -61,6 +62,10 @@ class Samples(Target):
 
         return optional_label_column(features, self.label_column_name, claimed, needed=self.classes_needed)
 
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Balance carved rows by their classes, where there are any; a row needs none."""
+        return Units(classes=columns[0] if columns else None)
+
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedSamples":
         """Take the names of the classes where there are any."""
         from .optional_class import optional_class_names
@@ -84,6 +89,10 @@ class SamplesOfClasses(Samples):
     def columns(self, features: "datasets.Features", claimed: list[str]) -> list[str]:
         """Name the class column: the chosen one, else the only one of classes, else one with a usual name."""
         return [label_column(features, self.label_column_name, others=tuple(claimed))]
+
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Balance carved rows by their classes."""
+        return Units(targets=tuple(columns), classes=columns[0])
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedSamples":
         """Take a class column's own names in their order, or the distinct texts or integers of the rows, sorted."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...fields import option
 from ...report import Figure
+from ...units import Units
 from ..contract.columns import label_column, label_maps, ordered_labels
 from ..contract.parts import FittedTarget, Target
 from .label_columns import label_columns, label_matrix, label_names
@@ -59,6 +60,10 @@ class SeveralLabels(Target):
         if isinstance(chosen, list):
             chosen = chosen[0] if chosen else None
         return self.several(features) or [label_column(features, chosen, others=tuple(claimed))]
+
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Balance carved rows by their classes, where each row has one."""
+        return Units(targets=tuple(columns), classes=None if self.several(features) else columns[0])
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedSeveralLabels":
         """Take the names of several columns in their order, or what the lists of the training rows hold, sorted."""
