@@ -50,8 +50,9 @@ class OpenedRelease:
 
     def encode_splits(self, *names: str) -> dict[str, Any]:
         """Encode the named splits of its data set; one alone of other data is all of them where there are no splits."""
+        task = self.problem.task
         measured = names[0] if self.other_data and len(names) == 1 else None
-        loaded = load_data(self.data_arguments, self.problem.task.units, measured)
+        loaded = load_data(self.data_arguments, task.units, measured, task.prepare)
         splits = {name: loaded.splits[name] for name in names}
         return encode_splits(self.problem, select_rows(self.problem.task, splits), loaded.origins)
 
@@ -378,7 +379,7 @@ def augment(
     if not is_class_conditional(opened.model.config):  # before any data are loaded
         name = type(opened.model).__name__
         raise HubmodelsError(f"{name} at {model_name_or_path} does not draw rows of a given class (class_conditional)")
-    loaded = load_data(opened.data_arguments, opened.problem.task.units).splits
+    loaded = load_data(opened.data_arguments, opened.problem.task.units, prepare=opened.problem.task.prepare).splits
     rows = {name: opened.problem.task.select(split) for name, split in loaded.items()}
     opened.model.to(PartialState().device)
     with evaluation_mode(opened.model), torch.no_grad():

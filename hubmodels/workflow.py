@@ -126,7 +126,7 @@ def prepare(recipe: Recipe, notes: list[Note]) -> Prepared:
     require_output_dir(recipe)
     data_arguments, task, arguments = parse_recipe(recipe)
     try:
-        loaded = load_data(data_arguments, task.units)
+        loaded = load_data(data_arguments, task.units, prepare=task.prepare)
         rows = select_rows(task, loaded.splits)
         problem = fit_problem(
             task, rows["train"], recipe.model_name_or_path, arguments.seed, loaded.origins.get("train")

@@ -46,10 +46,16 @@ def no_units(features: datasets.Features) -> Units:
     return Units()
 
 
+def unchanged(rows: datasets.Dataset) -> datasets.Dataset:
+    """Take the rows as they are."""
+    return rows
+
+
 def load_data(
     arguments: DataArguments,
     find_units: Callable[[datasets.Features], Units] = no_units,
     measured: str | None = None,
+    prepare: Callable[[datasets.Dataset], datasets.Dataset] = unchanged,
 ) -> LoadedData:
     """Load a data set as train, validation and test splits.
 
@@ -62,6 +68,7 @@ def load_data(
         find_units: says of the training rows' features what may not be torn apart when splits are carved.
         measured: the role that alone is asked for, of data to measure a model on: its split, or all rows of a data set
             that has none of this name. Nothing is carved.
+        prepare: makes the rows that are carved of the rows of a split, the training rows first.
 
     Raises:
         HubmodelsError: no such data set, no training split, a slice that cannot be cut, an empty split, or a row
@@ -85,6 +92,10 @@ def load_data(
     origin_of = {
         role: origins.get(names[role if role in splits else "train"].partition("[")[0], Origin()) for role in names
     }
+    for role, split in splits.items():
+        splits[role] = prepare(split)
+        if splits[role].data is not split.data:  # other rows than those of the files
+            origin_of[role] = Origin()
     units = find_units(next(iter(splits.values())).features)
     if measured is None:
         set_apart(splits, names, units, arguments)

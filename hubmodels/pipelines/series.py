@@ -85,7 +85,7 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
 
     def frame_series(self, table: Any, id_column: str | None) -> list[np.ndarray] | None:
         """Read a frame's series as arrays; None where the inputs are arrays."""
-        from ..processors.processing_series import group_rows, table_columns
+        from ..processors.processing_series_forms import group_rows, table_columns
         from ..processors.processing_series_times import to_numbers
 
         columns = table_columns(table)
@@ -177,7 +177,7 @@ class TimeSeriesForecastingPipeline(SeriesPipeline):
 
 def is_one_series(series: Any) -> bool:
     """Tell whether arrays are one series (steps, channels) and not a list of them."""
-    from ..processors.processing_series import is_list_of_arrays, nesting
+    from ..processors.processing_series_forms import is_list_of_arrays, nesting
 
     depth = getattr(series, "ndim", None) or nesting(series)
     return depth <= 2 and not (isinstance(series, list | tuple) and is_list_of_arrays(series))

@@ -51,12 +51,25 @@ class TimeSeriesClassification(Task):
     input: WholeSeries = part(WholeSeries)
     target: OneClass = part(OneClass)
 
+    def prepare(self, rows: "datasets.Dataset") -> "datasets.Dataset":
+        """Make rows of whole series of a long or wide table, so that whole series are carved."""
+        if rows.features is None or not hasattr(rows, "__len__"):
+            return rows
+        targets = self.target.columns(rows.features, self.input.claims(rows.features))
+        self.input.decide(rows, targets)
+        return self.input.gather(rows, targets, "classes")
+
     def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
-        """Select the series and their classes, one row a series (see `WholeSeries.gather`)."""
+        """Select the series and their classes, one row a series."""
         if dataset.features is None:
             raise HubmodelsError("the stream does not tell its columns; leave out --streaming")
+        if not hasattr(dataset, "__len__") and self.input.series_column(dataset.features) is None:
+            raise HubmodelsError(
+                "steps of series cannot be streamed: a series needs all its rows; leave out --streaming"
+            )
+        dataset = self.prepare(dataset)
         inputs, targets = self.columns(dataset.features)
-        return self.input.gather(dataset.select_columns([*inputs, *targets]), targets, "classes")
+        return dataset.select_columns([*inputs, *targets])
 
     def example(self) -> str:
         """Return lines that use the pipeline."""

@@ -90,6 +90,12 @@ class Task:
         inputs, targets = self.columns(features)
         return self.input.undecoded(dataset.select_columns([*inputs, *targets]), inputs)
 
+    def prepare(self, rows: "datasets.Dataset") -> "datasets.Dataset":
+        """Make rows of what a split holds, where its rows are not those that the task speaks of, as steps of series.
+
+        Called with the training rows first, of which nothing is selected or carved yet; unchanged by default."""
+        return rows
+
     def units(self, features: "datasets.Features") -> Units:
         """Say what of the data set, of which nothing is selected yet, may not be torn apart when splits are carved.
 
