@@ -25,6 +25,7 @@ from . import checkpoints
 from .contracts import Batch, Evaluate, TrainingBatches, Transform
 from .control import Interrupted, Interruption, folder_lock, on_main, plain_errors
 from .devices import describe_hardware, float32_precision, largest_batch_size, make_accelerator, make_autocast, place
+from .freezing import freeze_body, training_mode
 from .losses import make_loss
 from .optimization import Player, WeightAverage, all_tensors, copy_tensors, make_players
 from .records import Records, StepValues
@@ -111,6 +112,7 @@ class Loop:
         if needs_metric and (evaluate is None or metric is None):
             raise HubmodelsError("load_best_model_at_end and early_stopping_patience need validation rows and a metric")
         self.checkpoints = folder / "checkpoints"
+        self.said = [freeze_body(model)] if arguments.freeze_backbone else []  # what the records say first
         self.accelerator = make_accelerator(model, arguments, folder)
         self.device, self.num_processes = self.accelerator.device, self.accelerator.num_processes
         self.autocast = make_autocast(self.device, arguments)
@@ -122,7 +124,7 @@ class Loop:
     def run(self) -> Run:
         """Take all steps, with evaluations and checkpoints between them."""
         position, arguments = self.state.position, self.arguments
-        self.model.train()
+        training_mode(self.model)
         if position.evaluation_due:
             self.validate()
             self.saved_step = None
@@ -321,7 +323,7 @@ class Loop:
         except Interrupted:
             return
         finally:
-            self.model.train()
+            training_mode(self.model)
         position.evaluation_due = False
         for figure in figures:
             save_figure(figure.figure, self.folder / "figures" / f"{figure.name}-{position.step:08d}.png")
@@ -428,7 +430,7 @@ class Loop:
             position=Position(),
             accelerator=self.accelerator,
         )
-        notes = self.fit_memory() if arguments.auto_find_batch_size else []
+        notes = self.said + (self.fit_memory() if arguments.auto_find_batch_size else [])
         # Dropout and augmentation draw other numbers on each process.
         torch.manual_seed(derive_seed("dropout", arguments.seed, self.accelerator.process_index))
         self.state.generator.manual_seed(derive_seed("augmentation", arguments.seed, self.accelerator.process_index))
@@ -484,7 +486,7 @@ class Loop:
                 player.optimizer.state.clear()
             checkpoints.load_tensors(self.model, before, self.folder)
 
-        self.model.train()
+        training_mode(self.model)
         self.batch_size = largest_batch_size(self.batch_size, rows, attempt, clean, self.accelerator)
         self.accumulation = rows // self.batch_size
         if self.batch_size == self.arguments.per_device_train_batch_size:
