@@ -45,9 +45,7 @@ class ImageClassificationProblem(Problem["ImageClassification", FittedImages, Fi
                 pixels = augmentation.random_erasing(pixels, task.random_erasing, generator)
             batch = normalize({**batch, "pixel_values": pixels}, generator)
             if task.mixup_alpha:
-                values, labels = batch["pixel_values"], batch["labels"]
-                values, labels = augmentation.mixup(values, labels, num_classes, task.mixup_alpha, generator)
-                batch |= {"pixel_values": values, "labels": labels}
+                batch |= augmentation.mixup_weighted(batch, num_classes, task.mixup_alpha, generator)
             return batch
 
         return augment

@@ -55,8 +55,10 @@ class TimeSeriesClassification(Task):
         """Select the series and their classes, one row a series (see `WholeSeries.gather`)."""
         if dataset.features is None:
             raise HubmodelsError("the stream does not tell its columns; leave out --streaming")
+        weights = self.weight_columns(dataset.features)
         inputs, targets = self.columns(dataset.features)
-        return self.input.gather(dataset.select_columns([*inputs, *targets]), targets, "classes")
+        of_series = [*targets, *weights]
+        return self.input.gather(dataset.select_columns([*inputs, *of_series]), of_series, "values")
 
     def example(self) -> str:
         """Return lines that use the pipeline."""

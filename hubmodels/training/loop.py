@@ -47,6 +47,7 @@ def train(
     metric_for_best_model: str | None = None,
     greater_is_better: bool | None = None,
     recipe: dict[str, Any] | None = None,
+    weighted: bool = False,
 ) -> Run:
     """Train a model in place; it ends on its device, in eval mode, with the last, averaged or best weights.
 
@@ -63,6 +64,7 @@ def train(
         metric_for_best_model: key of `evaluate`'s metrics that decides about the best checkpoint and early stopping.
         greater_is_better: whether a larger value of it is better.
         recipe: plain values that a resumed run must have in common with the stopped one (family, model, data).
+        weighted: whether the batches hold `sample_weight`, the weights of their rows.
 
     Raises:
         HubmodelsError: what a person can mend: arguments that do not fit the model, a loss that is not finite, a folder
@@ -75,6 +77,7 @@ def train(
     metric = metric_for_best_model or arguments.metric_for_best_model
     greater = arguments.greater_is_better if greater_is_better is None else greater_is_better
     loop = Loop(model, batches, arguments, transform, evaluate, Path(output_dir), metric, greater is not False, recipe)
+    loop.weighted = weighted
     with contextlib.ExitStack() as stack:
         on_main(loop.accelerator, lambda: lock_folder(loop.folder, stack))
         stack.enter_context(plain_errors(loop.accelerator, loop.checkpoints))
@@ -117,6 +120,7 @@ class Loop:
         self.device, self.num_processes = self.accelerator.device, self.accelerator.num_processes
         self.autocast = make_autocast(self.device, arguments)
         self.interruption = Interruption(self.accelerator)
+        self.weighted = False  # whether the batches hold weights of their rows
         self.troubled = False  # whether the last logged values had a diagnosis
         self.saved_step: int | None = None  # of the newest checkpoint
         self.window_start, self.window_rows = 0.0, 0  # when the losses were last read, and the rows until then
@@ -415,7 +419,7 @@ class Loop:
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         # None would look at the type of every gradient in every step; only MPS lacks the foreach kernels.
         self.foreach = self.device.type in ("cpu", "cuda") or None
-        self.loss = make_loss(arguments, self.model, self.batches, self.device)
+        self.loss = make_loss(arguments, self.model, self.batches, self.device, self.weighted)
         self.batch_size = arguments.per_device_train_batch_size
         self.accumulation = arguments.gradient_accumulation_steps
         self.rows_per_step = self.batch_size * self.accumulation * self.num_processes

@@ -32,6 +32,7 @@ class SeveralLabels(Target):
 
     decided_fields: ClassVar[tuple[str, ...]] = ("id2label", "label2id", "problem_type")
 
+    weighs_rows: ClassVar[bool] = True
     main_metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
     shares: ClassVar[tuple[str, ...]] = ("accuracy",)
