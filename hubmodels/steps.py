@@ -31,10 +31,23 @@ def select_rows(task: Task, splits: Mapping[str, Any]) -> dict[str, Any]:
     return rows | {name: task.training_rows(rows[name]) for name in ("train", "validation") if name in rows}
 
 
-def fit_problem(task: Task, train: Any, checkpoint: str | None, seed: int) -> AnyProblem:
+def fit_problem(
+    task: Task, train: Any, checkpoint: str | None, seed: int, origin: Origin | None = None
+) -> AnyProblem:
     """Bind the task to the training rows, or to the first of a stream.
 
-    A processor that was fitted is kept beside the data set's cache: a second start reads no row for it."""
+    A processor that was fitted is kept beside the data set's cache: a second start reads no row for it.
+    Raises HubmodelsError for a bad row, in the words of its file where `origin` knows it."""
+    try:
+        return bind_rows(task, train, checkpoint, seed)
+    except BadRow as error:
+        if not isinstance(train, Dataset):
+            raise
+        raise error.named((origin or Origin()).words(train, error.row)) from error
+
+
+def bind_rows(task: Task, train: Any, checkpoint: str | None, seed: int) -> AnyProblem:
+    """Bind the task to the training rows; see `fit_problem`. Raises BadRow for a bad one."""
     if not isinstance(train, Dataset):
         return task.fit(stream_head(train), checkpoint=checkpoint, seed=seed)
     if checkpoint or not train.cache_files:

@@ -60,7 +60,8 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     with collect_notes() as notes:
         loaded = load_data(data_arguments, task.units)
         rows = select_rows(task, loaded.splits)
-        problem = fit_problem(task, rows["train"], recipe.model_name_or_path, arguments.seed)
+        origin = loaded.origins.get("train")
+        problem = fit_problem(task, rows["train"], recipe.model_name_or_path, arguments.seed, origin)
         in_memory = {name: split for name, split in rows.items() if isinstance(split, Dataset)}
         columns = encode_splits(problem, in_memory, loaded.origins)
     problem.reading, problem.notes = loaded.reading.to_dict(), notes

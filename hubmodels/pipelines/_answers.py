@@ -13,6 +13,8 @@ from ..cpu import inference_kernels
 from ..families import family_of
 from ..tasks import AnyProblem, get_task
 
+MULTI_LABEL = "multi_label_classification"  # transformers' problem_type
+
 
 class ProblemPipeline(Pipeline):
     """Answer as `hubmodels predict` does of a model of ours: by its problem, through the same kernels.
@@ -35,11 +37,15 @@ class ProblemPipeline(Pipeline):
         return family_of(self.model.config.model_type) is not None
 
     @property
-    def tells_one_class(self) -> bool:
-        """Tell whether the model is ours, and each row has one of several classes, as in the task."""
+    def tells_classes(self) -> bool:
+        """Tell whether the model is ours, and tells one of several classes or several labels of a row, as its task."""
         config = self.model.config
-        several = self.ours and config.num_labels > 1
-        return several and config.problem_type in (None, "single_label_classification")
+        return self.ours and config.num_labels > 1 and config.problem_type != "regression"
+
+    @property
+    def tells_labels(self) -> bool:
+        """Tell whether the model is ours, and each row has several labels or none: then all are told by default."""
+        return self.tells_classes and self.model.config.problem_type == MULTI_LABEL
 
     def get_inference_context(self) -> Callable[[], contextlib.AbstractContextManager[Any]]:
         """Give what makes the block in which a batch runs, as transformers asks for it."""
@@ -52,7 +58,7 @@ class ProblemPipeline(Pipeline):
             yield
 
     def likeliest_classes(self, outputs: Any, top_k: int | None = None) -> list[dict[str, Any]]:
-        """Return `label` and `score` of the likeliest classes of a single row, all of them when `top_k` is None."""
+        """Return `label` and `score` of the likeliest classes or labels of a row, of all when `top_k` is None."""
         answers = self.problem.answers(outputs)
         scores = {name: answers[f"probability_{name}"][0].item() for name in self.problem.class_names()}
         likeliest = sorted(scores, key=lambda name: scores[name], reverse=True)[:top_k]
