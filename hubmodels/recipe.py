@@ -113,6 +113,7 @@ class TrainingArguments:
     label_smoothing_factor: float = option(0.0, "share of the target spread over all classes, in [0, 1)")
     class_weights: Literal["none", "balanced"] = option("none", "balanced weighs classes by the inverse of their count")
     ema_decay: float = option(0.0, "decay of the averaged weights that are evaluated and saved, in [0, 1); 0 for none")
+    freeze_backbone: bool = option(False, "fine-tuning: train the head alone, the body's weights stay bit for bit")
     bf16: bool = option(False, "bfloat16 autocast")
     fp16: bool = option(False, "float16 autocast with loss scaling (GPU)")
     tf32: bool = option(True, "TF32 matrix products on GPUs that have them")

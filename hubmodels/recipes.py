@@ -28,6 +28,11 @@ def parse_recipe(recipe: Recipe) -> tuple[DataArguments, Task, TrainingArguments
     data_arguments, task = parse_section(recipe.data, "data", DataArguments, task_class)
     data_arguments.carve = data_arguments.carve or task.carve
     (arguments,) = parse_section(recipe.training, "training", TrainingArguments)
+    if arguments.freeze_backbone and not recipe.model_name_or_path:
+        raise HubmodelsError(
+            "freeze_backbone keeps the body of a trained checkpoint: name it with --model_name_or_path, or leave "
+            "freeze_backbone out"
+        )
     arguments.metric_for_best_model = arguments.metric_for_best_model or task.main_metric
     if arguments.greater_is_better is None:  # the task says it of its main metric only
         if arguments.metric_for_best_model != task.main_metric:
@@ -79,12 +84,14 @@ def finetuning_recipe(model_name_or_path: str, task: str | None = None) -> Recip
     """Return the recipe for fine-tuning a checkpoint: its family and task (or another one), with the family's defaults.
 
     Its network stays, and for the same task its options: how inputs are encoded belongs to the network. Which columns
-    are read does not."""
+    are read, and how labels stand in them, does not."""
     parent = read_recipe(model_name_or_path)
     recipe = default_recipe(parent.family, task or parent.task)
     recipe.model = {}
     if recipe.task == parent.task:
-        options = [name for name in option_fields(get_task(recipe.task)) if "_column_name" not in name]
+        options = [
+            name for name in option_fields(get_task(recipe.task)) if "_column" not in name and name != "label_separator"
+        ]
         recipe.data |= {name: parent.data[name] for name in options if name in parent.data}
     recipe.model_name_or_path = model_name_or_path
     return recipe

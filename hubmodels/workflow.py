@@ -215,6 +215,7 @@ def train_model(prepared: Prepared) -> Run:
         metric_for_best_model=arguments.metric_for_best_model,
         greater_is_better=arguments.greater_is_better,
         output_dir=arguments.output_dir,
+        weighted=problem.task.weight_column is not None,
         recipe={name: value for name, value in recipe.to_dict().items() if name != "training"}
         | {"fingerprint": prepared.loaded.fingerprint},
     )

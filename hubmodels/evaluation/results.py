@@ -7,9 +7,20 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..formatting import align, format_number
 from ..report import Baseline, Estimate, Examination
-from .bootstrap import Bootstrap, Measured, MeasuredProblem, Rows, estimate_difference, estimate_value
+from .bootstrap import (
+    WEIGHT,
+    Bootstrap,
+    Measured,
+    MeasuredProblem,
+    Rows,
+    effective_rows,
+    estimate_difference,
+    estimate_value,
+)
 
 
 @dataclass
@@ -28,6 +39,7 @@ class Results:
     other_baselines: list[dict[str, Any]] = field(default_factory=list)  # name, seconds, metrics -> estimate
     difference: Estimate | None = None  # network minus baseline, of the main metric
     resample_block: int = 1  # neighbouring rows that the bootstrap drew together
+    effective_rows: float | None = None  # of weighted rows: how many equal ones tell as much
     verdict: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,6 +54,8 @@ class Results:
         }
         if self.resample_block > 1:
             result["resample_block"] = self.resample_block
+        if self.effective_rows is not None:
+            result["effective_rows"] = round(self.effective_rows, 1)
         if self.baseline_metrics is not None:
             result["baseline"] = {
                 "name": self.baseline_name,
@@ -78,6 +92,8 @@ class Results:
         text += f"\n\n{self.num_rows:,} rows; in brackets the 95 % bootstrap interval"
         if self.resample_block > 1:
             text += f" (of stretches of {self.resample_block} rows)"
+        if self.effective_rows is not None:
+            text += f"; rows are weighted and count as {self.effective_rows:,.0f} equal ones"
         if self.baseline_name:
             text += f"; baseline: {self.baseline_name}"
         for other in self.other_baselines:
@@ -144,6 +160,7 @@ class Evaluation:
             greater_is_better=task.greater_is_better,
             metric_names=dict(task.metric_names),
             resample_block=self.bootstrap.block,
+            effective_rows=effective_rows(rows) if WEIGHT in rows else None,
         )
 
     def add_examination(self, examination: Examination) -> None:
@@ -157,7 +174,8 @@ class Evaluation:
 
     def add_baseline(self, baseline: Baseline) -> None:
         """Add a classical method on the same rows. Raises ValueError where it has another number of them."""
-        self.classical = add_baseline(self.results, self.bootstrap, baseline)
+        weights = {name: self.rows[name] for name in (WEIGHT,) if name in self.rows}
+        self.classical = add_baseline(self.results, self.bootstrap, baseline, weights)
         self.conclude()
 
     def conclude(self) -> None:
@@ -178,12 +196,18 @@ def count_rows(rows: Rows) -> int:
     return len(next(iter(rows.values()), ()))
 
 
-def add_baseline(results: Results, bootstrap: Bootstrap, baseline: Baseline) -> Measured:
+def add_baseline(
+    results: Results, bootstrap: Bootstrap, baseline: Baseline, weights: dict[str, np.ndarray]
+) -> Measured:
     """Measure a baseline, and the others that stand beside it, into the results; give what was measured of the first.
+
+    `weights` holds the rows' weights as the network's rows have them, or nothing.
 
     Raises ValueError for another number of rows than the network's."""
     if count_rows(baseline.rows) != results.num_rows:
         raise ValueError(f"the baseline has {count_rows(baseline.rows)} rows, the network {results.num_rows}")
+    for one in (baseline, *baseline.others):
+        one.rows = {**one.rows, **weights}
     classical = bootstrap.measure(baseline.rows)
     results.baseline_metrics = dict(classical.metrics)
     results.baseline_name, results.baseline_seconds = baseline.name, baseline.seconds

@@ -129,6 +129,7 @@ class Target:
     decided_fields: ClassVar[tuple[str, ...]] = ()  # what `FittedTarget.config_fields` may hold
     state_fields: ClassVar[dict[str, Any]] = {}  # what `FittedTarget.state` holds, with the type of each
     metric_names: ClassVar[dict[str, str]]  # metric -> its name in a table: {"macro_f1": "macro F1"}
+    weighs_rows: ClassVar[bool] = False  # whether its metrics, losses and baselines honour weights of rows
 
     def columns(self, features: "datasets.Features", claimed: list[str]) -> list[str]:
         """Name the target's columns among those that the input does not claim; none where inputs are their own target.
