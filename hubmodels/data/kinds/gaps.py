@@ -5,8 +5,9 @@ import pyarrow.compute as compute
 
 # In a column of numbers or dates alone, in lower case. In a category only the empty cell is a gap: NA is Namibia.
 GAP_WORDS = (
-    "", "?", "??", "na", "n/a", "n.a.", "n.a", "#n/a", "#n/a n/a", "#na", "<na>", "-", "--", "---", "\u2013", "\u2014", ".",
-    "..",    "null", "none", "nil", "nan", "-nan", "nat", "missing", "unknown", "not available", "#value!", "#div/0!", "#num!",
+    "", "?", "??", "na", "n/a", "n.a.", "n.a", "#n/a", "#n/a n/a", "#na", "<na>", "-", "--", "---",
+    "\u2013", "\u2014", ".", "..", "null", "none", "nil", "nan", "-nan", "nat", "missing", "unknown", "not available",
+    "#value!", "#div/0!", "#num!",
     "#ref!", "#null!", "#name?", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "\\n",
 )  # fmt: skip
 
