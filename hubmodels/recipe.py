@@ -42,10 +42,15 @@ class ReadingOptions:
         None, "what a row of plain text files is; when absent a line together with its line break"
     )
     column_kinds: dict | None = option(
-        None, "what columns are, over what they look like: {age: number, city: category, day: date, remark: text}"
+        None,
+        "what columns are, over what they look like: {age: number, city: category}; kinds are number, "
+        "category, date, text, boolean and identifier",
     )
     drop_columns: list[str] | None = option(None, "columns that are left out, whatever they hold")
     allow_urls: bool | None = option(None, "files that rows name by URL are downloaded; refused when absent")
+    date_order: Literal["dmy", "mdy", "ymd"] | None = option(
+        None, "order of day, month and year in dates such as 1/2/2024; found in the columns when absent"
+    )
 
     def reading_options(self) -> "ReadingOptions":
         """Return these options alone, without what a class that extends this one adds."""
