@@ -64,6 +64,22 @@ def test_test_rows_that_stand_in_training_are_counted_and_named_by_their_lines()
         check_table_splits(tables, strict=True, classes="y")
 
 
+def test_a_column_that_the_processor_leaves_out_hides_no_copy():
+    tables = {
+        role: {"id": list(range(i, i + n))} | numbers(i, n) for role, i, n in (("train", 0, 300), ("test", 500, 60))
+    }
+    for name in ("a", "b", "y"):
+        tables["test"][name][7] = tables["train"][name][100]
+    assert check_table_splits(tables, classes="y")[0] == []
+    rows = {role: datasets.Dataset.from_dict(table) for role, table in tables.items()}
+    features = datasets.Features(x=datasets.Value("int64"))
+    columns = {r: Columns(datasets.Dataset.from_dict({"x": [0] * len(t)}, features=features)) for r, t in rows.items()}
+    units = Units(inputs=("id", "a", "b"), targets=("y",), classes="y")
+    with collect_notes():
+        (finding,) = check_splits(CheckedData(rows, columns, ["x"], units, ORIGINS, read=["a", "b"]))
+    assert (finding.check, finding.count) == ("copies", 1)
+
+
 def test_equal_inputs_of_different_classes_are_said():
     tables = {"train": numbers(0, 300), "test": numbers(2, 60)}
     for name in ("a", "b"):
