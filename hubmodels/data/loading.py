@@ -1,5 +1,6 @@
 """From a name to splits: what lies at a path, whatever datasets.load_dataset takes, or scikit-learn's own data sets."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,10 @@ from ..report import note
 from ..units import Units
 from .hub import SplitRows, find_commit, load_dataset_splits
 from .origins import Origin
-from .readers import open_source
+from .readers import STANDARD_INPUT, open_source
 from .reading import Reading
 from .source_rows import read_source
+from .source_streams import stream_source
 from .splits import carve_splits, cut_split, limit_rows
 from .targets import has_no_targets, with_targets
 
@@ -44,10 +46,16 @@ def no_units(features: datasets.Features) -> Units:
     return Units()
 
 
+def unchanged(rows: datasets.Dataset) -> datasets.Dataset:
+    """Take the rows as they are."""
+    return rows
+
+
 def load_data(
     arguments: DataArguments,
     find_units: Callable[[datasets.Features], Units] = no_units,
     measured: str | None = None,
+    prepare: Callable[[datasets.Dataset], datasets.Dataset] = unchanged,
 ) -> LoadedData:
     """Load a data set as train, validation and test splits.
 
@@ -60,6 +68,7 @@ def load_data(
         find_units: says of the training rows' features what may not be torn apart when splits are carved.
         measured: the role that alone is asked for, of data to measure a model on: its split, or all rows of a data set
             that has none of this name. Nothing is carved.
+        prepare: makes the rows that are carved of the rows of a split, the training rows first.
 
     Raises:
         HubmodelsError: no such data set, no training split, a slice that cannot be cut, an empty split, or a row
@@ -75,7 +84,7 @@ def load_data(
     check_split_names(raw, names, arguments)
     splits = {role: raw[name] for role, name in names.items() if name in raw}
     if arguments.streaming and measured is None:
-        return stream_splits(splits, arguments)
+        return dataclasses.replace(stream_splits(splits, arguments), reading=reading)
     for role, split in splits.items():
         if len(split) == 0:
             raise HubmodelsError(f"split {names[role]!r} of data set {arguments.dataset} has no rows")
@@ -83,6 +92,10 @@ def load_data(
     origin_of = {
         role: origins.get(names[role if role in splits else "train"].partition("[")[0], Origin()) for role in names
     }
+    for role, split in splits.items():
+        splits[role] = prepare(split)
+        if splits[role].data is not split.data:  # other rows than those of the files
+            origin_of[role] = Origin()
     units = find_units(next(iter(splits.values())).features)
     if measured is None:
         set_apart(splits, names, units, arguments)
@@ -183,10 +196,11 @@ def read_splits(arguments: DataArguments) -> tuple[dict[str, SplitRows], dict[st
     name = arguments.dataset_path or arguments.dataset or ""
     path = Path(name).expanduser()
     options = arguments.reading_options()
-    source = open_source(path, options) if path.exists() and not arguments.streaming else None
+    is_here = name == STANDARD_INPUT or path.exists()
+    source = open_source(name if name == STANDARD_INPUT else path, options) if is_here else None
     if source is None:
         return load_dataset_splits(arguments, streaming=arguments.streaming), {}, Reading(options)
-    return read_source(source)
+    return stream_source(source) if arguments.streaming else read_source(source)
 
 
 def check_split_names(raw: dict[str, SplitRows], names: dict[str, str], arguments: DataArguments) -> None:

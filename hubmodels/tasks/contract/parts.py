@@ -7,7 +7,7 @@ as a forecast's windows, stands in the task's file.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from ...errors import HubmodelsError
 from ...report import Figure
@@ -66,6 +66,8 @@ InputT = TypeVar("InputT", bound=Input)
 @dataclass(kw_only=True)
 class FittedInput(Generic[InputT]):
     """An input with its processor: all that turns raw rows into what the model takes."""
+
+    single: ClassVar[Literal["image", "audio", "text"] | None] = None  # what a row is, where it is one file or text
 
     options: InputT
     processor: Any  # of transformers, or of `hubmodels.processors`: what has `save_pretrained`
@@ -127,6 +129,7 @@ class Target:
     decided_fields: ClassVar[tuple[str, ...]] = ()  # what `FittedTarget.config_fields` may hold
     state_fields: ClassVar[dict[str, Any]] = {}  # what `FittedTarget.state` holds, with the type of each
     metric_names: ClassVar[dict[str, str]]  # metric -> its name in a table: {"macro_f1": "macro F1"}
+    weighs_rows: ClassVar[bool] = False  # whether its metrics, losses and baselines honour weights of rows
 
     def columns(self, features: "datasets.Features", claimed: list[str]) -> list[str]:
         """Name the target's columns among those that the input does not claim; none where inputs are their own target.
