@@ -133,8 +133,8 @@ def prepare(recipe: Recipe, notes: list[Note]) -> Prepared:
         )
         in_memory = {name: split for name, split in rows.items() if isinstance(split, Dataset)}
         columns = encode_splits(problem, in_memory, loaded.origins)
-        inputs = list(problem.input.encoded_features())
-        checked = CheckedData(in_memory, columns, inputs, loaded.units, loaded.origins)
+        inputs, read = list(problem.input.encoded_features()), problem.input_columns()
+        checked = CheckedData(in_memory, columns, inputs, loaded.units, loaded.origins, read)
         check_splits(checked, strict=data_arguments.strict_data)
         model = build_model(recipe, problem, arguments.seed)
     finally:

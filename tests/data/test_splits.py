@@ -67,6 +67,20 @@ def test_every_class_of_three_different_rows_is_in_every_split(seed):
                 assert name in splits[role]["y"], (name, role)
 
 
+def test_a_column_that_numbers_the_rows_hides_no_copy():
+    rows = random_table(3, 400)
+    splits = carve(rows, Units(inputs=("row", "x", "g"), targets=("y",), classes="y"))
+    pairs = [set(zip(split["x"], split["g"], strict=True)) for split in splits.values()]
+    assert not pairs[0] & pairs[1]
+    assert not pairs[0] & pairs[2]
+    doubled = datasets.concatenate_datasets([rows.remove_columns("row"), rows.remove_columns("row")])
+    doubled = doubled.add_column("row", list(range(800)))
+    splits = carve(doubled, Units(inputs=("row", "x", "g"), targets=("y",), classes="y"))
+    assert not set(splits["test"]["x"]) & set(splits["train"]["x"]) - {
+        x for x in rows["x"] if rows["x"][:].count(x) > 1
+    }
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_of_a_rare_class_the_training_rows_come_first_then_the_test_rows(count):
     rows = datasets.Dataset.from_dict({"x": list(range(200)), "y": ["rare"] * count + ["usual"] * (200 - count)})
