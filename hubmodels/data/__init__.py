@@ -2,7 +2,7 @@
 
 from .batches import Batches, StepSource, StreamedBatches
 from .columns import Columns, WindowedColumns, encode_dataset
-from .given import Given
+from .given import Given, check_given
 from .loading import LoadedData, load_data, stream_head
 from .origins import Origin
 from .reading import Reading, ReadPiece
@@ -21,6 +21,7 @@ __all__ = [
     "StreamedBatches",
     "TableWriter",
     "WindowedColumns",
+    "check_given",
     "common_schema",
     "encode_dataset",
     "fill",
