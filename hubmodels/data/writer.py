@@ -13,6 +13,7 @@ import pyarrow.parquet
 
 from ..errors import HubmodelsError
 from ..files import atomic_file, atomic_folder
+from .schemas import cast_table, common_schema
 
 OUTPUT_KINDS = (".csv", ".parquet", ".jsonl")
 ERROR_COLUMN = "error"  # says why a row has no answer; it stands last
@@ -73,9 +74,9 @@ class TableWriter:
     def tables(self) -> Iterator[pyarrow.Table]:
         """Read the pieces in order, all with the same columns: what only some pieces have is empty in the others."""
         pieces = self.pieces()
-        schema = common_schema([pyarrow.ipc.open_file(piece).schema for piece in pieces])
+        schema = answers_schema([pyarrow.ipc.open_file(piece).schema for piece in pieces])
         for piece in pieces:
-            yield fill(pyarrow.feather.read_table(piece), schema)
+            yield cast_table(pyarrow.feather.read_table(piece), schema)
 
     def join(self) -> int:
         """Join the pieces into the file, which appears whole or not at all. To be called by one process after all have
@@ -183,28 +184,7 @@ def count_errors(table: pyarrow.Table) -> int:
     return len(table) - table.column(ERROR_COLUMN).null_count
 
 
-def common_schema(schemas: list[pyarrow.Schema]) -> pyarrow.Schema:
-    """Find one schema for pieces whose columns or types differ: numbers become wider, else text. Errors stand last."""
-    names = list(dict.fromkeys(name for schema in schemas for name in schema.names))
-    names.sort(key=lambda name: name == ERROR_COLUMN)
-    fields = []
-    for name in names:
-        having = [schema for schema in schemas if name in schema.names]
-        of_pieces = [pyarrow.schema([schema.field(name).remove_metadata()]) for schema in having]
-        try:
-            unified = pyarrow.unify_schemas(of_pieces, promote_options="permissive")
-            fields.append(unified.field(0))
-        except pyarrow.ArrowException:
-            fields.append(pyarrow.field(name, pyarrow.string()))
-    return pyarrow.schema(fields)
-
-
-def fill(table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.Table:
-    """Give a table the columns and types of a schema; what it lacks is empty."""
-    columns = [
-        table.column(field.name).cast(field.type)
-        if field.name in table.column_names
-        else pyarrow.nulls(len(table), field.type)
-        for field in schema
-    ]
-    return pyarrow.table(columns, schema=schema)
+def answers_schema(schemas: list[pyarrow.Schema]) -> pyarrow.Schema:
+    """Find one schema for pieces whose columns or types differ (see `common_schema`); errors stand last."""
+    schema = common_schema(schemas)
+    return pyarrow.schema(sorted(schema, key=lambda field: field.name == ERROR_COLUMN))

@@ -73,12 +73,12 @@ def test_a_folder_of_images_is_read_in_the_order_of_the_names(tmp_path: Path) ->
 
 
 def test_what_is_no_file_of_rows_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "rows.xlsx").touch()
+    (tmp_path / "rows.docx").touch()
     (tmp_path / "empty.csv").touch()
     (tmp_path / "broken.parquet").write_text("nothing")
     (tmp_path / "folder").mkdir()
     for name, message in (
-        ("none.csv", "no file"), ("rows.xlsx", "its kind is unknown"), ("empty.csv", "empty"),
+        ("none.csv", "no file"), ("rows.docx", "its kind is unknown"), ("empty.csv", "empty"),
         ("broken.parquet", "cannot read"), ("folder", "no image"),
     ):  # fmt: skip
         with pytest.raises(HubmodelsError, match=message):

@@ -298,6 +298,7 @@ class Tensors:
 
     def __init__(self, **tensors: torch.Tensor) -> None:
         self.tensors = tensors
+        self.names = list(tensors)
 
     def __len__(self) -> int:
         return len(self.tensors["labels"])

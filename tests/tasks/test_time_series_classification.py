@@ -206,7 +206,6 @@ def test_bad_tables_are_refused_in_one_line(encode, change, message) -> None:
             "several classes",
         ),
         (lambda frame: frame.assign(time=0), "not sorted"),
-        (lambda frame: frame[::-1], "not sorted"),
     ],
 )
 def test_bad_long_tables_are_refused(change, message) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...errors import HubmodelsError
 from ...report import note
+from .text_kinds import text_suffix
 
 FOLDER_KINDS = {  # what a folder may hold, by the name of the column of its files
     "image": (
@@ -37,6 +38,7 @@ class Listing:
     media: dict[str, list[str]] = field(default_factory=dict)  # "image" and "audio" -> files
     tables: list[str] = field(default_factory=list)
     rows: set[str] = field(default_factory=set)  # files that say something of the file of the same name
+    texts: list[str] = field(default_factory=list)  # of plain or source text, among `rows` and `others` too
     folders: list[str] = field(default_factory=list)
     others: Counter = field(default_factory=Counter)  # suffix -> number of files that nobody reads
     outside: list[str] = field(default_factory=list)  # links that lead out of the folder
@@ -57,7 +59,14 @@ def list_folder(folder: Path) -> Listing:
         raise HubmodelsError(f"{folder} is a part of the running system, not a folder of data")
     listing, seen = Listing(), {root}
     _list_into(listing, root, root, "", seen, system)
-    for files in (*listing.media.values(), listing.tables, listing.folders, listing.outside, listing.irregular):
+    for files in (
+        *listing.media.values(),
+        listing.tables,
+        listing.texts,
+        listing.folders,
+        listing.outside,
+        listing.irregular,
+    ):
         files.sort()
     return listing
 
@@ -99,6 +108,8 @@ def _is_text(name: str) -> bool:
 def _add_file(listing: Listing, entry: os.DirEntry, name: str) -> None:
     """Add one file by what its suffix says."""
     suffix = os.path.splitext(entry.name)[1].lower()
+    if entry.is_file() and text_suffix(entry.name) is not None:
+        listing.texts.append(name)
     if not entry.is_file():
         listing.irregular.append(name)
     elif suffix in KIND_OF:

@@ -50,7 +50,7 @@ class ScaledSamples(Samples):
     def fit_scaled(
         self, train: "datasets.Dataset", columns: list[str], statistics: tuple[float, float]
     ) -> "FittedScaledSamples":
-        """Take the names of the classes, if any, from the rows, and mean and standard deviation of the model's inputs."""
+        """Take the names of the classes, if any, and mean and standard deviation of what the model sees."""
         mean, std = statistics
         names = self.fit(train, columns).names
         return FittedScaledSamples(options=self, names=names, mean=round(mean, 4), std=max(round(std, 4), 1e-4))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..contract.columns import class_names, ordered_labels
+from ..contract.weights import row_weights
 from .one_class import FittedOneClass, OneClass
 
 if TYPE_CHECKING:
@@ -47,17 +48,22 @@ class FittedScoredClass(FittedOneClass):
         return {**super().predict(outputs, batch), "probabilities": outputs.logits.float().softmax(dim=-1)}
 
     def metrics(self, rows: "Rows") -> dict[str, float]:
-        """Compute the metrics of one class a row, the balanced accuracy and the area under the ROC curve."""
+        """Compute the metrics of one class a row, the balanced accuracy and the area under the ROC curve.
+
+        The balanced accuracy is over the classes that occur, NaN where these are fewer than two."""
         from .class_rows import confusion_matrix, roc_auc
 
         shared = super().metrics(rows)
-        counts = confusion_matrix(rows, len(self.names))
+        weights = row_weights(rows)
+        counts = confusion_matrix(rows, len(self.names), weights)
         present = counts.sum(axis=1) > 0
+        recalls = counts.diagonal()[present] / counts.sum(axis=1)[present]
         return {
             "accuracy": shared["accuracy"],
-            "balanced_accuracy": (counts.diagonal()[present] / counts.sum(axis=1)[present]).mean(),
+            # Of a single class it would be its recall, and 1 for a model that always says that class.
+            "balanced_accuracy": recalls.mean() if len(recalls) > 1 else float("nan"),
             "macro_f1": shared["macro_f1"],
-            "roc_auc": roc_auc(rows["probabilities"], rows["labels"]),
+            "roc_auc": roc_auc(rows["probabilities"], rows["labels"], weights),
             "log_loss": shared["log_loss"],
             "calibration_error": shared["calibration_error"],
         }

@@ -1,0 +1,100 @@
+"""The encoding of a text file, by its bytes."""
+
+import codecs
+import re
+from pathlib import Path
+
+from ...errors import HubmodelsError, nearest
+from .archives import open_bytes
+
+SCAN_BYTES = 64 * 2**20  # of a file, that are looked through for what is no UTF-8
+SAMPLE_BYTES = 16_384
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# Beside cp1252, what files in other scripts come in.
+OTHERS = ["cp1250", "cp1251", "cp1253", "cp1254", "koi8_r", "shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"]
+COMMON = "utf-8, utf-16, cp1252, latin-1, cp1250, cp1251, shift_jis, gb18030"
+
+
+def find_encoding(path: Path, remembered: str | None = None) -> str:
+    """Find the encoding of a text file: by its byte order mark, else UTF-8 where that fits, else by its letters.
+
+    Args:
+        path: of the file, which may be compressed.
+        remembered: the encoding of the training's files, taken where the bytes do not speak against it.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    scanned, previous = 0, b""
+    only_ascii = True
+    with open_bytes(path) as file:
+        while scanned < SCAN_BYTES and (chunk := file.read(2**20)):
+            if scanned == 0 and (mark := by_first_bytes(chunk)) is not None:
+                return mark
+            only_ascii = only_ascii and chunk.isascii()
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError as error:
+                return (None if remembered == "utf-8" else remembered) or by_letters(previous + chunk, error.start)
+            scanned, previous = scanned + len(chunk), chunk[-64:]
+    return remembered if remembered and only_ascii and is_superset_of_ascii(remembered) else "utf-8"
+
+
+def by_first_bytes(head: bytes) -> str | None:
+    """Tell an encoding by a byte order mark, or by the zeros that UTF-16 has between the letters of ASCII."""
+    for mark, encoding in MARKS:
+        if head.startswith(mark):
+            return encoding
+    some = head[:2_000]
+    even, odd = some[0::2].count(0), some[1::2].count(0)
+    if len(some) >= 8 and max(even, odd) > 0.4 * (len(some) // 2) and min(even, odd) < 0.05 * len(some):
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return None
+
+
+def by_letters(content: bytes, first_odd: int) -> str:
+    """Choose an encoding of one or two bytes a letter for text that is no UTF-8.
+
+    Western text has few letters outside of ASCII, and is cp1252; others are told by charset_normalizer."""
+    sample = content[max(0, first_odd - SAMPLE_BYTES // 2) :][: SAMPLE_BYTES * 4]
+    # Lines without other letters tell nothing.
+    lines = [line for line in re.split(rb"[\r\n]+", sample) if not line.isascii()]
+    sample = b"\n".join(lines)[:SAMPLE_BYTES]
+    letters = re.findall(rb"[A-Za-z\x80-\xff]", sample)
+    share = sum(letter >= b"\x80" for letter in letters) / max(len(letters), 1)
+    if share < 0.3 and decodes(sample, "cp1252"):
+        return "cp1252"
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(sample, cp_isolation=[*OTHERS, "cp1252"]).best()
+    if best is not None:
+        return best.encoding
+    return "cp1252" if decodes(content, "cp1252") else "latin-1"
+
+
+def decodes(content: bytes, encoding: str) -> bool:
+    """Tell whether bytes are text of an encoding; their last letter may be cut."""
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(content)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def is_superset_of_ascii(encoding: str) -> bool:
+    """Tell whether a file of ASCII is a file of this encoding."""
+    return "az,09".encode(encoding) == b"az,09"
+
+
+def check_encoding(name: str) -> str:
+    """Return Python's name of an encoding. Raises HubmodelsError where there is none of this name."""
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise HubmodelsError(
+            f"unknown encoding {name!r}{nearest(name, COMMON.split(', '))}; encodings are {COMMON} and more"
+        ) from None
