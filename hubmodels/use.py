@@ -21,7 +21,7 @@ from .abilities import HasMembers, Samples, is_class_conditional
 from .answering import Answering, collect_answers, say_unreadable, write_answers
 from .binding import bind_checkpoint
 from .cpu import computes_bf16
-from .data import Reading, TableWriter, load_data, open_writer
+from .data import Reading, TableWriter, check_given, load_data, open_writer
 from .errors import HubmodelsError
 from .evaluation import Results, evaluation_mode
 from .files import atomic_folder, read_json, write_json
@@ -219,6 +219,7 @@ def predict(
     if output is not None and any(Path(one).resolve() == Path(output).resolve() for one in inputs):
         raise HubmodelsError(f"{output} is the input, which would be lost: give another --output")
     writer = None if output is None else open_writer(output)
+    check_given(inputs)
     find_processes()
     state = PartialState()
     opened = open_release(model_name_or_path)

@@ -4,7 +4,7 @@ from .batches import Batches, StepSource, StreamedBatches
 from .cache import cache_key
 from .check import CheckedData, check_splits
 from .columns import Columns, WindowedColumns, encode_dataset
-from .given import Given
+from .given import Given, check_given
 from .loading import LoadedData, load_data, stream_head
 from .origins import Origin
 from .reading import Reading, ReadPiece
@@ -28,6 +28,7 @@ __all__ = [
     "answers_schema",
     "cache_key",
     "cast_table",
+    "check_given",
     "check_splits",
     "encode_dataset",
     "is_bytes",
