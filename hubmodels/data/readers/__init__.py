@@ -2,5 +2,6 @@
 
 from .opening import STANDARD_INPUT, open_source
 from .pieces import Piece, Source
+from .table_files import TABLE_KINDS
 
-__all__ = ["STANDARD_INPUT", "Piece", "Source", "open_source"]
+__all__ = ["STANDARD_INPUT", "TABLE_KINDS", "Piece", "Source", "open_source"]
