@@ -1,5 +1,6 @@
 """Files of predictions, written in pieces: memory holds a few, whatever the file's size."""
 
+import gzip
 import os
 import shutil
 from pathlib import Path
@@ -12,14 +13,16 @@ from ..errors import HubmodelsError
 from ..files import atomic_file
 from .schemas import cast_table, common_schema
 
-OUTPUT_KINDS = (".csv", ".parquet", ".jsonl")
+OUTPUT_KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 class TableWriter:
     """Writes a file of rows in numbered pieces, by any number of processes, which `join` joins in order.
 
     Args:
-        path: of the file; .csv, .jsonl or .parquet. The pieces lie in a folder beside it until they are joined.
+        path: of the file; .csv, .tsv, .jsonl or .parquet, in any case; of text with .gz behind it too. The
+            pieces lie in a folder beside it until they are joined.
 
     Raises:
         HubmodelsError: an unknown kind of file.
@@ -27,8 +30,12 @@ class TableWriter:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        if self.path.suffix not in OUTPUT_KINDS:
-            raise HubmodelsError(f"cannot write {path}: the kinds of files are {', '.join(OUTPUT_KINDS)}")
+        suffixes = [suffix.lower() for suffix in self.path.suffixes]
+        self.is_compressed = suffixes[-1:] == [".gz"]
+        self.kind = "".join(suffixes[-2:-1] if self.is_compressed else suffixes[-1:])
+        if self.kind not in OUTPUT_KINDS or (self.is_compressed and self.kind == ".parquet"):
+            kinds = f"{', '.join(OUTPUT_KINDS)}, and of text .gz behind it"
+            raise HubmodelsError(f"cannot write {path}: the kinds of files are {kinds}")
         self.folder = self.path.with_name(f".{self.path.name}.pieces")
 
     def clear(self) -> None:
@@ -47,15 +54,17 @@ class TableWriter:
         """Write piece `number`, from 0 on. Raises HubmodelsError for a column that the kind of file cannot hold."""
         path = self.folder / f"{number:09d}"
         nested = [field.name for field in table.schema if pyarrow.types.is_nested(field.type)]
-        if nested and self.path.suffix == ".csv":
+        if nested and self.kind in SEPARATORS:
             raise HubmodelsError(
-                f"a CSV file cannot hold column {nested[0]!r}, whose values are lists or records: name the columns "
-                "to --keep without it, or write to .parquet"
+                f"a {self.kind[1:].upper()} file cannot hold column {nested[0]!r}, whose values are lists or records: "
+                "name the columns to --keep without it, or write to .parquet"
             )
-        if self.path.suffix == ".parquet":
+        if self.kind == ".parquet":
             pyarrow.parquet.write_table(table, path)
-        elif self.path.suffix == ".csv":
-            options = pyarrow.csv.WriteOptions(include_header=number == 0, quoting_style="needed")
+        elif self.kind in SEPARATORS:
+            options = pyarrow.csv.WriteOptions(
+                include_header=number == 0, quoting_style="needed", delimiter=SEPARATORS[self.kind]
+            )
             pyarrow.csv.write_csv(table, path, options)
         else:
             table.to_pandas().to_json(path, orient="records", lines=True, force_ascii=False)
@@ -65,13 +74,13 @@ class TableWriter:
         written. Gives the number of pieces."""
         pieces = sorted(self.folder.iterdir())
         with atomic_file(self.path) as temporary:
-            if self.path.suffix == ".parquet":
+            if self.kind == ".parquet":
                 schema = common_schema([pyarrow.parquet.read_schema(piece) for piece in pieces])
                 with pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
                     for piece in pieces:
                         writer.write_table(cast_table(pyarrow.parquet.read_table(piece), schema))
             else:
-                with open(temporary, "wb") as joined:
+                with (gzip.open if self.is_compressed else open)(temporary, "wb") as joined:
                     for piece in pieces:
                         with open(piece, "rb") as source:
                             shutil.copyfileobj(source, joined, 2**20)
