@@ -16,7 +16,7 @@ from ...report import note
 FOLDER_KINDS = {  # what a folder may hold, by the name of the column of its files
     "image": (
         ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm",
-        ".pbm", ".pnm", ".tga", ".heic", ".heif", ".avif",
+        ".pbm", ".pnm", ".jp2", ".heic", ".heif", ".avif",
     ),
     "audio": (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aif", ".aiff", ".au"),
 }  # fmt: skip
