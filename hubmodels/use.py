@@ -28,7 +28,7 @@ from .files import atomic_folder, read_json, write_json
 from .processes import find_processes
 from .recipe import DataArguments, TrainingArguments
 from .recipes import parse_recipe, read_recipe
-from .steps import add_evidence, draw_figures, encode_splits, measure, select_rows
+from .steps import add_evidence, draw_figures, drop_unreadable, encode_splits, measure, select_rows
 from .tasks import AnyProblem
 
 MEASURED_FIELDS = {"season_errors", "season_length"}  # of configs of 0.1.0, which no network reads
@@ -54,7 +54,9 @@ class OpenedRelease:
         measured = names[0] if self.other_data and len(names) == 1 else None
         loaded = load_data(self.data_arguments, task.units, measured, task.prepare)
         splits = {name: loaded.splits[name] for name in names}
-        return encode_splits(self.problem, select_rows(self.problem.task, splits), loaded.origins)
+        rows = select_rows(task, splits)
+        rows = drop_unreadable(task, rows, loaded.origins, self.data_arguments.max_unreadable)
+        return encode_splits(self.problem, rows, loaded.origins)
 
 
 def open_release(

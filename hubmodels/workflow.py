@@ -33,11 +33,13 @@ from .steps import (
     add_evidence,
     build_model,
     draw_figures,
+    drop_unreadable,
     encode_splits,
     fit_problem,
     make_batches,
     measure,
     select_rows,
+    suit_task,
 )
 from .tasks import AnyProblem
 from .training import Run, TrainingEstimate, estimate, train
@@ -128,6 +130,8 @@ def prepare(recipe: Recipe, notes: list[Note]) -> Prepared:
     try:
         loaded = load_data(data_arguments, task.units, prepare=task.prepare)
         rows = select_rows(task, loaded.splits)
+        rows = drop_unreadable(task, rows, loaded.origins, data_arguments.max_unreadable)
+        task = suit_task(task, rows["train"], recipe)
         problem = fit_problem(
             task, rows["train"], recipe.model_name_or_path, arguments.seed, loaded.origins.get("train")
         )

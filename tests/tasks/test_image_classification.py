@@ -116,7 +116,9 @@ def test_a_column_of_paths_named_by_the_flag_is_read(tmp_path, encode_rows) -> N
     missing = ImageClassification.from_options(image_column_name="file").select(
         Dataset.from_dict({"file": [str(tmp_path / "b.png")], "label": ["x"]})
     )
-    with pytest.raises(HubmodelsError, match=r"row 0, column 'file': cannot read the image: no file at .*b\.png"):
+    with pytest.raises(
+        HubmodelsError, match=r"row 0, column 'file': cannot read the image .*/b\.png: there is no such"
+    ):
         problem.task.fit(missing)
 
 
@@ -266,7 +268,7 @@ def test_a_row_without_class_is_refused_by_its_number(feature: object, missing: 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"no image at all", "no image format that Pillow knows"),
+        (b"no image at all", "no image format that is read"),
         (None, "cannot read the image"),  # a PNG cut short: Pillow's own words follow
     ],
 )
