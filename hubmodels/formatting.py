@@ -38,3 +38,12 @@ def format_spread(values: Sequence[float], sign: str = "") -> str:
 def shorten(name: str, length: int = 18) -> str:
     """Cut a name so that it fits beside an axis."""
     return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def without_surrogates(text: str) -> str:
+    """Replace halves of characters, which no tokenizer takes; broken JSON has them."""
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

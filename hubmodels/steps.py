@@ -86,6 +86,7 @@ def encode_splits(
                 key=problem.cache_key(),
                 description=f"Encoding {name}",
             )
+        problem.input.say_encoded(columns[name], name)
         if (windows := problem.windows(columns[name])) is not None:
             columns[name] = WindowedColumns(columns[name], *windows)
     return columns
