@@ -25,7 +25,7 @@ from .files import atomic_folder, read_json, write_json
 from .processes import find_processes
 from .recipe import DataArguments, TrainingArguments
 from .recipes import parse_recipe, read_recipe
-from .steps import encode_splits, measure, measure_with_figures, select_rows
+from .steps import drop_unreadable, encode_splits, measure, measure_with_figures, select_rows
 from .tasks import AnyProblem
 
 MEASURED_FIELDS = {"season_errors", "season_length"}  # of configs of 0.1.0, which no network reads
@@ -48,7 +48,10 @@ class OpenedRelease:
         """Encode the named splits of its data set."""
         loaded = load_data(self.data_arguments, self.problem.task.units)
         splits = {name: loaded.splits[name] for name in names}
-        return encode_splits(self.problem, select_rows(self.problem.task, splits), loaded.origins)
+        task = self.problem.task
+        rows = select_rows(task, splits)
+        rows = drop_unreadable(task, rows, loaded.origins, self.data_arguments.max_unreadable)
+        return encode_splits(self.problem, rows, loaded.origins)
 
 
 def open_release(

@@ -25,7 +25,16 @@ from .processes import find_processes
 from .recipe import Recipe, TrainingArguments
 from .recipes import parse_recipe, require_output_dir
 from .report import Figure, collect_notes
-from .steps import build_model, encode_splits, fit_problem, make_batches, measure_with_figures, select_rows
+from .steps import (
+    build_model,
+    drop_unreadable,
+    encode_splits,
+    fit_problem,
+    make_batches,
+    measure_with_figures,
+    select_rows,
+    suit_task,
+)
 from .tasks import AnyProblem
 from .training import Run, train
 
@@ -60,6 +69,8 @@ def train_and_release(recipe: Recipe, baseline: bool = True, model_id: str | Non
     with collect_notes() as notes:
         loaded = load_data(data_arguments, task.units)
         rows = select_rows(task, loaded.splits)
+        rows = drop_unreadable(task, rows, loaded.origins, data_arguments.max_unreadable)
+        task = suit_task(task, rows["train"], recipe)
         problem = fit_problem(
             task, rows["train"], recipe.model_name_or_path, arguments.seed, loaded.origins.get("train")
         )

@@ -17,7 +17,7 @@ from .text_kinds import text_suffix
 FOLDER_KINDS = {  # what a folder may hold, by the name of the column of its files
     "image": (
         ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm",
-        ".pbm", ".pnm", ".tga", ".heic", ".heif", ".avif",
+        ".pbm", ".pnm", ".jp2", ".heic", ".heif", ".avif",
     ),
     "audio": (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aif", ".aiff", ".au"),
 }  # fmt: skip

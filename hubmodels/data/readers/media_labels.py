@@ -145,7 +145,8 @@ def _row_file_columns(folder: Path, listing: Listing, files: list[str]) -> dict[
         return {}
     rows: list[dict[str, Any]] = []
     for name in files:
-        stem, row = os.path.splitext(name)[0], {}
+        stem = os.path.splitext(name)[0]
+        row: dict[str, Any] = {}
         for suffix in ROW_KINDS:
             if f"{stem}{suffix}" in listing.rows:
                 row |= _read_row_file(folder / f"{stem}{suffix}", suffix)

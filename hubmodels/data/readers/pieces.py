@@ -24,9 +24,10 @@ class Piece:
     @property
     def values(self) -> pyarrow.Table:
         """Return the rows with the files that they name in place of paths."""
-        table = self.table
-        for name in self.media.column_names if self.media is not None else ():
-            table = table.set_column(table.column_names.index(name), name, self.media.column(name))
+        table, media = self.table, self.media
+        if media is not None:
+            for name in media.column_names:
+                table = table.set_column(table.column_names.index(name), name, media.column(name))
         return table
 
 

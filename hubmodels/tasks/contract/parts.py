@@ -5,7 +5,7 @@ Each half is two classes: its options, a strict dataclass whose fields stand in 
 as a forecast's windows, stands in the task's file.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -45,6 +45,22 @@ class Input:
     def undecoded(self, dataset: "datasets.Dataset", columns: list[str]) -> "datasets.Dataset":
         """Leave files, such as images, as they are until they are encoded."""
         return dataset
+
+    def suit(
+        self, dataset: "datasets.Dataset", columns: list[str], accepts: Callable[[dict[str, Any]], bool]
+    ) -> "Input":
+        """Return the options with what nobody chose and the network bounds, chosen and said; unchanged by default.
+
+        Args:
+            dataset: the selected training rows.
+            columns: those that are read.
+            accepts: tells whether the network takes these config fields.
+        """
+        return self
+
+    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+        """Find the rows whose files cannot be read: their numbers, with reasons that name the file; none by default."""
+        return {}
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedInput[Any]":
         """Fit the processor (raw input -> tensors) to the selected training rows alone."""
