@@ -33,12 +33,13 @@ ROOMS = {
 }
 # What joins the floors, and what each may import beside the foundation: of tasks their discovery, never one of them.
 JOINTS = {
+    "answering.py": {"data", "evaluation", "families"},
     "binding.py": {"checkpoint", "tasks.contract.problem"},
     "processes.py": set(),
     "recipes.py": {"checkpoint", "families"},
     "steps.py": {"checkpoint", "data", "evaluation", "families"},
     "workflow.py": {"data", "evaluation", "training", "publishing", "processes", "recipes", "steps"},
-    "use.py": {*STAGES, "binding", "checkpoint", "processes", "recipes", "steps"},
+    "use.py": {*STAGES, "answering", "binding", "checkpoint", "processes", "recipes", "steps"},
 }
 UPLOADED = {"torch", "numpy", "transformers", "huggingface_hub", "safetensors", "PIL"}
 UPLOADED_EXTRA = {"diffusion": {"diffusers"}}

@@ -164,6 +164,8 @@ class Spectrograms(Sounds):
 class FittedSounds(FittedInput[Sounds]):
     """Sounds with their feature extractor. Encoded they are `samples` (B, T) int16."""
 
+    single = "audio"
+
     def config_fields(self) -> dict[str, Any]:
         """Return the kind of `data`, `num_mel_bins`, 0 for waveforms, and `num_frames`, of waveforms the samples."""
         spectrograms = self.processor.features == "log_mel"

@@ -116,6 +116,8 @@ class Texts(TokenizedInput):
 class FittedTexts(FittedTokenized[Texts]):
     """Texts with their tokenizer."""
 
+    single = "text"
+
     @property
     def has_segments(self) -> bool:
         """Tell whether rows are pairs, and the tokenizer says which token is of which text, as BERT's does."""
