@@ -29,11 +29,15 @@ from .data import (
 )
 from .errors import BadRow, HubmodelsError
 from .evaluation import Evaluation, evaluation_mode, predict
+from .fields import build
+from .files import read_json, write_json
 from .recipe import Recipe, TrainingArguments
-from .report import Examination, Figure, Sound, note
+from .report import Examination, Figure, Note, Sound, collect_notes, note, repeat_notes
 from .tasks import AnyProblem, Task
 
 logger = logging.getLogger("hubmodels")
+
+FITTING_NOTES = "notes.json"  # beside a cached processor: what was decided when it was fitted
 
 # Data
 
@@ -130,15 +134,18 @@ def fit_once(task: Task, train: Any, checkpoint: str | None, seed: int) -> AnyPr
         return task.fit(train, checkpoint=checkpoint, seed=seed)
     folder = Path(train.cache_files[0]["filename"]).parent
     cache = folder / f"processor-{cache_key(train._fingerprint, repr(task))}"
-    if (cache / "complete").exists():
-        return task.fit(train, checkpoint=os.fspath(cache), seed=seed)
     with PartialState().main_process_first():
-        if (cache / "complete").exists():
-            return task.fit(train, checkpoint=os.fspath(cache), seed=seed)
-        problem = task.fit(train, seed=seed)
-        problem.processor.save_pretrained(cache)
-        (cache / "complete").touch()
-    return problem
+        if not (cache / FITTING_NOTES).exists():
+            with collect_notes() as notes:
+                problem = task.fit(train, seed=seed)
+            problem.processor.save_pretrained(cache)
+            write_json(
+                cache / FITTING_NOTES, {"notes": [said.to_dict() for said in notes]}
+            )  # last: with it the cache is whole
+            repeat_notes(notes)
+            return problem
+    repeat_notes(build(Note, said) for said in read_json(cache / FITTING_NOTES)["notes"])
+    return task.fit(train, checkpoint=os.fspath(cache), seed=seed)
 
 
 def encode_splits(
@@ -157,6 +164,7 @@ def encode_splits(
                 key=problem.cache_key(),
                 description=f"Encoding {name}",
             )
+        problem.input.say_encoded(columns[name], name)
         if (windows := problem.windows(columns[name])) is not None:
             columns[name] = WindowedColumns(columns[name], *windows)
     return columns

@@ -104,6 +104,9 @@ class FittedInput(Generic[InputT]):
         """Encode a batch of rows, once for all epochs. Raises HubmodelsError naming a bad row."""
         raise NotImplementedError
 
+    def say_encoded(self, columns: "EncodedColumns", split: str) -> None:
+        """Say what encoding did to the rows of a split (`report.note`): how many were cut; nothing by default."""
+
     def windows(self, columns: "EncodedColumns") -> "tuple[torch.Tensor, int] | None":
         """Return the first step of each window, int64 (W,), and the steps in a window, for encoded streams of steps.
 
