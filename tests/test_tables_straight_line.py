@@ -124,7 +124,7 @@ def test_transformers_alone_loads_model_and_processor_by_their_code(release, row
     ("change", "message"),
     [
         (lambda frame: frame.drop(columns="bmi"), "missing column 'bmi'"),
-        (lambda frame: frame.assign(bmi="heavy"), "column 'bmi' must hold numbers, row 0 holds 'heavy'"),
+        (lambda frame: frame.assign(bmi="heavy"), "column 'bmi': must hold numbers, row 0 holds 'heavy'"),
         (lambda frame: frame.head(0), "no rows"),
     ],
 )
