@@ -44,6 +44,7 @@ class ReadingOptions:
         None, "what columns are, over what they look like: {age: number, city: category, day: date, remark: text}"
     )
     drop_columns: list[str] | None = option(None, "columns that are left out, whatever they hold")
+    allow_urls: bool | None = option(None, "files that rows name by URL are downloaded; refused when absent")
 
     def reading_options(self) -> "ReadingOptions":
         """Return these options alone, without what a class that extends this one adds."""
@@ -74,12 +75,15 @@ class DataArguments(ReadingOptions):
     missing_targets: Literal["refuse", "drop"] = option(
         "refuse", "what is done with rows without a target: they end the run, or they are left out and counted"
     )
+    max_unreadable: float = option(0.01, "share of a split's files that may be unreadable; one always may, in [0, 1]")
     strict_data: bool = option(False, "what the check of the data finds ends the run before the training")
 
     def __post_init__(self) -> None:
         for name in ("validation_fraction", "test_fraction"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must be between 0 and 1 (both excluded), got {getattr(self, name)}")
+        if not 0 <= self.max_unreadable <= 1:
+            raise ValueError(f"max_unreadable must be between 0 and 1, got {self.max_unreadable}")
         for name in ("max_train_samples", "max_eval_samples"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -1,9 +1,10 @@
 """The steps that training a model and measuring a release share, each from one stage to the next."""
 
+import contextlib
 import functools
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,27 @@ def select_rows(task: Task, splits: Mapping[str, Any]) -> dict[str, Any]:
     return rows | {name: task.training_rows(rows[name]) for name in ("train", "validation") if name in rows}
 
 
-def fit_problem(task: Task, train: Any, checkpoint: str | None, seed: int) -> AnyProblem:
+def fit_problem(task: Task, train: Any, checkpoint: str | None, seed: int, origin: Origin | None = None) -> AnyProblem:
     """Bind the task to the training rows, or to the first of a stream.
 
-    A processor that was fitted is kept beside the data set's cache: a second start reads no row for it."""
+    A processor that was fitted is kept beside the data set's cache: a second start reads no row for it.
+    Raises HubmodelsError for a bad row, in the words of its file where `origin` knows it."""
+    with naming_rows(train, origin):
+        return fit_once(task, train, checkpoint, seed)
+
+
+@contextlib.contextmanager
+def naming_rows(rows: Any, origin: Origin | None) -> Iterator[None]:
+    """Say errors about a row inside the block in the words of its file; a stream's rows by their number."""
+    try:
+        yield
+    except BadRow as error:
+        known = origin if isinstance(rows, Dataset) and origin is not None else None
+        raise error.named(f"row {error.row}" if known is None else known.words(rows, error.row)) from error
+
+
+def fit_once(task: Task, train: Any, checkpoint: str | None, seed: int) -> AnyProblem:
+    """Bind the task to the training rows; by the processor in the cache where it was fitted before."""
     if not isinstance(train, Dataset):
         return task.fit(stream_head(train), checkpoint=checkpoint, seed=seed)
     if checkpoint or not train.cache_files:
@@ -60,18 +78,14 @@ def encode_splits(
     Raises HubmodelsError for a bad row, in the words of its file where `origins` knows it."""
     columns: dict[str, Any] = {}
     for name, split in rows.items():
-        try:
-            with PartialState().main_process_first():
-                columns[name] = encode_dataset(
-                    split,
-                    functools.partial(problem.encode, features=split.features),
-                    features=problem.encoded_features(),
-                    key=problem.cache_key(),
-                    description=f"Encoding {name}",
-                )
-        except BadRow as error:
-            origin = (origins or {}).get(name, Origin())
-            raise error.named(origin.words(split, error.row)) from error
+        with naming_rows(split, (origins or {}).get(name, Origin())), PartialState().main_process_first():
+            columns[name] = encode_dataset(
+                split,
+                functools.partial(problem.encode, features=split.features),
+                features=problem.encoded_features(),
+                key=problem.cache_key(),
+                description=f"Encoding {name}",
+            )
         if (windows := problem.windows(columns[name])) is not None:
             columns[name] = WindowedColumns(columns[name], *windows)
     return columns

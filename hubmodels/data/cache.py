@@ -15,7 +15,10 @@ READING_VERSION = 1  # of the code that reads: another one does not take what th
 
 
 def cached_rows(
-    key: object, batches: Callable[[], Iterable[pyarrow.RecordBatch]], features: datasets.Features
+    key: object,
+    batches: Callable[[], Iterable[pyarrow.RecordBatch]],
+    features: datasets.Features,
+    location: str = "",
 ) -> datasets.Dataset:
     """Give rows from the cache, or write them there first.
 
@@ -23,9 +26,15 @@ def cached_rows(
         key: plain values that decide the rows; they become the fingerprint.
         batches: reads the rows, in pieces that can be cast to `features`.
         features: of the rows.
+        location: where the files lie that rows name. Elsewhere the same content has other rows, and one fingerprint.
     """
     fingerprint = Hasher.hash([READING_VERSION, key, str(features)])
-    path = Path(datasets.config.HF_DATASETS_CACHE, "hubmodels", fingerprint, "rows.arrow")
+    path = Path(
+        datasets.config.HF_DATASETS_CACHE,
+        "hubmodels",
+        fingerprint,
+        f"rows{location and '-' + Hasher.hash(location)}.arrow",
+    )
     if not path.is_file():
         with atomic_file(path) as temporary, ArrowWriter(features=features, path=os.fspath(temporary)) as writer:
             for batch in batches():

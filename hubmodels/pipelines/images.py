@@ -19,7 +19,7 @@ from transformers.pipelines.image_feature_extraction import ImageFeatureExtracti
 
 from ..abilities import is_class_conditional
 from ._answers import ProblemPipeline
-from ._classes import class_number
+from ._classes import check_sample_options, class_number
 
 
 class PictureClassificationPipeline(ProblemPipeline, ImageClassificationPipeline):
@@ -37,6 +37,9 @@ class PictureFeaturesPipeline(ProblemPipeline, ImageFeatureExtractionPipeline):
     """Give the features of each image: the model's latents with `pool=True`."""
 
     tag = "image-feature-extraction"
+
+    def known_options(self) -> list[str]:
+        return [*super().known_options(), "timeout"]  # transformers reads it without naming it
 
     def _forward(self, model_inputs: Any) -> Any:
         outputs = super()._forward(model_inputs)
@@ -56,6 +59,7 @@ class ImageToImagePipeline(ProblemPipeline):
     _load_processor = _load_tokenizer = _load_feature_extractor = False
 
     def _sanitize_parameters(self, timeout: float | None = None, **kwargs: Any) -> tuple[dict, dict, dict]:
+        self.check_options(kwargs)
         return ({} if timeout is None else {"timeout": timeout}), {}, {}
 
     def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, torch.Tensor]:
@@ -90,6 +94,7 @@ class ImageGenerationPipeline(Pipeline):
         return super().__call__({"request": inputs}, **kwargs)
 
     def _sanitize_parameters(self, seed: int | None = None, **options: Any) -> tuple[dict, dict, dict]:
+        check_sample_options(self.model, options, "unconditional-image-generation")
         return {}, {"seed": seed, "options": options}, {}
 
     def preprocess(self, inputs: dict[str, Any]) -> dict[str, Any]:

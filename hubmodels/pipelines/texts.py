@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers.pipelines.text_classification import TextClassificationPipeline
 
-from ._answers import ProblemPipeline
+from ._answers import ProblemPipeline, named_options
 
 
 class SentenceClassificationPipeline(ProblemPipeline, TextClassificationPipeline):
@@ -17,6 +17,10 @@ class SentenceClassificationPipeline(ProblemPipeline, TextClassificationPipeline
     """
 
     tag = "text-classification"
+
+    def known_options(self) -> list[str]:
+        # transformers hands to the tokenizer what is none of its own: `max_length`, `padding`, ...
+        return [*super().known_options(), *named_options(self.tokenizer.__call__), *named_options(self.tokenizer.pad)]
 
     def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> Any:
         if self.ours:

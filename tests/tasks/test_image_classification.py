@@ -259,7 +259,7 @@ def test_an_unknown_class_is_refused_with_its_row_and_the_nearest() -> None:
 def test_a_row_without_class_is_refused_by_its_number(feature: object, missing: object) -> None:
     first, second = (0, 1) if missing == -1 else ("a", "b")
     problem, selected = fitted(rows([grey()] * 3, [first, second, missing], feature))
-    with pytest.raises(HubmodelsError, match="row 12 has no class in column 'label'"):
+    with pytest.raises(HubmodelsError, match="row 12, column 'label': there is no class"):
         of_classes(problem, "a", "b").encode(selected[:], [10, 11, 12], selected.features)
 
 

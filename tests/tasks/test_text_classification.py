@@ -141,7 +141,7 @@ def test_inputs_of_a_file_are_encoded_as_the_rows_of_a_data_set(prepare: Callabl
     named = TextClassification.from_options(text_column_name="review").input.bind(problem.processor)
     with pytest.raises(HubmodelsError, match="no column of text 'review' among id, text"):
         named.encode_inputs(table, list(range(4)))
-    with pytest.raises(HubmodelsError, match="row 1 has an empty text"):
+    with pytest.raises(HubmodelsError, match="row 1, .*: the text is empty"):
         problem.encode_inputs(pyarrow.table({"text": ["a", " "]}), [0, 1])
 
 

@@ -147,6 +147,9 @@ def test_the_text_column_is_found_by_type_then_by_name_or_refused() -> None:
 
 def test_a_row_without_text_is_named() -> None:
     check_texts(["a", ""], [0, 1], "text", empty=True)
-    for values, message in ((["a", None], "row 8 has no text"), (["a", " \n"], "row 8 has an empty text")):
+    for values, message in (
+        (["a", None], "row 8, .*: there is no text"),
+        (["a", " \n"], "row 8, .*: the text is empty"),
+    ):
         with pytest.raises(HubmodelsError, match=message):
             check_texts(values, [7, 8], "text")

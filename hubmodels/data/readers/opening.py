@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 from ...recipe import ReadingOptions
+from .media_archives import is_media_archive, unpack
+from .media_columns import with_media
+from .media_files import holds_media, list_folder
+from .media_folder import MediaFolder
 from .pieces import Source
 from .table_files import TABLE_KINDS, TableFiles
 
@@ -24,5 +28,9 @@ def open_source(path: str | os.PathLike, options: ReadingOptions | None = None) 
     path = Path(path)
     options = options or ReadingOptions()
     if path.is_file() and path.suffix.lower() in TABLE_KINDS:
-        return TableFiles({"train": [path]}, path.parent, options)
+        return with_media(TableFiles({"train": [path]}, path.parent, options), path.parent)
+    if path.is_dir() and holds_media(list_folder(path)):
+        return MediaFolder(path, options)
+    if is_media_archive(path):
+        return MediaFolder(unpack(path), options)
     return None

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...errors import HubmodelsError, nearest
+from ...errors import BadRow, HubmodelsError, nearest
 
 if TYPE_CHECKING:
     import datasets
@@ -160,14 +160,16 @@ def class_numbers(
         position = numbers.index(None)
         value = values[position]
         if value is None or (isinstance(feature, datasets.ClassLabel) and not 0 <= value < len(feature.names)):
-            raise HubmodelsError(
-                f"row {row_numbers[position]} has no class in column {column!r} (it holds {value!r}); "
-                f"drop such rows or choose another --label_column_name"
+            raise BadRow(
+                row_numbers[position],
+                column,
+                f"there is no class (it holds {value!r}); drop such rows or choose another --label_column_name",
             )
         name = feature.names[value] if isinstance(feature, datasets.ClassLabel) else str(value)
         shown = ", ".join(list(label2id)[:12]) + (", ..." if len(label2id) > 12 else "")
-        raise HubmodelsError(
-            f"row {row_numbers[position]}, column {column!r}: unknown class {name!r}{nearest(name, label2id)}; "
-            f"the model's {len(label2id)} classes are {shown}"
+        raise BadRow(
+            row_numbers[position],
+            column,
+            f"unknown class {name!r}{nearest(name, label2id)}; the model's {len(label2id)} classes are {shown}",
         )
     return np.array(numbers, dtype=np.int64)

@@ -7,7 +7,7 @@ as a forecast's windows, stands in the task's file.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from ...errors import HubmodelsError
 from ...report import Figure
@@ -66,6 +66,8 @@ InputT = TypeVar("InputT", bound=Input)
 @dataclass(kw_only=True)
 class FittedInput(Generic[InputT]):
     """An input with its processor: all that turns raw rows into what the model takes."""
+
+    single: ClassVar[Literal["image", "audio", "text"] | None] = None  # what a row is, where it is one file or text
 
     options: InputT
     processor: Any  # of transformers, or of `hubmodels.processors`: what has `save_pretrained`

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...errors import HubmodelsError
+from ...errors import BadRow, HubmodelsError
 from ..contract.columns import choose_column, describe_columns, existing_column, kind_of
 
 if TYPE_CHECKING:
@@ -126,9 +126,7 @@ class _Naming:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Exception):
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise HubmodelsError(
-                f"row {self.number}, column {self.column!r}: cannot read the image: {reason}"
-            ) from error
+            raise BadRow(self.number, self.column, f"cannot read the image: {reason}") from error
 
 
 def open_image(value: Any) -> Any:

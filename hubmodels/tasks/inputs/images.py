@@ -67,6 +67,8 @@ class Images(ImageOptions):
 class FittedImages(FittedInput[Images]):
     """Images with their processor. Encoded they are bytes, `pixel_values` (B, C, H, W) uint8."""
 
+    single = "image"
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Return channels, height and width of a prepared image."""

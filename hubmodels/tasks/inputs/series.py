@@ -13,6 +13,7 @@ from ...fields import option
 from ...report import note
 from ..contract.columns import describe_columns, existing_column, kind_of
 from ..contract.parts import FittedInput, Input
+from ..contract.rows import refused_row
 from .series_roles import ColumnRoles, Roles, say_channels
 from .series_tables import (
     is_single_value,
@@ -229,7 +230,7 @@ class SeriesWindows(Input):
                 **statistics,
             )
         except ValueError as error:
-            raise HubmodelsError(f"the series cannot be used: {error}") from None
+            raise refused_row(error, range(len(train)), "the series cannot be used: ") from None
         return FittedSeriesWindows(options=self, processor=processor)
 
     def find_counts(self, train: "datasets.Dataset", channels: list[str]) -> list[str]:
@@ -363,8 +364,7 @@ class FittedSeriesWindows(FittedInput[SeriesWindows]):
             if processor.static:
                 encoded["static_real_features"] = processor.scale_static(processor.covariates(rows, processor.static))
         except ValueError as error:
-            offset = f" (rows are counted from row {row_numbers[0]})" if len(row_numbers) and row_numbers[0] else ""
-            raise HubmodelsError(f"{error}{offset}") from None
+            raise refused_row(error, row_numbers) from None
         return encoded
 
     def windows(self, columns: "EncodedColumns") -> "tuple[torch.Tensor, int]":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import HubmodelsError, one_line
 from ...report import note
 from ..contract.columns import is_number, kind_of
+from ..contract.rows import refused_row
 from .series_times import read_times
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def read_numbers(dataset: "datasets.Dataset", names: Iterable[str]) -> "np.ndarr
     try:
         return np.stack([to_numbers(values, name) for name, values in columns.items()], axis=1)
     except ValueError as error:
-        raise HubmodelsError(f"the series cannot be used: {error}") from None
+        raise refused_row(error, range(len(dataset)), "the series cannot be used: ") from None
 
 
 def sort_rows(

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ...errors import HubmodelsError
+from ...errors import BadRow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,7 @@ def read_series(values: Any, row: int, column: str) -> "np.ndarray":
         (series,) = read_arrays([values], None)
     except (ValueError, TypeError) as error:
         reason = str(error).removeprefix("series 0 ").removeprefix("series 0: ")
-        raise HubmodelsError(f"row {row}, column {column!r} holds no series: {reason}") from None
+        raise BadRow(row, column, f"it holds no series: {reason}") from None
     return series.values
 
 

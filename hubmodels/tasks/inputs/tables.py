@@ -7,6 +7,7 @@ from ...errors import HubmodelsError, one_line
 from ...fields import option
 from ..contract.columns import existing_column, kind_of
 from ..contract.parts import FittedInput, Input
+from ..contract.rows import refused_row
 
 if TYPE_CHECKING:
     import datasets
@@ -77,7 +78,7 @@ class TableColumns(Input):
                 min_frequency=self.min_frequency,
             )
         except ValueError as error:
-            raise HubmodelsError(f"the table cannot be used: {error}") from None
+            raise refused_row(error, range(len(train)), "the table cannot be used: ") from None
         return self.bind(processor)
 
     @property
@@ -146,8 +147,7 @@ class FittedTableColumns(FittedInput[TableColumnsT], Generic[TableColumnsT]):
         try:
             return dict(self.processor(table))
         except ValueError as error:
-            first = f" (rows are counted from row {row_numbers[0]})" if len(row_numbers) and row_numbers[0] else ""
-            raise HubmodelsError(f"{error}{first}") from None
+            raise refused_row(error, row_numbers) from None
 
     def input_columns(self) -> list[str]:
         """Name the columns that the processor reads."""

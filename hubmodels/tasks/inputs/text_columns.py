@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ...errors import HubmodelsError
+from ...errors import BadRow, HubmodelsError
 from ..contract.columns import choose_column, describe_columns, existing_column, kind_of
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def text_column(features: "Mapping[str, Any]", chosen: str | None, flag: str = "
 
 
 def check_texts(values: list[Any], row_numbers: list[int], column: str, empty: bool = False) -> None:
-    """Refuse a row without text, by HubmodelsError naming the first; and, unless `empty` may be, with white space."""
+    """Refuse a row without text, by BadRow naming the first; and, unless `empty` may be, with white space."""
     for value, number in zip(values, row_numbers, strict=True):
         if not isinstance(value, str):
-            raise HubmodelsError(f"row {number} has no text in column {column!r} (it holds {value!r}); drop such rows")
+            raise BadRow(number, column, f"there is no text (it holds {value!r}); drop such rows")
         if not empty and not value.strip():
-            raise HubmodelsError(f"row {number} has an empty text in column {column!r}; drop such rows")
+            raise BadRow(number, column, "the text is empty; drop such rows")

@@ -81,6 +81,8 @@ class Texts(TokenizedInput):
 class FittedTexts(FittedTokenized[Texts]):
     """Texts with their tokenizer."""
 
+    single = "text"
+
     def encoded_features(self) -> dict[str, Any]:
         """Return the Arrow types of `input_ids` and `lengths`."""
         import datasets

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ...errors import HubmodelsError
+from ...errors import BadRow, HubmodelsError
 from ...fields import option
 from ...report import note
 from ..contract.columns import describe_columns, existing_column, is_number, kind_of
@@ -330,15 +330,12 @@ class FittedWholeSeries(FittedInput[WholeSeries]):
         for index, (row, raw) in enumerate(zip(row_numbers, series, strict=True)):
             steps = read_series(raw, row, column)
             if steps.shape[1] != channels:
-                raise HubmodelsError(
-                    f"row {row}, column {column!r} has {steps.shape[1]} channels, the training series have {channels}"
-                )
+                raise BadRow(row, column, f"there are {steps.shape[1]} channels, the training series have {channels}")
             try:
                 encoded = self.processor.encode_whole([Series(None, steps)])
             except ValueError as error:
-                raise HubmodelsError(
-                    f"row {row}, column {column!r}: {error} (--longer_series truncate)".replace("series 0 ", "it ")
-                ) from None
+                reason = f"{error} (--longer_series truncate)".replace("series 0 ", "it ")
+                raise BadRow(row, column, reason) from None
             lengths[index] = encoded["past_values"].shape[1]
             values[index, : lengths[index]] = encoded["past_values"][0]
             observed[index, : lengths[index]] = encoded["past_observed_mask"][0]

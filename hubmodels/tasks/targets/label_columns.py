@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ...errors import HubmodelsError, nearest
+from ...errors import BadRow, HubmodelsError, nearest
 from ..contract.columns import can_be_classes, describe_columns, existing_column, holds_lists, kind_of
 
 if TYPE_CHECKING:
@@ -82,9 +82,11 @@ def matrix_of_columns(rows: "RawRows", row_numbers: list[int], columns: list[str
     for label, name in enumerate(names):
         for row, value in enumerate(rows[name]):
             if value not in (0, 1):  # True and False are 1 and 0
-                raise HubmodelsError(
-                    f"row {row_numbers[row]}, column {name!r} holds {value!r}, not 0 or 1; one of several label "
-                    "columns says with 0 or 1 whether a row has its label"
+                raise BadRow(
+                    row_numbers[row],
+                    name,
+                    f"it holds {value!r}, not 0 or 1; one of several label columns says with 0 or 1 whether a row has "
+                    "its label",
                 )
             matrix[row, label] = value
     return matrix
@@ -102,13 +104,15 @@ def matrix_of_lists(
     matrix = np.zeros((len(row_numbers), len(names)), dtype=np.float32)
     for row, values in enumerate(rows[column]):
         if values is None:
-            raise HubmodelsError(f"row {row_numbers[row]} has no list of labels in column {column!r}; drop such rows")
+            raise BadRow(row_numbers[row], column, "there is no list of labels; drop such rows")
         for value in values:
             name = str(value) if words is None or value is None else words[value]
             if name not in numbers:
-                raise HubmodelsError(
-                    f"row {row_numbers[row]}, column {column!r}: unknown label {name!r}{nearest(name, names)}; the "
-                    f"model's {len(names)} labels are {', '.join(names[:12])}{', ...' * (len(names) > 12)}"
+                raise BadRow(
+                    row_numbers[row],
+                    column,
+                    f"unknown label {name!r}{nearest(name, names)}; the model's {len(names)} labels are "
+                    f"{', '.join(names[:12])}{', ...' * (len(names) > 12)}",
                 )
             matrix[row, numbers[name]] = 1
     return matrix

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...errors import HubmodelsError
+from ...errors import BadRow, HubmodelsError
 from ...fields import option
 from ...report import Figure
 from ...units import Units
@@ -202,9 +202,10 @@ def number_matrix(rows: "RawRows", row_numbers: list[int], names: list[str]) -> 
     targets = np.array([rows[name] for name in names], dtype=np.float64).T
     if not np.isfinite(targets).all():
         row, target = np.argwhere(~np.isfinite(targets))[0]
-        raise HubmodelsError(
-            f"row {row_numbers[row]} has no target in column {names[target]!r} (it holds "
-            f"{rows[names[target]][row]!r}); drop such rows"
+        raise BadRow(
+            row_numbers[row],
+            names[target],
+            f"there is no target (it holds {rows[names[target]][row]!r}); drop such rows",
         )
     return targets.astype(np.float32)
 

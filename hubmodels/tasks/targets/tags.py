@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...errors import HubmodelsError
+from ...errors import BadRow, HubmodelsError
 from ...fields import option
 from ...report import Figure
 from ..contract.columns import (
@@ -90,9 +90,11 @@ class FittedTags(FittedTarget[Tags]):
 
         for sentence, tags, number in zip(rows[words], rows[column], row_numbers, strict=True):
             if tags is None or len(tags) != len(sentence):
-                raise HubmodelsError(
-                    f"row {number} has {len(sentence)} words in column {words!r} and {len(tags or ())} tags in "
-                    f"{column!r}; each word needs one"
+                raise BadRow(
+                    number,
+                    column,
+                    f"there are {len(tags or ())} tags and {len(sentence)} words in column {words!r}; each word needs "
+                    "one",
                 )
         flat = [tag for tags in rows[column] for tag in tags]
         numbers = [number for tags, number in zip(rows[column], row_numbers, strict=True) for _ in tags]
