@@ -16,7 +16,10 @@ from hubmodels.errors import HubmodelsError
 from hubmodels.report import collect_notes
 from hubmodels.units import Units
 
-ORIGINS = {role: Origin((FileRows(f"{role}.csv", 10**6, 2),)) for role in ("train", "validation", "test")}
+
+def origins_of(rows):
+    """A file a split, whose first row is its second line."""
+    return {role: Origin((FileRows(f"{role}.csv", len(split), 2),)) for role, split in rows.items()}
 
 
 def check_table_splits(tables, strict=False, **units):
@@ -31,7 +34,7 @@ def check_table_splits(tables, strict=False, **units):
         features = datasets.Features(numeric_features=feature, labels=datasets.Value("int64"))
         columns[role] = Columns(datasets.Dataset.from_dict(encoded, features=features))
     known = Units(inputs=tuple(names), targets=("y",), **units)
-    data = CheckedData(rows, columns, ["numeric_features"], known, ORIGINS)
+    data = CheckedData(rows, columns, ["numeric_features"], known, origins_of(rows))
     with collect_notes() as notes:
         findings = check_splits(data, strict=strict)
     return findings, notes
@@ -76,7 +79,7 @@ def test_a_column_that_the_processor_leaves_out_hides_no_copy():
     columns = {r: Columns(datasets.Dataset.from_dict({"x": [0] * len(t)}, features=features)) for r, t in rows.items()}
     units = Units(inputs=("id", "a", "b"), targets=("y",), classes="y")
     with collect_notes():
-        (finding,) = check_splits(CheckedData(rows, columns, ["x"], units, ORIGINS, read=["a", "b"]))
+        (finding,) = check_splits(CheckedData(rows, columns, ["x"], units, origins_of(rows), read=["a", "b"]))
     assert (finding.check, finding.count) == ("copies", 1)
 
 
@@ -172,7 +175,7 @@ def check_texts(train, test):
     }
     units = Units(inputs=("text",), targets=("y",), classes="y")
     with collect_notes():
-        return check_splits(CheckedData(rows, columns, ["input_ids"], units, ORIGINS))
+        return check_splits(CheckedData(rows, columns, ["input_ids"], units, origins_of(rows)))
 
 
 def test_texts_are_compared_as_written_and_but_for_case_blanks_and_signs():
