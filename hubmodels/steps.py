@@ -31,9 +31,7 @@ def select_rows(task: Task, splits: Mapping[str, Any]) -> dict[str, Any]:
     return rows | {name: task.training_rows(rows[name]) for name in ("train", "validation") if name in rows}
 
 
-def fit_problem(
-    task: Task, train: Any, checkpoint: str | None, seed: int, origin: Origin | None = None
-) -> AnyProblem:
+def fit_problem(task: Task, train: Any, checkpoint: str | None, seed: int, origin: Origin | None = None) -> AnyProblem:
     """Bind the task to the training rows, or to the first of a stream.
 
     A processor that was fitted is kept beside the data set's cache: a second start reads no row for it.

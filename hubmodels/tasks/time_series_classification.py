@@ -61,7 +61,8 @@ class TimeSeriesClassification(Task):
         weights = self.weight_columns(dataset.features)
         inputs, targets = self.columns(dataset.features)
         of_series = [*targets, *weights]
-        return self.input.gather(dataset.select_columns([*inputs, *of_series]), of_series, "values" if weights else "classes")
+        noun = "values" if weights else "classes"
+        return self.input.gather(dataset.select_columns([*inputs, *of_series]), of_series, noun)
 
     def example(self) -> str:
         """Return lines that use the pipeline."""
