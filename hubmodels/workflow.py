@@ -99,6 +99,8 @@ def train_model(
 ) -> Run:
     """Train on the encoded training rows (or on the stream of them), choosing by the validation rows."""
     transform = problem.transform(training=False)
+    if "train" in columns:
+        problem.target.check_training(columns["train"])
     if isinstance(model, FitsAfterTraining) and "train" in columns:
         model.check_training_rows(len(columns["train"]))
 

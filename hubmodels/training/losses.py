@@ -123,8 +123,8 @@ def row_losses(
         raise HubmodelsError(
             f"weight_column needs a loss of each row, which {type(model).__name__} does not tell: leave it out"
         )
-    pair_targets = model.pair_targets if isinstance(model, abilities.PairsTargets) else pair_rows
-    logits, labels = pair_targets(outputs, labels)
+    if isinstance(model, abilities.PairsTargets):
+        logits, labels = model.pair_targets(outputs, labels)
     config = model.config if isinstance(model, abilities.HasConfig) else None
     kind = config.problem_type if isinstance(config, abilities.KnowsLabels) else None
     if logits.ndim == 3:
