@@ -33,7 +33,8 @@ def number_matrix(rows: "RawRows", row_numbers: Sequence[int], names: Sequence[s
     if not np.isfinite(targets).all():
         row, target = np.argwhere(~np.isfinite(targets))[0]
         value = rows[names[target]][row]
-        what = "the row has no target" if value is None or np.isnan(value) else f"the target is {float(value)!r}, not finite"
+        is_gap = value is None or np.isnan(value)
+        what = "the row has no target" if is_gap else f"the target is {float(value)!r}, not finite"
         raise BadRow(row_numbers[row], names[target], f"{what}; drop such rows")
     return targets
 
