@@ -201,6 +201,8 @@ def train_model(prepared: Prepared) -> Run:
     recipe, model, problem, arguments = prepared.recipe, prepared.model, prepared.problem, prepared.arguments
     columns = prepared.columns
     transform = problem.transform(training=False)
+    if "train" in columns:
+        problem.target.check_training(columns["train"])
     if isinstance(model, FitsAfterTraining) and "train" in columns:
         model.check_training_rows(len(columns["train"]))
 

@@ -208,6 +208,9 @@ class FittedTarget(Generic[TargetT]):
         `features` are the data set's own: they hold the names of its classes."""
         return {}
 
+    def check_training(self, columns: "EncodedColumns") -> None:
+        """Refuse encoded training rows of which there is nothing to learn. Raises HubmodelsError."""
+
     def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
         """Return what metrics need of each row, predictions and references, from outputs and transformed batch."""
         raise NotImplementedError
