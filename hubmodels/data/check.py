@@ -17,7 +17,7 @@ from pandas.util import hash_array
 from ..errors import HubmodelsError
 from ..report import note
 from ..units import Units
-from .check_columns import check_table
+from .check_columns import check_table, is_table
 from .check_files import check_media
 from .columns import Columns
 from .findings import Finding
@@ -82,38 +82,57 @@ def check_splits(data: CheckedData, strict: bool = False) -> list[Finding]:
     """
     if "train" not in data.rows:
         return []
-    findings = [*check_copies(data), *check_classes(data), *check_table(data.rows, data.units), *check_media(data.rows)]
+    hashes = hash_splits(data)
+    findings = [
+        *(check_copies(data, hashes) if hashes else ()),
+        *check_classes(data),
+        *check_table(data.rows, data.units),
+        *check_media(data.rows),
+    ]
     for finding in findings:
         note("check", finding.text(), surprising=True, remedy=finding.remedy)
     if strict and findings:
         more = f" (and {len(findings) - 1} more finding(s))" if len(findings) > 1 else ""
         raise HubmodelsError(f"the check of the data: {findings[0].text()}{more}; {findings[0].remedy}")
     if not findings:
-        rows = ", ".join(f"{len(split):,} {role}" for role, split in data.rows.items())
-        note(
-            "check",
-            f"checked {rows} rows: no copies across splits, no contradicting classes, no class that a split lacks, no "
-            "column that is constant or gives the target away alone, no sizes or sampling rates that differ",
-        )
+        say_clean(data, copies=bool(hashes))
     return findings
+
+
+def say_clean(data: CheckedData, copies: bool) -> None:
+    """Say what was looked for and not there, as far as it was looked for."""
+    rows = ", ".join(f"{len(split):,} {role}" for role, split in data.rows.items())
+    absent = ["no row of another split in training"] if copies else []
+    absent += ["no near copy (but for case, blanks and signs)"] if copies and data.of_texts else []
+    absent += ["no equal inputs with different classes"] if copies and data.units.classes else []
+    absent += ["no class that a split lacks"] if data.units.classes else []
+    absent += ["no constant column, none that gives the target away alone"] if is_table(data.rows, data.units) else []
+    absent += ["no sizes or sampling rates that tell the splits apart"] if data.of_media else []
+    if absent:
+        note("check", f"of {rows} rows: {', '.join(absent)}")
 
 
 # Copies and contradictions
 
 
-def check_copies(data: CheckedData) -> Iterator[Finding]:
-    """Look for rows of the other splits that stand in training, exactly or nearly, and for contradicting classes."""
+def hash_splits(data: CheckedData) -> dict[str, np.ndarray]:
+    """Hash the rows of each split; nothing where equal rows are no copies: steps of a stream, few different rows."""
     if not all(isinstance(columns, Columns) for columns in data.columns.values()):
-        return  # steps of a stream: windows overlap by design
-    exact = {role: hash_inputs(data, role) for role in data.rows}
-    if len(np.unique(exact["train"])) * COMMON <= len(exact["train"]):
+        return {}  # windows overlap by design
+    hashes = {role: hash_inputs(data, role) for role in data.rows}
+    if len(np.unique(hashes["train"])) * COMMON <= len(hashes["train"]):
         note("check", "the training rows repeat a few different ones: equal rows were not looked for across splits")
-        return
-    yield from compare(data, exact, "copies", "stand in the training rows too")
-    yield from contradictions(data, exact)
+        return {}
+    return hashes
+
+
+def check_copies(data: CheckedData, hashes: Mapping[str, np.ndarray]) -> Iterator[Finding]:
+    """Look for rows of the other splits that stand in training, exactly or nearly, and for contradicting classes."""
+    yield from compare(data, hashes, "copies", "stand in the training rows too")
+    yield from contradictions(data, hashes)
     if data.of_texts:
         near = {role: hash_texts(data.rows[role], data.input_columns(role)) for role in data.rows}
-        yield from compare(data, near, "near copies", "stand in training too but for case, blanks and signs", exact)
+        yield from compare(data, near, "near copies", "stand in training too but for case, blanks and signs", hashes)
 
 
 def compare(

@@ -22,10 +22,9 @@ LATER_WORDS = ("next", "future", "outcome", "result", "final", "after", "later",
 def check_table(splits: Mapping[str, datasets.Dataset], units: Units) -> Iterator[Finding]:
     """Look for constant columns, and for columns that give the target away, among plain values a row."""
     train = splits["train"]
-    features = train.features
-    names = [name for name in units.inputs if is_scalar(features.get(name)) and name not in units.targets]
-    if len(names) < len(units.inputs) or len(train) < 2:
-        return  # images, sounds, whole series
+    features, names = train.features, [name for name in units.inputs if name not in units.targets]
+    if not is_table(splits, units) or len(train) < 2:
+        return
     first = next(arrow_batches(train, names, 20))
     constant = [name for name in names if len(first.column(name).unique()) == 1 and is_constant(train, name)]
     if constant and len(names) > 1:
@@ -61,9 +60,12 @@ def check_table(splits: Mapping[str, datasets.Dataset], units: Units) -> Iterato
             )
 
 
-def is_scalar(feature: object) -> bool:
-    """Tell whether a column holds one plain value a row."""
-    return isinstance(feature, datasets.Value | datasets.ClassLabel)
+def is_table(splits: Mapping[str, datasets.Dataset], units: Units) -> bool:
+    """Tell whether rows are several plain values each, and no images, sounds, texts or whole series."""
+    features = splits["train"].features
+    names = [name for name in units.inputs if name not in units.targets]
+    plain = all(isinstance(features.get(name), datasets.Value | datasets.ClassLabel) for name in names)
+    return plain and (len(names) > 1 or all(getattr(features[name], "dtype", "") != "string" for name in names))
 
 
 def is_constant(rows: datasets.Dataset, name: str) -> bool:

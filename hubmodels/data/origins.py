@@ -1,11 +1,20 @@
 """Where the rows of a split come from: the file and the row in it, for messages."""
 
 import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import datasets
+import numpy as np
 
 from .reading import row_words
+
+
+def pick_rows(rows: datasets.Dataset, numbers: "Sequence[int] | np.ndarray") -> datasets.Dataset:
+    """Select rows by their numbers, which stay known: `Dataset.select` forgets where a stretch of rows began."""
+    if len(numbers) in (0, len(rows)):
+        return rows.select(numbers)
+    return rows._select_with_indices_mapping(numbers)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from ..recipe import DataArguments
 from ..report import note
 from ..units import Units
 from .carving import Pool, draw_units, gather_units
+from .origins import pick_rows
 from .row_hashes import hash_rows, read_column
 
 
@@ -26,7 +27,7 @@ def cut_split(raw: dict[str, datasets.Dataset], spec: str, arguments: DataArgume
         ) from None
     # `select` refuses an empty range behind the last row, which is one more split without rows.
     ranges = [range(item.from_ or 0, item.to) or range(0) for item in slices]
-    rows = [raw[item.splitname].select(numbers) for item, numbers in zip(slices, ranges, strict=True)]
+    rows = [pick_rows(raw[item.splitname], numbers) for item, numbers in zip(slices, ranges, strict=True)]
     return rows[0] if len(rows) == 1 else datasets.concatenate_datasets(rows)
 
 
@@ -109,9 +110,9 @@ def carve_drawn(
         check_count(count, len(left), role, fraction, "rows")
         drawn = draw_units(pool, left, count, splits_left=len(fractions) - number)
         check_count(int(drawn.sum()), len(left), role, fraction, "rows")
-        splits[role] = rows.select(left[drawn])
+        splits[role] = pick_rows(rows, left[drawn])
         left = left[~drawn]
-    splits["train"] = rows.select(left)
+    splits["train"] = pick_rows(rows, left)
     return splits, draw_sentences(pool, units, group, arguments.split_seed), f"split_seed: {arguments.split_seed + 1}"
 
 
@@ -143,14 +144,14 @@ def limit_rows(
         return rows
     if arguments.carve == "last":
         note("rows", f"of {len(rows):,} {role} rows the first {limit:,} were taken")
-        return rows.select(range(limit))
+        return pick_rows(rows, range(limit))
     group = units.group or units.series
     pool = gather_units(rows, units, group, arguments.split_seed)
     drawn = draw_units(pool, np.arange(len(rows)), limit, splits_left=0, at_most=True)
     if not drawn.any():
-        return rows.select(range(limit))
+        return pick_rows(rows, range(limit))
     note("rows", f"of {len(rows):,} {role} rows {int(drawn.sum()):,} were drawn by seed {arguments.split_seed}")
-    return rows.select(np.flatnonzero(drawn))
+    return pick_rows(rows, np.flatnonzero(drawn))
 
 
 # Time
@@ -174,9 +175,9 @@ def carve_last(
             check_count(round(int(ends[0]) * fraction), int(ends[0]), role, fraction, "rows")
             counts = np.array([round(int(ends[0]) * fraction)])
         first = np.where(counts > 0, np.maximum(ends - counts - units.context, 0), ends)
-        splits[role] = rows.select(select_steps(series, steps, first, ends))
+        splits[role] = pick_rows(rows, select_steps(series, steps, first, ends))
         ends = ends - counts
-    splits["train"] = rows.select(select_steps(series, steps, np.zeros_like(ends), ends))
+    splits["train"] = pick_rows(rows, select_steps(series, steps, np.zeros_like(ends), ends))
     order = f"in the order of {units.time!r}" if units.time is not None else "in the order of the file"
     of_each = f" of each of {len(lengths):,} series" if units.series else ""
     sentences = [f"They are the last rows{of_each}, {order}."]

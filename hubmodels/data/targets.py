@@ -7,7 +7,7 @@ import pyarrow.compute
 from ..errors import HubmodelsError
 from ..recipe import DataArguments
 from ..report import note
-from .origins import Origin
+from .origins import Origin, pick_rows
 from .row_hashes import arrow_batches
 
 
@@ -51,7 +51,7 @@ def with_targets(
     if count == 0:
         return rows
     first = int(missing.argmax())
-    column = next(name for name in targets if lacks_value(rows.select([first]), name)[0])
+    column = next(name for name in targets if lacks_value(pick_rows(rows, [first]), name)[0])
     where = f"{origin.words(rows, first)}, column {column!r}"
     if count == len(rows):
         raise HubmodelsError(
@@ -69,4 +69,4 @@ def with_targets(
         surprising=True,
         remedy="missing_targets: refuse",
     )
-    return rows.select(np.flatnonzero(~missing))
+    return pick_rows(rows, np.flatnonzero(~missing))

@@ -51,7 +51,7 @@ def test_clean_data_get_one_quiet_note():
     findings, notes = check_table_splits(tables, strict=True, classes="y")
     assert findings == []
     assert [(said.topic, said.surprising) for said in notes] == [("check", False)]
-    assert "300 train, 60 validation, 60 test rows: no copies across splits" in notes[0].text
+    assert "of 300 train, 60 validation, 60 test rows: no row of another split in training" in notes[0].text
 
 
 def test_test_rows_that_stand_in_training_are_counted_and_named_by_their_lines():

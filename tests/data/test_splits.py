@@ -267,6 +267,16 @@ def test_a_row_without_a_target_is_named_as_its_file_counts_it(tmp_path):
     assert "--missing_targets drop" in str(caught.value)
 
 
+@pytest.mark.parametrize("given", [{"carve": "last"}, {"carve": "random"}, {"test_split": "train[20:30]"}])
+def test_a_row_of_any_split_is_known_by_its_number_in_the_file(tmp_path, given):
+    path = table(tmp_path / "rows.csv", "x,y", [f"{2 * i},{i}" for i in range(50)])
+    loaded = load_data(DataArguments(dataset=str(path), **given), units_of("y"))
+    for role, split in loaded.splits.items():
+        numbers = [value // 2 for value in split["x"]]
+        words = [loaded.origins[role].words(split, position) for position in range(len(split))]
+        assert words == [f"row {number} (line {number + 2}) of rows.csv" for number in numbers]
+
+
 def test_rows_without_a_target_are_dropped_and_counted_before_carving(tmp_path):
     lines = [f"{i},{'' if i % 10 == 3 else i}" for i in range(100)]
     path = table(tmp_path / "rows.csv", "x,y", lines)
