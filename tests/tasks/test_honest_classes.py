@@ -65,9 +65,7 @@ def test_training_rows_of_one_class_are_refused_with_its_name(encode_rows: Calla
     task = get_task("tabular-classification")()
     rows = task.select(table)
     problem = task.fit(rows)
-    with pytest.raises(
-        HubmodelsError, match="all 2 training rows have the class 'dog': there is nothing"
-    ):
+    with pytest.raises(HubmodelsError, match="all 2 training rows have the class 'dog': there is nothing"):
         problem.target.check_training(encode_rows(problem, rows))
 
 

@@ -125,9 +125,7 @@ def test_an_infinity_of_float16_is_named() -> None:
 
 
 def test_a_later_number_beyond_float32_is_named() -> None:
-    with pytest.raises(
-        BadRow, match=r"row 7, column 'y': the target 1e\+300 is too large beside those"
-    ):
+    with pytest.raises(BadRow, match=r"row 7, column 'y': the target 1e\+300 is too large beside those"):
         fit([1.0, 2.0]).encode({"y": [1.0, 1e300]}, [3, 7], ["y"], None)
 
 
