@@ -23,6 +23,10 @@ BOTH = {
         **STILL, "per_device_train_batch_size": 32, "label_smoothing_factor": 0.1, "class_weights": "balanced",
         "ema_decay": 0.9, "num_train_epochs": 6,
     },
+    "weighted": {
+        **STILL, "per_device_train_batch_size": 32, "weighted": True, "class_weights": "balanced",
+        "num_train_epochs": 6,
+    },
     "accumulated": {**STILL, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 2},
     "one-row-left": {**STILL, "per_device_train_batch_size": 32, "num_rows": 65},
     "carried": {

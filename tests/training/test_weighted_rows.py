@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
-from toy_run import ToyColumns, make_model, plain, run_toy
+from toy_run import ToyColumns, WeightedToys, make_model, plain, run_toy
 
 from hubmodels import families
 from hubmodels.data import Batches
@@ -126,18 +126,6 @@ def test_weights_of_mean_1_are_no_weights_and_only_ratios_matter() -> None:
         assert loss(model, weighted, None)[0].item() == pytest.approx(model(**batch).loss.item(), rel=1e-6)
 
 
-class WeightedToys(ToyColumns):
-    """Toys whose rows weigh 0 to 3."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.columns["sample_weight"] = torch.arange(len(self)) % 4.0
-
-
-def with_weights(batch: dict, generator: torch.Generator | None) -> dict:
-    return {**plain(batch, generator), "sample_weight": batch["sample_weight"]}
-
-
 @pytest.mark.parametrize("cut", [{"per_device_train_batch_size": 32},
                                  {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 4}])  # fmt: skip
 def test_training_does_not_depend_on_how_a_step_is_cut(tmp_path: Path, cut: dict) -> None:
@@ -145,7 +133,7 @@ def test_training_does_not_depend_on_how_a_step_is_cut(tmp_path: Path, cut: dict
     for number, options in enumerate(({"per_device_train_batch_size": 32}, cut)):
         model = make_model("classifier", norm=False, dropout=0.0)
         given = TrainingArguments(max_steps=4, eval_strategy="no", save_strategy="no", learning_rate=0.01, **options)
-        train(model, Batches(WeightedToys(), seed=0), given, transform=with_weights,
+        train(model, Batches(WeightedToys(), seed=0), given, transform=plain,
               output_dir=tmp_path / str(number), weighted=True)  # fmt: skip
         weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)

@@ -124,9 +124,18 @@ class ToyWindows:
         return {"values": self.series[rows[:, None] * WIDTH + torch.arange(WIDTH + 1)]}
 
 
+class WeightedToys(ToyColumns):
+    """Toys whose rows weigh 0 to 3."""
+
+    def __init__(self, num_rows: int = 150) -> None:
+        super().__init__(num_rows)
+        self.columns["sample_weight"] = torch.arange(num_rows) % 4.0
+
+
 def plain(batch: dict[str, torch.Tensor], generator: torch.Generator | None) -> dict[str, torch.Tensor]:
     """Pixels as numbers around 0, and the labels."""
-    return {"pixel_values": batch["pixel_values"].float() / 128 - 1, "labels": batch["labels"]}
+    weights = {name: batch[name] for name in ("sample_weight",) if name in batch}
+    return {"pixel_values": batch["pixel_values"].float() / 128 - 1, "labels": batch["labels"], **weights}
 
 
 def augmented(batch: dict[str, torch.Tensor], generator: torch.Generator | None) -> dict[str, torch.Tensor]:
@@ -161,7 +170,8 @@ def run_toy(output_dir: str | Path, kind: str = "classifier", **options: object)
     pause, wrap = options.pop("pause", 0), options.pop("wrap", None)
     batches = options.pop("batches", None)
     num_rows, workers = options.pop("num_rows", 150), options.pop("num_workers", 0)
-    extra = {name: options.pop(name) for name in ("evaluate", "recipe", "greater_is_better") if name in options}
+    names = ("evaluate", "recipe", "greater_is_better", "weighted")
+    extra = {name: options.pop(name) for name in names if name in options}
 
     def slow(batch: dict, generator: torch.Generator | None) -> dict:
         time.sleep(pause)
@@ -169,7 +179,8 @@ def run_toy(output_dir: str | Path, kind: str = "classifier", **options: object)
 
     defaults = {"per_device_train_batch_size": 32, "num_train_epochs": 2, "logging_steps": 1, "learning_rate": 0.01}
     arguments = TrainingArguments(**{**defaults, **options})
-    columns = ToyWindows() if kind == "recurrence" else ToyColumns(num_rows)
+    toys = WeightedToys if extra.get("weighted") else ToyColumns
+    columns = ToyWindows() if kind == "recurrence" else toys(num_rows)
     lanes = arguments.carry_state
     batches = batches or Batches(columns, seed=arguments.seed, num_workers=workers, in_lanes=lanes)
     wrapped = wrap(transform) if wrap else slow if pause else transform
