@@ -35,7 +35,9 @@ def read_source(source: Source) -> tuple[dict[str, datasets.Dataset], dict[str, 
     """
     options = dataclasses.asdict(source.options)
     key = cache_key(source.content_key(), options, list(source.splits), str(dict(source.features)))
-    folder, described = cached_folder(key, lambda temporary: write_splits(source, temporary))
+    # Notes and messages name the files, so that the same bytes under another name are read again, to the same key.
+    names = list(getattr(source, "names", {}).values())
+    folder, described = cached_folder(cache_key(key, names), lambda temporary: write_splits(source, temporary))
     for said in described["notes"]:  # of those who wrote the folder, now or at another time
         note(**{"topic": said.pop("topic"), "text": said.pop("text"), **said})
     splits = {split: open_rows(folder / name, cache_key(key, split)) for split, name in described["splits"].items()}
