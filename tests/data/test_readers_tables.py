@@ -333,6 +333,15 @@ def test_a_cell_of_twenty_megabytes_is_read_and_bounds_its_piece(tmp_path: Path)
     assert max(piece.nbytes for piece in pieces) < 80_000_000
 
 
+def test_long_lines_of_json_bound_their_piece(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    text = "x" * 12_000_000
+    path.write_text(f'{{"a": "{text}"}}\n' * 12)
+    pieces = [piece.table for piece in open_source(path).pieces("train", 65_536)]
+    assert sum(map(len, pieces)) == 12
+    assert max(piece.nbytes for piece in pieces) < 80_000_000
+
+
 def test_a_file_that_is_not_what_its_ending_says_is_named(tmp_path: Path) -> None:
     contents = {
         "a.csv": (FRAME.to_parquet(), "a Parquet file by its content"),
