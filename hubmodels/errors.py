@@ -21,6 +21,10 @@ class BadRow(HubmodelsError):
         super().__init__(f"row {row}{'' if column is None else f', column {column!r}'}: {reason}")
         self.row, self.column, self.reason = row, column, reason
 
+    def __reduce__(self) -> tuple[type["BadRow"], tuple[int, str | None, str]]:
+        """Say how another process makes it again: `datasets` maps rows in several."""
+        return type(self), (self.row, self.column, self.reason)
+
     def named(self, where: str) -> HubmodelsError:
         """Return the error in the words of a file: `where` is "row 37 (line 39) of rows.csv"."""
         return HubmodelsError(f"{where}{'' if self.column is None else f', column {self.column!r}'}: {self.reason}")

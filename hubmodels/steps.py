@@ -1,9 +1,12 @@
 """The steps that training a model and measuring a release share, each from one stage to the next."""
 
+import contextlib
+import dataclasses
 import functools
 import logging
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from . import checkpoint, families
+from .budget import attempt, attempt_each
 from .data import (
     Batches,
     Columns,
@@ -24,12 +28,16 @@ from .data import (
     stream_head,
 )
 from .errors import BadRow, HubmodelsError
-from .evaluation import Results, evaluate, evaluation_mode, predict
+from .evaluation import Evaluation, evaluation_mode, predict
+from .fields import build
+from .files import read_json, write_json
 from .recipe import Recipe, TrainingArguments
-from .report import Examination, Figure, Sound
+from .report import Examination, Figure, Note, Sound, collect_notes, note, repeat_notes
 from .tasks import AnyProblem, Task
 
 logger = logging.getLogger("hubmodels")
+
+FITTING_NOTES = "notes.json"  # beside a cached processor: what was decided when it was fitted
 
 # Data
 
@@ -40,25 +48,104 @@ def select_rows(task: Task, splits: Mapping[str, Any]) -> dict[str, Any]:
     return rows | {name: task.training_rows(rows[name]) for name in ("train", "validation") if name in rows}
 
 
-def fit_problem(task: Task, train: Any, checkpoint: str | None, seed: int) -> AnyProblem:
+def drop_unreadable(
+    task: Task, rows: Mapping[str, Any], origins: Mapping[str, Origin], max_unreadable: float
+) -> dict[str, Any]:
+    """Leave out rows whose files cannot be read, and name them.
+
+    Args:
+        task: finds them.
+        rows: the selected rows of each split; those of a stream are not looked at.
+        origins: the files of each split.
+        max_unreadable: share of a split's rows that may be left out; one always may.
+
+    Raises:
+        HubmodelsError: there are more of them.
+    """
+    readable = dict(rows)
+    for name, split in rows.items():
+        if not isinstance(split, Dataset):
+            continue
+        with PartialState().main_process_first():
+            unreadable = task.unreadable(split)
+        if not unreadable:
+            continue
+        origin = origins.get(name, Origin())
+        lines = [f"{origin.words(split, row)}: {reason}" for row, reason in sorted(unreadable.items())]
+        shown = "; ".join(lines[:5]) + (f"; and {len(lines) - 5:,} more" if len(lines) > 5 else "")
+        if len(unreadable) > max(1, int(max_unreadable * len(split))):
+            share = math.ceil(100 * len(unreadable) / len(split)) / 100
+            raise HubmodelsError(
+                f"{len(unreadable):,} of {len(split):,} {name} rows cannot be read: {shown} (repair or remove them, or "
+                f"leave them out with --max_unreadable {share:g})"
+            )
+        words = f"{len(unreadable):,} of {len(split):,} {name} rows are left out, since they cannot be read: {shown}."
+        note("rows", words, surprising=True, remedy="max_unreadable: 0")
+        readable[name] = split.select([row for row in range(len(split)) if row not in unreadable])
+    return readable
+
+
+def suit_task(task: Task, train: Any, recipe: Recipe) -> Task:
+    """Return the task with options that the fresh network bounds, such as the size of images, chosen where nobody did.
+
+    Args:
+        task: with the options of the recipe.
+        train: the selected training rows; a stream leaves the task as it is.
+        recipe: says the network. One that is loaded, or told its size, leaves the task as it is.
+    """
+    if not isinstance(train, Dataset) or recipe.model_name_or_path or recipe.model.keys() & set(task.decided_fields):
+        return task
+
+    def accepts(values: dict[str, Any]) -> bool:
+        try:
+            families.build_config(recipe.family, families.declared(recipe.family, values) | recipe.model)
+        except HubmodelsError:
+            return False
+        return True
+
+    suited = task.input.suit(train, task.columns(train.features)[0], accepts)
+    return task if suited is task.input else dataclasses.replace(task, input=suited)
+
+
+def fit_problem(task: Task, train: Any, checkpoint: str | None, seed: int, origin: Origin | None = None) -> AnyProblem:
     """Bind the task to the training rows, or to the first of a stream.
 
-    A processor that was fitted is kept beside the data set's cache: a second start reads no row for it."""
+    A processor that was fitted is kept beside the data set's cache: a second start reads no row for it.
+    Raises HubmodelsError for a bad row, in the words of its file where `origin` knows it."""
+    with naming_rows(train, origin):
+        return fit_once(task, train, checkpoint, seed)
+
+
+@contextlib.contextmanager
+def naming_rows(rows: Any, origin: Origin | None) -> Iterator[None]:
+    """Say errors about a row inside the block in the words of its file; a stream's rows by their number."""
+    try:
+        yield
+    except BadRow as error:
+        known = origin if isinstance(rows, Dataset) and origin is not None else None
+        raise error.named(f"row {error.row}" if known is None else known.words(rows, error.row)) from error
+
+
+def fit_once(task: Task, train: Any, checkpoint: str | None, seed: int) -> AnyProblem:
+    """Bind the task to the training rows; by the processor in the cache where it was fitted before."""
     if not isinstance(train, Dataset):
         return task.fit(stream_head(train), checkpoint=checkpoint, seed=seed)
     if checkpoint or not train.cache_files:
         return task.fit(train, checkpoint=checkpoint, seed=seed)
     folder = Path(train.cache_files[0]["filename"]).parent
     cache = folder / f"processor-{cache_key(train._fingerprint, repr(task))}"
-    if (cache / "complete").exists():
-        return task.fit(train, checkpoint=os.fspath(cache), seed=seed)
     with PartialState().main_process_first():
-        if (cache / "complete").exists():
-            return task.fit(train, checkpoint=os.fspath(cache), seed=seed)
-        problem = task.fit(train, seed=seed)
-        problem.processor.save_pretrained(cache)
-        (cache / "complete").touch()
-    return problem
+        if not (cache / FITTING_NOTES).exists():
+            with collect_notes() as notes:
+                problem = task.fit(train, seed=seed)
+            problem.processor.save_pretrained(cache)
+            write_json(
+                cache / FITTING_NOTES, {"notes": [said.to_dict() for said in notes]}
+            )  # last: with it the cache is whole
+            repeat_notes(notes)
+            return problem
+    repeat_notes(build(Note, said) for said in read_json(cache / FITTING_NOTES)["notes"])
+    return task.fit(train, checkpoint=os.fspath(cache), seed=seed)
 
 
 def encode_splits(
@@ -69,18 +156,15 @@ def encode_splits(
     Raises HubmodelsError for a bad row, in the words of its file where `origins` knows it."""
     columns: dict[str, Any] = {}
     for name, split in rows.items():
-        try:
-            with PartialState().main_process_first():
-                columns[name] = encode_dataset(
-                    split,
-                    functools.partial(problem.encode, features=split.features),
-                    features=problem.encoded_features(),
-                    key=problem.cache_key(),
-                    description=f"Encoding {name}",
-                )
-        except BadRow as error:
-            origin = (origins or {}).get(name, Origin())
-            raise error.named(origin.words(split, error.row)) from error
+        with naming_rows(split, (origins or {}).get(name, Origin())), PartialState().main_process_first():
+            columns[name] = encode_dataset(
+                split,
+                functools.partial(problem.encode, features=split.features),
+                features=problem.encoded_features(),
+                key=problem.cache_key(),
+                description=f"Encoding {name}",
+            )
+        problem.input.say_encoded(columns[name], name)
         if (windows := problem.windows(columns[name])) is not None:
             columns[name] = WindowedColumns(columns[name], *windows)
     return columns
@@ -122,18 +206,9 @@ def build_model(recipe: Recipe, problem: AnyProblem, seed: int) -> Any:
 
 
 def measure(
-    model: Any,
-    problem: AnyProblem,
-    columns: Mapping[str, Any],
-    arguments: TrainingArguments,
-    baseline: bool,
-    split: str = "test",
-) -> tuple[Results, dict[str, Any], list[Figure | Sound]]:
-    """Measure a model on a split, beside the classical baseline where asked.
-
-    Returns:
-        The results, the rows that they came from, and figures and sounds of the model as a whole.
-    """
+    model: Any, problem: AnyProblem, columns: Mapping[str, Any], arguments: TrainingArguments, split: str = "test"
+) -> Evaluation:
+    """Measure a model on the rows of a split, with nothing beside it; every process gets the same."""
     rows = predict(
         model,
         columns[split],
@@ -143,39 +218,61 @@ def measure(
         description="Evaluating",
         carry_state=arguments.carry_state,
     )
-    rows = problem.relate(rows)
-    classical = None
-    if baseline and "train" not in columns:
-        logger.info("No classical baseline: the training rows are a stream")
-    elif baseline and PartialState().is_main_process:
-        logger.info("Fitting the classical baseline on the same split ...")
-        classical = problem.baseline(columns["train"], columns[split])
-    examination = Examination()
-    if PartialState().is_main_process:
+    return Evaluation(problem.relate(rows), problem)
+
+
+def add_evidence(
+    evaluation: Evaluation,
+    model: Any,
+    problem: AnyProblem,
+    columns: Mapping[str, Any],
+    seconds: float,
+    baseline: bool,
+    split: str = "test",
+) -> list[Figure | Sound]:
+    """Add what is measured of the model as a whole, and the classical baseline where asked. On the main process alone.
+
+    What fails, or takes longer than `seconds`, is left out with a note. Returns figures and sounds of the model."""
+
+    def examine() -> Examination:
         examined = {name: columns[name] for name in ("train",) if name in columns} | {"test": columns[split]}
         with evaluation_mode(model), torch.no_grad():
-            examination = problem.examine(model, examined)
+            return problem.examine(model, examined)
+
+    examination = attempt("What is measured of the model as a whole", examine) or Examination()
     if not baseline:
         examination.baseline_name = None
-    return evaluate(rows, problem, classical, examination), rows, examination.figures
+    evaluation.add_examination(examination)
+    if baseline and "train" not in columns:
+        note("results", "There is no classical baseline, since the training rows are a stream")
+    elif baseline:
+        logger.info("Fitting the classical baseline on the same split ...")
+        name = "The classical baseline"
+        classical = attempt(name, lambda: problem.baseline(columns["train"], columns[split]), seconds)
+        if classical is not None:
+            attempt(name, functools.partial(evaluation.add_baseline, classical))
+    return examination.figures
 
 
-def measure_with_figures(
-    model: Any, problem: AnyProblem, columns: Mapping[str, Any], arguments: TrainingArguments, baseline: bool
-) -> tuple[Results, list[Figure | Sound]]:
-    """Measure a model on the test split and draw all figures of a release but those of the training.
+def draw_figures(
+    evaluation: Evaluation,
+    model: Any,
+    problem: AnyProblem,
+    columns: Mapping[str, Any],
+    arguments: TrainingArguments,
+    seconds: float,
+) -> list[Figure]:
+    """Draw the results and what explains the model, on the main process alone.
 
-    Returns:
-        The results (see `measure`), and the figures and sounds; the latter on the main process alone.
-    """
-    results, rows, of_model = measure(model, problem, columns, arguments, baseline)
-    if not PartialState().is_main_process:
-        return results, []
+    What fails, or takes longer than `seconds`, is left out with a note."""
     transform = problem.transform(training=False)
 
     def predict_alone(rows: Any) -> dict[str, Any]:
         batch_size = arguments.per_device_eval_batch_size
         return predict(model, rows, problem.predict, transform, batch_size, distributed=False)
 
-    of_rows = problem.figures(rows, columns["test"])
-    return results, [*of_rows, *problem.explain(predict_alone, columns["test"]), *of_model]
+    of_rows = attempt_each("A figure of the results", lambda: problem.figures(evaluation.rows, columns["test"]))
+    explained = attempt_each(
+        "What explains the model", lambda: problem.explain(predict_alone, columns["test"]), seconds
+    )
+    return [*of_rows, *explained]

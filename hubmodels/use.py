@@ -3,33 +3,36 @@
 Each opens the release by its own recipe: a folder or a Hub id is all that it is given.
 """
 
+import math
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import tqdm
+from accelerate.utils import broadcast_object_list
 from datasets import Features, concatenate_datasets
 
 from . import checkpoint, publishing
 from .abilities import HasMembers, Samples, is_class_conditional
+from .answering import Answering, collect_answers, say_unreadable, write_answers
 from .binding import bind_checkpoint
 from .cpu import computes_bf16
-from .data import Reading, TableWriter, load_data
-from .errors import BadRow, HubmodelsError, nearest
-from .evaluation import Results, answer, evaluation_mode
+from .data import Reading, TableWriter, check_given, load_data, open_writer
+from .errors import HubmodelsError
+from .evaluation import Results, evaluation_mode
 from .files import atomic_folder, read_json, write_json
 from .processes import find_processes
 from .recipe import DataArguments, TrainingArguments
 from .recipes import parse_recipe, read_recipe
-from .steps import encode_splits, measure, measure_with_figures, select_rows
+from .steps import add_evidence, draw_figures, drop_unreadable, encode_splits, measure, select_rows
 from .tasks import AnyProblem
 
 MEASURED_FIELDS = {"season_errors", "season_length"}  # of configs of 0.1.0, which no network reads
-ROWS_PER_TABLE = 65_536  # of a file to predict: at once in memory, encoded and not
+MOST_ROWS_SHOWN = 1_000  # of predictions that are written to no file
 
 
 # Opening
@@ -43,12 +46,17 @@ class OpenedRelease:
     arguments: TrainingArguments
     model: Any
     problem: AnyProblem
+    other_data: bool = False  # whether the data set is another than the one that it was trained on
 
     def encode_splits(self, *names: str) -> dict[str, Any]:
-        """Encode the named splits of its data set."""
-        loaded = load_data(self.data_arguments, self.problem.task.units)
+        """Encode the named splits of its data set; one alone of other data is all of them where there are no splits."""
+        task = self.problem.task
+        measured = names[0] if self.other_data and len(names) == 1 else None
+        loaded = load_data(self.data_arguments, task.units, measured, task.prepare)
         splits = {name: loaded.splits[name] for name in names}
-        return encode_splits(self.problem, select_rows(self.problem.task, splits), loaded.origins)
+        rows = select_rows(task, splits)
+        rows = drop_unreadable(task, rows, loaded.origins, self.data_arguments.max_unreadable)
+        return encode_splits(self.problem, rows, loaded.origins)
 
 
 def open_release(
@@ -65,6 +73,7 @@ def open_release(
         HubmodelsError: no such checkpoint, no recipe in it, or it is damaged.
     """
     recipe = read_recipe(model_name_or_path)
+    other_data = (overrides or {}).get("dataset") not in (None, recipe.data.get("dataset"))
     if "dataset" in (overrides or {}):  # another data set has other columns and splits
         recipe.data = {}
     recipe.data |= overrides or {}
@@ -72,7 +81,7 @@ def open_release(
     model = checkpoint.load_model(model_name_or_path, recipe.family, task.head, config_values)
     problem = bind_checkpoint(model_name_or_path, task, model.config.to_dict(), seed=arguments.seed)
     problem.know_model(model.config)
-    return OpenedRelease(data_arguments, arguments, model, problem)
+    return OpenedRelease(data_arguments, arguments, model, problem, other_data)
 
 
 # Measuring
@@ -89,7 +98,10 @@ def evaluate_release(
     find_processes()
     opened = open_release(model_name_or_path, overrides)
     columns = opened.encode_splits("train", split) if baseline else opened.encode_splits(split)
-    return measure(opened.model, opened.problem, columns, opened.arguments, baseline, split)[0]
+    evaluation = measure(opened.model, opened.problem, columns, opened.arguments, split)
+    if PartialState().is_main_process:
+        add_evidence(evaluation, opened.model, opened.problem, columns, math.inf, baseline, split)
+    return evaluation.results
 
 
 def remeasure_release(folder: str, overrides: dict[str, Any], config_values: dict[str, Any]) -> Results:
@@ -105,9 +117,13 @@ def remeasure_release(folder: str, overrides: dict[str, Any], config_values: dic
     """
     opened = open_release(folder, overrides, config_values)
     columns = opened.encode_splits("train", "test")
-    results, figures = measure_with_figures(opened.model, opened.problem, columns, opened.arguments, baseline=True)
+    model, problem, arguments = opened.model, opened.problem, opened.arguments
+    evaluation = measure(model, problem, columns, arguments)
+    plots = add_evidence(evaluation, model, problem, columns, math.inf, baseline=True)
+    plots = [*draw_figures(evaluation, model, problem, columns, arguments, math.inf), *plots]
+    results = evaluation.results
     publishing.replace_results(
-        folder, task=opened.problem.task, results=results.to_dict(), plots=figures, config_values=config_values
+        folder, task=problem.task, results=results.to_dict(), plots=plots, config_values=config_values
     )
     return results
 
@@ -155,58 +171,93 @@ def migrate_release(folder: str | os.PathLike) -> float:
 # Predicting
 
 
-def predict_file(
+@dataclass
+class Predicted:
+    """Says what became of the rows that were given; holds their answers where these were written to no file."""
+
+    num_rows: int
+    num_unreadable: int = 0  # rows without an answer; the output says why, each in its place
+    table: Any = None  # pyarrow.Table
+
+
+def predict_file(model_name_or_path: str, source: str | Sequence[str], output: str, **options: Any) -> int:
+    """Predict into a file, and return the number of rows (see `predict`)."""
+    return predict(model_name_or_path, source, output, **options).num_rows
+
+
+def predict(
     model_name_or_path: str,
-    source: str,
-    output: str,
+    source: str | Sequence[str],
+    output: str | None = None,
     *,
     keep: list[str] | None = None,
     batch_size: int = 2_048,
     member: int | None = None,
     bf16: bool = False,
-) -> int:
-    """Predict every row of a file, streaming it over all processes; rows keep their order.
+    anomaly_scores: bool = False,
+    reading: Mapping[str, Any] | None = None,
+) -> Predicted:
+    """Predict every row of what is given, streaming it over all processes; rows keep their order.
+
+    A row that cannot be read has no answer, and says why in the column `error`, which is there where there is one.
 
     Args:
         model_name_or_path: a release, local or on the Hub.
-        source: a CSV, TSV, JSON-lines or Parquet file, or a folder of images or sounds.
-        output: a .csv, .jsonl or .parquet file: the kept columns, then what the task answers.
+        source: what to predict, or several: a file of rows, a folder, a picture, a sound, a text.
+        output: a .csv, .jsonl or .parquet file: the kept columns, then what the task answers. Without an ending a new
+            folder of pictures, for tasks that answer such. None gives the answers of few rows as a table.
         keep: columns of the source to repeat (an id); all that the model does not read when None.
         batch_size: rows in one forward pass, >= 1.
         member: predict with this member of an ensemble alone, which is faster.
         bf16: bfloat16 autocast, which is faster and good for two to three digits; where it is not, float32.
-
-    Returns:
-        The number of rows.
+        anomaly_scores: give of each row how little it resembles the training rows, in place of the task's answers.
+        reading: fields of `ReadingOptions` that overrule how the files of the training were read.
 
     Raises:
-        HubmodelsError: no such release or file, a column is missing, or a row cannot be read.
+        HubmodelsError: no such release or file, a column is missing, or no row can be read.
     """
-    if batch_size < 1:
-        raise HubmodelsError(f"batch_size must be at least 1, got {batch_size}")
-    if Path(source).resolve() == Path(output).resolve():
+    inputs = [source] if isinstance(source, str | os.PathLike) else list(source)
+    inputs = [os.fspath(one) for one in inputs]
+    if output is not None and any(Path(one).resolve() == Path(output).resolve() for one in inputs):
         raise HubmodelsError(f"{output} is the input, which would be lost: give another --output")
-    writer = TableWriter(output)
+    writer = None if output is None else open_writer(output)
+    check_given(inputs)
     find_processes()
     state = PartialState()
     opened = open_release(model_name_or_path)
     model, problem = opened.model, opened.problem
     model = (model if member is None else extract_member(model, member)).to(state.device)
-
-    if state.is_main_process:
-        writer.clear()
-    state.wait_for_everyone()
     dtype = torch.bfloat16 if bf16 and computes_bf16(state.device) else None
+    answering = Answering(model, problem, keep, batch_size, dtype, anomaly_scores)
+    files = Reading.from_dict(problem.reading).overruled(reading or {})
+    if writer is not None:
+        return write_predictions(writer, inputs, files, answering)
+    if state.num_processes > 1:
+        raise HubmodelsError("several processes share no screen: give --output FILE")
+    if keep is None and problem.input.single == "text" and not any(Path(one).exists() for one in inputs):
+        answering.keep = (problem.input_columns() or [])[:1]  # texts that were typed stand beside their answers
+    table = collect_answers(inputs, files, answering, MOST_ROWS_SHOWN)
+    predicted = Predicted(len(table), len(answering.unreadable), table)
+    if answering.unreadable:
+        say_unreadable(answering.unreadable, predicted.num_unreadable, predicted.num_rows)
+    return predicted
+
+
+def write_predictions(writer: TableWriter, inputs: list[str], reading: Reading, answering: Answering) -> Predicted:
+    """Predict what is given into a file by all processes, and say what could not be read."""
+    state = PartialState()
     try:
-        num_rows = write_answers(writer, source, model, problem, keep, batch_size, dtype)
+        num_rows = write_answers(writer, inputs, reading, answering)
+        state.wait_for_everyone()
+        counts = [writer.join() if state.is_main_process else 0]
     except BaseException:
         writer.discard()
         raise
     state.wait_for_everyone()
-    if state.is_main_process:
-        writer.join()
-    state.wait_for_everyone()
-    return num_rows
+    broadcast_object_list(counts)
+    if counts[0] and state.is_main_process:
+        say_unreadable(answering.unreadable, counts[0], num_rows)
+    return Predicted(num_rows, counts[0])
 
 
 def extract_member(model: Any, member: int) -> Any:
@@ -217,54 +268,6 @@ def extract_member(model: Any, member: int) -> Any:
         return model.extract_member(member)
     except ValueError as error:
         raise HubmodelsError(f"--member: {error}") from None
-
-
-def write_answers(
-    writer: TableWriter,
-    source: str,
-    model: Any,
-    problem: AnyProblem,
-    keep: list[str] | None,
-    batch_size: int,
-    dtype: torch.dtype | None,
-) -> int:
-    """Predict a file table by table and write the tables that fall to this process; `predict_file` says the arguments.
-
-    Returns:
-        The number of rows of the file.
-
-    Raises:
-        HubmodelsError: there are none, a column is missing, or a row cannot be read.
-    """
-    state, transform = PartialState(), problem.transform(training=False)
-    num_rows = 0  # of the tables so far
-    with tqdm(desc="Predicting", unit=" rows", disable=not state.is_main_process) as bar:
-        for number, piece in enumerate(Reading.from_dict(problem.reading).pieces(source, ROWS_PER_TABLE)):
-            if number % state.num_processes == state.process_index:
-                try:
-                    encoded = problem.encode_inputs(piece.table, list(range(len(piece.table))))
-                except BadRow as error:
-                    raise error.named(piece.words(error.row)) from error
-                answers = answer(model, encoded, problem.answers, transform, batch_size, dtype)
-                writer.write(number, join_answers(piece.raw, answers, keep, problem.input_columns()))
-            num_rows += len(piece.table)
-            bar.update(len(piece.table))
-    if num_rows == 0:
-        raise HubmodelsError(f"{source} has no rows")
-    return num_rows
-
-
-def join_answers(table: Any, answers: dict[str, Any], keep: list[str] | None, inputs: list[str] | None) -> Any:
-    """Put what the task answers beside the kept columns of a table; an answer wins over a column of its name."""
-    if keep is None:
-        keep = [name for name in table.column_names if name not in (inputs or ())]
-    for name in keep:
-        if name not in table.column_names:
-            raise HubmodelsError(f"there is no column {name!r} to keep{nearest(name, table.column_names)}")
-    answered = table.select([name for name in keep if name not in answers])
-    for name, column in answers.items():
-        answered = answered.append_column(name, [column])
-    return answered
 
 
 # Sampling
@@ -379,7 +382,7 @@ def augment(
     if not is_class_conditional(opened.model.config):  # before any data are loaded
         name = type(opened.model).__name__
         raise HubmodelsError(f"{name} at {model_name_or_path} does not draw rows of a given class (class_conditional)")
-    loaded = load_data(opened.data_arguments, opened.problem.task.units).splits
+    loaded = load_data(opened.data_arguments, opened.problem.task.units, prepare=opened.problem.task.prepare).splits
     rows = {name: opened.problem.task.select(split) for name, split in loaded.items()}
     opened.model.to(PartialState().device)
     with evaluation_mode(opened.model), torch.no_grad():

@@ -74,7 +74,7 @@ def test_a_file_of_predictions_has_the_ids_in_order_and_what_the_pipeline_answer
 
 def test_two_processes_write_what_one_writes(release, rows, run_cli, tmp_path) -> None:
     code = (
-        "from hubmodels import use; import sys; use.ROWS_PER_TABLE = 50; "
+        "from hubmodels import answering, use; import sys; answering.ROWS_PER_TABLE = 50; "
         "use.predict_file(*sys.argv[1:4], keep=['patient'])"
     )
     paths = [str(release), str(rows)]
@@ -124,7 +124,10 @@ def test_transformers_alone_loads_model_and_processor_by_their_code(release, row
     ("change", "message"),
     [
         (lambda frame: frame.drop(columns="bmi"), "missing column 'bmi'"),
-        (lambda frame: frame.assign(bmi="heavy"), "column 'bmi' must hold numbers, row 0 holds 'heavy'"),
+        (
+            lambda frame: frame.assign(bmi="heavy"),
+            "row 0 (line 2) of bad.csv, column 'bmi': must hold numbers; it holds 'heavy'",
+        ),
         (lambda frame: frame.head(0), "no rows"),
     ],
 )

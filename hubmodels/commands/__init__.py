@@ -29,8 +29,8 @@ class Command(Protocol):
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         """Add the command's own flags to its parser."""
 
-    def run(self, arguments: argparse.Namespace, rest: list[str]) -> None:
-        """Do the command's work; `rest` are the flags that are fields."""
+    def run(self, arguments: argparse.Namespace, rest: list[str]) -> int | None:
+        """Do the command's work; `rest` are the flags that are fields. Returns the exit code, 0 when None."""
 
 
 def list_commands() -> list[str]:

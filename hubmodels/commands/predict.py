@@ -1,41 +1,72 @@
-"""`hubmodels predict`: predict every row of a file."""
+"""`hubmodels predict`: predict every row of a file, or a picture, a sound, a text."""
 
 import argparse
 import ctypes
 import json
 import time
+from typing import Any
 
-from ._parser import add_flag, add_json_flag, is_main_process
+from ..fields import option_fields, type_hints
+from ..formatting import format_number
+from ..recipe import ReadingOptions
+from ._flags import read_words
+from ._parser import add_flag, add_json_flag, is_main_process, print_columns
 
-SUMMARY = "predict every row of a file with a checkpoint"
+SUMMARY = "predict the rows of a file, pictures, sounds or texts with a checkpoint"
 DESCRIPTION = (
-    "Predict the rows of a CSV, TSV, JSON-lines or Parquet file, or a folder's images or sounds. The output has the "
-    "same rows in the same order: the columns that the model does not read, then the prediction with its "
-    "probabilities or interval. Files of any size are read and written in pieces; under torchrun or accelerate launch "
-    "the processes share them."
+    "Predict rows: of a file (all kinds that training reads, `-` for the standard input), of a folder, or single "
+    "pictures, sounds and texts, one or several. They are read as the files of the training were, unless a flag says "
+    "otherwise. The output has the same rows in the same order: the columns that the model does not read, as the file "
+    "has them, then the prediction with its probabilities or interval. A row that cannot be read has no answer, and "
+    "the column `error` says why; the exit code is then 1. Without --output the answers are printed. Files of any size "
+    "are read and written in pieces; under torchrun or accelerate launch the processes share them."
 )
 FIELDS = None
+DECIDED = ("column_kinds", "drop_columns")  # by the training: the network was built for its columns
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the model, the input, --output and how to predict."""
+    """Add the model, the inputs, --output, how to predict and how to read."""
     parser.add_argument("model", help="folder or Hub id")
-    parser.add_argument("input", help="file or folder to predict")
-    add_flag(parser, "output", required=True, metavar="FILE", help="where to: .csv, .jsonl or .parquet")
+    parser.add_argument("input", nargs="+", help="files, folders or texts to predict, `-` for the standard input")
+    text = "where to: .csv, .jsonl or .parquet, or of models that answer with pictures a new folder"
+    add_flag(parser, "output", metavar="FILE", help=f"{text}; on the screen when absent")
     add_flag(parser, "keep", nargs="*", metavar="COLUMN", help="repeat only these columns of the input, such as ids")
     add_flag(parser, "batch_size", type=int, default=2048, metavar="N", help="rows in one forward pass (2048)")
     add_flag(parser, "member", type=int, metavar="N", help="one member of an ensemble alone, which is faster")
     add_flag(parser, "bf16", action="store_true", help="bfloat16: faster, good for two to three digits")
+    text = "how little each row resembles the training rows (autoencoders: the reconstruction error)"
+    add_flag(parser, "anomaly_scores", action="store_true", help=text)
     add_json_flag(parser)
+    add_reading_flags(parser)
 
 
-def run(arguments: argparse.Namespace, rest: list[str]) -> None:
-    """Predict, and print how many rows it were."""
+def add_reading_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the fields that say how files are read, where they are not as those of the training."""
+    group = parser.add_argument_group("how files are read, when not as those of the training")
+    for name, item in option_fields(ReadingOptions).items():
+        if name not in DECIDED:
+            add_flag(group, name, nargs="?", const="", metavar="VALUE", help=item.metadata["help"])
+
+
+def reading_fields(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of reading that were given. Raises HubmodelsError for a value that one does not take."""
+    hints = type_hints(ReadingOptions)
+    given = {name: getattr(arguments, name, None) for name in hints}
+    return {
+        name: read_words(f"--{name}", [word] if word else [], hints[name])
+        for name, word in given.items()
+        if word is not None
+    }
+
+
+def run(arguments: argparse.Namespace, rest: list[str]) -> int:
+    """Predict, and print the answers, or how many rows it were; 1 where some could not be read."""
     from .. import use
 
     keep_freed_memory()
     started = time.perf_counter()
-    count = use.predict_file(
+    predicted = use.predict(
         arguments.model,
         arguments.input,
         arguments.output,
@@ -43,14 +74,38 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> None:
         batch_size=arguments.batch_size,
         member=arguments.member,
         bf16=arguments.bf16,
+        anomaly_scores=arguments.anomaly_scores,
+        reading=reading_fields(arguments),
     )
+    code = 1 if predicted.num_unreadable else 0
     if not is_main_process():
-        return
-    seconds = time.perf_counter() - started
+        return code
+    seconds = round(time.perf_counter() - started, 2)
+    told = {"num_rows": predicted.num_rows, "num_unreadable": predicted.num_unreadable, "seconds": seconds}
     if arguments.json:
-        print(json.dumps({"output": arguments.output, "num_rows": count, "seconds": round(seconds, 2)}, indent=2))
+        answers = {} if predicted.table is None else {"answers": predicted.table.to_pylist()}
+        print(json.dumps({"output": arguments.output, **told, **answers}, indent=2, default=str, ensure_ascii=False))
+    elif predicted.table is not None:
+        print_table(predicted.table)
     else:
-        print(f"{count:,} rows predicted in {seconds:,.1f} s: {arguments.output}")
+        print(f"{predicted.num_rows:,} rows predicted in {seconds:,.1f} s: {arguments.output}")
+    return code
+
+
+def print_table(table: Any) -> None:
+    """Print a table of few rows: a row a line, or of one row an answer a line."""
+    rows = [[show(value) for value in row.values()] for row in table.to_pylist()]
+    if len(rows) == 1:
+        print_columns(list(zip(table.column_names, rows[0], strict=True)))
+    else:
+        print_columns([tuple(table.column_names), *map(tuple, rows)])
+
+
+def show(value: Any) -> str:
+    """Show a value of an answer on one line."""
+    if isinstance(value, float):
+        return format_number(value)
+    return "" if value is None else " ".join(str(value).split())[:100]
 
 
 def keep_freed_memory() -> None:

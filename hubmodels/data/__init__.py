@@ -2,24 +2,37 @@
 
 from .batches import Batches, StepSource, StreamedBatches
 from .cache import cache_key
+from .check import CheckedData, check_splits
 from .columns import Columns, WindowedColumns, encode_dataset
+from .given import Given, check_given
 from .loading import LoadedData, load_data, stream_head
 from .origins import Origin
-from .reading import Reading
-from .writer import TableWriter
+from .reading import Reading, ReadPiece
+from .schemas import cast_table
+from .writer import PictureWriter, TableWriter, answers_schema, is_bytes, open_writer
 
 __all__ = [
     "Batches",
+    "CheckedData",
     "Columns",
+    "Given",
     "LoadedData",
     "Origin",
+    "PictureWriter",
+    "ReadPiece",
     "Reading",
     "StepSource",
     "StreamedBatches",
     "TableWriter",
     "WindowedColumns",
+    "answers_schema",
     "cache_key",
+    "cast_table",
+    "check_given",
+    "check_splits",
     "encode_dataset",
+    "is_bytes",
     "load_data",
+    "open_writer",
     "stream_head",
 ]

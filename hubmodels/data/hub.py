@@ -1,5 +1,6 @@
 """Data sets that `datasets` itself reads: of the Hub, folders that only its builders know, and scikit-learn's own."""
 
+import copy
 import dataclasses
 import glob
 import importlib.util
@@ -73,7 +74,7 @@ def _load_dataset(path: str, streaming: bool, **options: Any) -> dict[str, Split
         )
     builder = datasets.load_dataset_builder(path, **options)
     if streaming:
-        return builder.as_streaming_dataset()
+        return {name: _stream_sound_files(split) for name, split in builder.as_streaming_dataset().items()}
     if importlib.util.find_spec("torchcodec") is None:
         _prepare_without_encoder(builder)
     else:
@@ -108,6 +109,20 @@ def _prepare_without_encoder(builder: datasets.DatasetBuilder) -> None:
     builder._split_generators = find_splits_and_sounds
     builder.download_and_prepare()
     builder.info.features = _replace_audio(builder.info.features, datasets.Audio)
+
+
+def _stream_sound_files(stream: datasets.IterableDataset) -> datasets.IterableDataset:
+    """Give a stream's sounds as the files that they are, without torchcodec too."""
+    stream = stream._resolve_features()
+    features = _replace_audio(stream.features, _SoundFile)
+    sounds = [kind for kind in features.values() if isinstance(kind, _SoundFile)]
+    for kind in sounds:
+        kind.decode = False
+    if sounds:
+        stream = copy.copy(stream)
+        stream._info = copy.copy(stream._info)
+        stream._info.features = features
+    return stream
 
 
 def _replace_audio(feature: Any, audio: type[datasets.Audio]) -> Any:

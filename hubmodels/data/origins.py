@@ -26,7 +26,10 @@ class Origin:
 
     def words(self, rows: datasets.Dataset, position: int) -> str:
         """Say where a row of `rows`, which were selected from the table, stands: "row 37 (line 39) of rows.csv"."""
-        return self.file_words(position if rows._indices is None else rows._indices.column(0)[position].as_py())
+        number = position if rows._indices is None else rows._indices.column(0)[position].as_py()
+        if rows.data.num_rows != sum(file.num_rows for file in self.files):  # such as series that a task put together
+            return f"row {number}"
+        return self.file_words(number)
 
     def file_words(self, number: int) -> str:
         """Say where a row of the whole table stands."""

@@ -1,6 +1,7 @@
 """How a data set was read, kept with a release: new files are read as those of the training were."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from ..recipe import ReadingOptions
 from .kinds import Kinds
 from .readers import STANDARD_INPUT, Piece, open_source
 from .readers.media_folder import MediaFolder
+from .readers.text_files import TextFiles
 
 
 @dataclass(frozen=True)
@@ -27,20 +29,23 @@ class Reading:
     def pieces(self, path: str | os.PathLike, rows_per_piece: int) -> "Iterator[ReadPiece]":
         """Read all rows of a path, in order, in pieces.
 
-        Raises HubmodelsError where there is none, its kind is unknown, or a row cannot be read."""
+        Raises HubmodelsError where there is none, or its kind is unknown. What a row holds is looked at later."""
         if os.fspath(path) != STANDARD_INPUT and not Path(path).exists():
             raise HubmodelsError(f"there is no file {path}")
         source = open_source(path, self.options, remembered=True)
-        if source is None and Path(path).is_dir():
+        if source is None and Path(path).is_dir():  # what it holds none of is said
             source = MediaFolder(Path(path), self.options)
+        if isinstance(source, MediaFolder | TextFiles):
+            source = source.for_prediction()
         if source is None:
             raise HubmodelsError(f"cannot read {path}: its kind is unknown")
         for split in source.splits:
             for piece in source.pieces(split, rows_per_piece):
-                try:
-                    yield ReadPiece(piece, self.kinds.apply(piece.table))
-                except BadRow as error:
-                    raise error.named(row_words(piece.file, piece.first_row + error.row, piece.first_line)) from None
+                yield ReadPiece(piece, self.kinds)
+
+    def overruled(self, options: Mapping[str, Any]) -> "Reading":
+        """Return the reading with other options where these name any. Raises ValueError for a value of another type."""
+        return dataclasses.replace(self, options=build(ReadingOptions, {**vars(self.options), **options}))
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
@@ -58,7 +63,19 @@ class ReadPiece:
     """Holds rows as their file has them, which is how they are repeated, and the same rows as values."""
 
     piece: Piece
-    table: pyarrow.Table
+    kinds: Kinds = field(default_factory=Kinds)
+
+    @functools.cached_property
+    def table(self) -> pyarrow.Table:
+        """Return the rows as values. Raises HubmodelsError naming a row that cannot be read."""
+        try:
+            return self.values(0, len(self.raw))
+        except BadRow as error:
+            raise error.named(self.words(error.row)) from None
+
+    def values(self, start: int, stop: int) -> pyarrow.Table:
+        """Return some of the rows as values. Raises BadRow, counting from `start`."""
+        return self.kinds.apply(self.piece.values.slice(start, stop - start))
 
     @property
     def raw(self) -> pyarrow.Table:

@@ -18,7 +18,7 @@ from ..report import Note, collect_notes, note
 from .cache import TableSpool, cache_key, cached_folder, mapped_table, open_rows, write_tables
 from .kinds import ColumnKind, Kinds, decide_kinds
 from .origins import FileRows, Origin
-from .readers import Piece, Source
+from .readers import NamesFiles, Piece, Source
 from .reading import Reading
 
 ROWS_PER_PIECE = 65_536
@@ -35,9 +35,11 @@ def read_source(source: Source) -> tuple[dict[str, datasets.Dataset], dict[str, 
     """
     options = dataclasses.asdict(source.options)
     key = cache_key(source.content_key(), options, list(source.splits), str(dict(source.features)))
-    # Notes and messages name the files, so that the same bytes under another name are read again, to the same key.
-    names = list(getattr(source, "names", {}).values())
-    folder, described = cached_folder(cache_key(key, names), lambda temporary: write_splits(source, temporary))
+    # Rows that name other files are other rows at another place, of the same content: the fingerprint stays. So do
+    # notes and messages name them.
+    names = [str(name) for name in dict(getattr(source, "names", {})).values()]
+    location = [source.location if isinstance(source, NamesFiles) else "", *names]
+    folder, described = cached_folder(cache_key(key, location), lambda temporary: write_splits(source, temporary))
     for said in described["notes"]:  # of those who wrote the folder, now or at another time
         note(**{"topic": said.pop("topic"), "text": said.pop("text"), **said})
     splits = {split: open_rows(folder / name, cache_key(key, split)) for split, name in described["splits"].items()}
@@ -99,7 +101,7 @@ def raw_tables(source: Source, split: str, files: list[FileRows]) -> Iterator[An
     """Read the rows of a split as the files have them, and append to `files` how many rows came from where."""
     for piece in source.pieces(split, ROWS_PER_PIECE):
         add_origin(files, piece)
-        yield piece.table
+        yield piece.values
 
 
 def add_origin(files: list[FileRows], piece: Piece) -> None:

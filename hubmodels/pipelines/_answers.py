@@ -2,16 +2,25 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
+import pyarrow
 import torch
 from transformers.pipelines.base import Pipeline
 
 from ..binding import bind_checkpoint, task_of_checkpoint
 from ..cpu import inference_kernels
+from ..data import Reading
+from ..errors import BadRow, HubmodelsError, nearest
 from ..families import family_of
 from ..tasks import AnyProblem, get_task
+
+ROWS_PER_PIECE = 65_536  # of a file that is read whole
+EVERY_CALL = ("batch_size", "num_workers")  # options of transformers' Pipeline itself
+MULTI_LABEL = "multi_label_classification"  # transformers' problem_type
 
 
 class ProblemPipeline(Pipeline):
@@ -35,11 +44,66 @@ class ProblemPipeline(Pipeline):
         return family_of(self.model.config.model_type) is not None
 
     @property
-    def tells_one_class(self) -> bool:
-        """Tell whether the model is ours, and each row has one of several classes, as in the task."""
+    def tells_classes(self) -> bool:
+        """Tell whether the model is ours, and tells one of several classes or several labels of a row, as its task."""
         config = self.model.config
-        several = self.ours and config.num_labels > 1
-        return several and config.problem_type in (None, "single_label_classification")
+        return self.ours and config.num_labels > 1 and config.problem_type != "regression"
+
+    @property
+    def tells_labels(self) -> bool:
+        """Tell whether the model is ours, and each row has several labels or none: then all are told by default."""
+        return self.tells_classes and self.model.config.problem_type == MULTI_LABEL
+
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
+        """Refuse an option that nobody knows; transformers' own pipeline sorts the others."""
+        self.check_options(options)
+        return super()._sanitize_parameters(**options)
+
+    def known_options(self) -> list[str]:
+        """Name the options of a call: by default those that `_sanitize_parameters` and `__call__` name."""
+        return [
+            name
+            for cls in type(self).__mro__
+            for method in ("_sanitize_parameters", "__call__")
+            if method in vars(cls)
+            for name in named_options(vars(cls)[method])
+        ]
+
+    def check_options(self, options: Iterable[str]) -> None:
+        """Refuse an option that a pipeline of our model does not know, which transformers would swallow.
+
+        Raises HubmodelsError with the nearest name, and all names."""
+        if self.ours:
+            refuse_unknown_options(options, self.known_options(), self.task or self.tag)
+
+    def read_file(self, path: str | os.PathLike) -> pyarrow.Table:
+        """Read a file or a folder as those of the training were read.
+
+        Raises HubmodelsError where there is none, or a row cannot be read."""
+        pieces = [piece.table for piece in self.reading.pieces(path, ROWS_PER_PIECE)]
+        if not pieces:
+            raise HubmodelsError(f"{os.fspath(path)} has no rows")
+        return pyarrow.concat_tables(pieces, promote_options="permissive")
+
+    @contextlib.contextmanager
+    def naming_rows_of(self, path: str | os.PathLike | None) -> Iterator[None]:
+        """Say errors about a row inside the block in the words of the file that was read; of None as they are."""
+        try:
+            yield
+        except BadRow as error:
+            if path is None:
+                raise
+            first = 0
+            for piece in self.reading.pieces(path, ROWS_PER_PIECE):
+                if error.row < first + len(piece.table):
+                    raise error.named(piece.words(error.row - first)) from None
+                first += len(piece.table)
+            raise
+
+    @property
+    def reading(self) -> Reading:
+        """Return how the files of the training were read."""
+        return Reading.from_dict(self.problem.reading)
 
     def get_inference_context(self) -> Callable[[], contextlib.AbstractContextManager[Any]]:
         """Give what makes the block in which a batch runs, as transformers asks for it."""
@@ -52,11 +116,30 @@ class ProblemPipeline(Pipeline):
             yield
 
     def likeliest_classes(self, outputs: Any, top_k: int | None = None) -> list[dict[str, Any]]:
-        """Return `label` and `score` of the likeliest classes of a single row, all of them when `top_k` is None."""
+        """Return `label` and `score` of the likeliest classes or labels of a row, of all when `top_k` is None."""
         answers = self.problem.answers(outputs)
         scores = {name: answers[f"probability_{name}"][0].item() for name in self.problem.class_names()}
         likeliest = sorted(scores, key=lambda name: scores[name], reverse=True)[:top_k]
         return [{"label": name, "score": scores[name]} for name in likeliest]
+
+
+def named_options(function: Callable[..., Any]) -> list[str]:
+    """Name the parameters of a function that have a default, `**options` not among them."""
+    parameters = inspect.signature(function).parameters.values()
+    return [one.name for one in parameters if one.default is not inspect.Parameter.empty]
+
+
+def refuse_unknown_options(given: Iterable[str], known: Iterable[str], tag: str) -> None:
+    """Refuse what is none of the options of a task's pipeline.
+
+    Raises HubmodelsError with the nearest name, and all names."""
+    allowed = sorted({*known, *EVERY_CALL})
+    for name in given:
+        if name not in allowed:
+            raise HubmodelsError(
+                f"the pipeline {tag} has no option {name!r}{nearest(name, allowed)}; its options are "
+                f"{', '.join(allowed)}"
+            )
 
 
 def bind_pipeline(tag: str, model: Any, processor: Any) -> AnyProblem:

@@ -1,6 +1,6 @@
 """Pipelines on sounds: transformers' own, which do more for our models and stay as they were for others.
 
-`pipeline("audio-classification", model=...)` reads wav files and changes their rate without ffmpeg and torchaudio.
+`pipeline("audio-classification", model=...)` reads files and changes their rate without ffmpeg and torchaudio.
 `pipeline("text-to-audio", model=...)` draws by the name of a class.
 """
 
@@ -13,13 +13,16 @@ from transformers.pipelines.text_to_audio import TextToAudioPipeline
 
 from ..abilities import ReadsSounds, RestoresSounds, Samples, is_class_conditional
 from ._answers import ProblemPipeline
-from ._classes import class_number
+from ._classes import check_sample_options, class_number
+
+CHANNELS = 64  # of one sound, at most: more rows are more likely sounds of their own
 
 
 class SoundClassificationPipeline(ProblemPipeline, AudioClassificationPipeline):
     """Give the likeliest classes of each sound: `[{"label": ..., "score": ...}, ...]`.
 
-    A sound is a path, the bytes of a wav file, samples, or a mapping of `array` and `sampling_rate`."""
+    A sound is a path, the bytes of a file, samples (of several channels their mean), or a mapping of `array` and
+    `sampling_rate`."""
 
     tag = "audio-classification"
 
@@ -28,12 +31,15 @@ class SoundClassificationPipeline(ProblemPipeline, AudioClassificationPipeline):
         reads_sounds = isinstance(self.feature_extractor, ReadsSounds)
         if fetched or not reads_sounds:
             return super().preprocess(inputs)  # what it fetches it decodes with ffmpeg
-        if isinstance(inputs, np.ndarray) and inputs.ndim != 1:  # rows would be taken for sounds of their own
-            raise ValueError(f"a sound must have the shape (samples,), got {inputs.shape}; give its channels' mean")
+        if isinstance(inputs, np.ndarray) and (inputs.ndim > 2 or (inputs.ndim == 2 and min(inputs.shape) > CHANNELS)):
+            raise ValueError(
+                f"a sound has the shape (samples,), or of at most {CHANNELS} channels (channels, samples), got "
+                f"{inputs.shape}; give several sounds as a list"
+            )
         return self.feature_extractor([inputs], return_tensors="pt").to(self.dtype)
 
     def postprocess(self, model_outputs: Any, top_k: int = 5, function_to_apply: str | None = None) -> Any:
-        if function_to_apply is not None or not self.tells_one_class:
+        if function_to_apply is not None or not self.tells_classes:
             return super().postprocess(model_outputs, top_k, function_to_apply)
         return self.likeliest_classes(model_outputs, top_k)
 
@@ -70,6 +76,7 @@ class ClassToAudioPipeline(TextToAudioPipeline):
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         if not self.draws:
             return super()._sanitize_parameters(**kwargs)
+        check_sample_options(self.model, kwargs, "text-to-audio")
         return {}, {"seed": kwargs.pop("seed", None), "options": kwargs}, {}
 
     def preprocess(self, text: Any, **kwargs: Any) -> Any:

@@ -8,35 +8,56 @@ images of the model's size. Transformers had one until it took it out in favour 
 """
 
 import io
+import os
 from typing import Any
 
 import torch
 from PIL import Image
-from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 from transformers.pipelines.image_classification import ImageClassificationPipeline
 from transformers.pipelines.image_feature_extraction import ImageFeatureExtractionPipeline
 
 from ..abilities import is_class_conditional
+from ..processors.processing_image import open_image
 from ._answers import ProblemPipeline
-from ._classes import class_number
+from ._classes import check_sample_options, class_number
+
+DEFAULT_TOP_K = -1  # where the caller names none: 5 classes, or all labels
 
 
-class PictureClassificationPipeline(ProblemPipeline, ImageClassificationPipeline):
-    """Give the likeliest classes of each image: `[{"label": ..., "score": ...}, ...]`."""
+class PicturePipeline(ProblemPipeline):
+    """Reads images as training and `hubmodels predict` do: transformers makes RGB of them before a processor asks."""
+
+    def preprocess(self, image: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Open an image (path, URL, base64 text, PIL image, array) and give it to the processor."""
+        if not self.ours:
+            return super().preprocess(image, timeout=timeout, **kwargs)
+        if isinstance(image, str | os.PathLike | bytes):
+            image = open_image(image, timeout)
+        inputs = self.image_processor(images=image, return_tensors="pt", **kwargs)
+        return inputs.to(self.dtype)
+
+
+class PictureClassificationPipeline(PicturePipeline, ImageClassificationPipeline):
+    """Give the likeliest classes of each image: `[{"label": ..., "score": ...}, ...]`; of several labels all."""
 
     tag = "image-classification"
 
-    def postprocess(self, model_outputs: Any, function_to_apply: Any = None, top_k: int | None = 5) -> Any:
-        if function_to_apply is not None or not self.tells_one_class:
+    def postprocess(self, model_outputs: Any, function_to_apply: Any = None, top_k: int | None = DEFAULT_TOP_K) -> Any:
+        if top_k == DEFAULT_TOP_K:
+            top_k = None if self.tells_labels else 5
+        if function_to_apply is not None or not self.tells_classes:
             return super().postprocess(model_outputs, function_to_apply, top_k)
         return self.likeliest_classes(model_outputs, top_k)
 
 
-class PictureFeaturesPipeline(ProblemPipeline, ImageFeatureExtractionPipeline):
+class PictureFeaturesPipeline(PicturePipeline, ImageFeatureExtractionPipeline):
     """Give the features of each image: the model's latents with `pool=True`."""
 
     tag = "image-feature-extraction"
+
+    def known_options(self) -> list[str]:
+        return [*super().known_options(), "timeout"]  # transformers reads it without naming it
 
     def _forward(self, model_inputs: Any) -> Any:
         outputs = super()._forward(model_inputs)
@@ -47,7 +68,7 @@ class PictureFeaturesPipeline(ProblemPipeline, ImageFeatureExtractionPipeline):
         return type(outputs)(**of_rows)
 
 
-class ImageToImagePipeline(ProblemPipeline):
+class ImageToImagePipeline(PicturePipeline):
     """Reconstruct each image by the model, as a PIL image, grey ("L") or RGB."""
 
     tag = "image-to-image"
@@ -56,11 +77,8 @@ class ImageToImagePipeline(ProblemPipeline):
     _load_processor = _load_tokenizer = _load_feature_extractor = False
 
     def _sanitize_parameters(self, timeout: float | None = None, **kwargs: Any) -> tuple[dict, dict, dict]:
+        self.check_options(kwargs)
         return ({} if timeout is None else {"timeout": timeout}), {}, {}
-
-    def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, torch.Tensor]:
-        inputs = self.image_processor(images=[load_image(image, timeout=timeout)], return_tensors="pt")
-        return {"pixel_values": inputs["pixel_values"].to(self.dtype)}
 
     def _forward(self, inputs: dict[str, torch.Tensor]) -> Any:
         return self.model(**inputs)
@@ -90,6 +108,7 @@ class ImageGenerationPipeline(Pipeline):
         return super().__call__({"request": inputs}, **kwargs)
 
     def _sanitize_parameters(self, seed: int | None = None, **options: Any) -> tuple[dict, dict, dict]:
+        check_sample_options(self.model, options, "unconditional-image-generation")
         return {}, {"seed": seed, "options": options}, {}
 
     def preprocess(self, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from transformers.pipelines.feature_extraction import FeatureExtractionPipeline
 
 from ..errors import HubmodelsError
 from ..processors.processing_table import TabularProcessor
-from ._answers import ProblemPipeline, answer_rows
-from ._files import read_file
+from ._answers import ProblemPipeline, answer_rows, named_options
 
 DEFAULT_BATCH_SIZE = 2_048  # larger ones leave the processor's caches: 8,192 rows are half as fast
 
@@ -30,6 +29,8 @@ class TabularPipeline(ProblemPipeline):
     _load_feature_extractor = _load_image_processor = False
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
+        """Take no options but those of every call."""
+        self.check_options(kwargs)
         return {}, {}, {}
 
     def __call__(self, inputs: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
@@ -40,14 +41,18 @@ class TabularPipeline(ProblemPipeline):
             batch_size: rows in one forward pass.
 
         Raises:
-            ValueError: a column is missing or holds the wrong kind of values, or the file's kind is unknown.
+            ValueError: a column is missing or holds the wrong kind of values, the file's kind is unknown, or there is
+                an option that this pipeline does not have.
         """
-        table = read_file(inputs) if isinstance(inputs, str | os.PathLike) else inputs
+        self.check_options(kwargs)
+        path = inputs if isinstance(inputs, str | os.PathLike) else None
+        table = inputs if path is None else self.read_file(path)
         if hasattr(table, "to_dict") and hasattr(table, "index") and not hasattr(table, "columns"):
             table = table.to_dict()  # a row of pandas
         one = isinstance(table, Mapping) and not any(map(is_column, table.values()))
         answers = []
-        encoded = self.preprocess(table)
+        with self.naming_rows_of(path):
+            encoded = self.preprocess(table)
         size = batch_size or self._batch_size or DEFAULT_BATCH_SIZE
         for start in range(0, len(next(iter(encoded.values()))), size):
             batch = {name: values[start : start + size] for name, values in encoded.items()}
@@ -133,8 +138,14 @@ class TableFeaturesPipeline(TabularPipeline, FeatureExtractionPipeline):
             )
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
-        # transformers calls this before it is known what the model reads: what texts take is no harm for tables.
+        self.check_options(kwargs)
+        if self.tokenizer is None:
+            return {}, {}, {}
         return FeatureExtractionPipeline._sanitize_parameters(self, **kwargs)
+
+    def known_options(self) -> list[str]:
+        # Of tables none; of texts those of transformers' own pipeline.
+        return [] if self.tokenizer is None else named_options(FeatureExtractionPipeline._sanitize_parameters)
 
     def __call__(self, inputs: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Give the latents of rows of a table (see `TabularPipeline`), or the features of texts."""

@@ -13,8 +13,7 @@ non-negative least squares from bands to frequencies (Lee and Seung 2001), and p
 import functools
 import math
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,13 +21,13 @@ import torch
 from transformers.audio_utils import mel_filter_bank
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 
-from .processing_audio_wav import read_wav, resample, to_mono
+from .processing_audio_wav import open_audio, resample, to_mono
 
 # B batch, T samples, N num_frames, F frequencies, M mel bands
 
 FULL_SCALE = 32767  # of 16-bit samples
-SILENCE = 1e-4  # a sound whose largest sample is below this (-80 dB) is silent
-MAX_CLIPPED = 0.1  # share of the samples that may stand at the end of the scale
+SILENCE = 1e-4  # a sound whose largest sample is below this (-80 dB) is silent, and stays so
+LONG = 60.0  # seconds: of a longer sound only what the model sees is read, and its loudness is that of this part
 GRIFFIN_LIM_STEPS = 32
 MOMENTUM = 0.99
 
@@ -152,7 +151,7 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         """Prepare one sound or several.
 
         Args:
-            raw_speech: a sound, or a list of sounds. A sound is the path or the bytes of a wav file; samples (T,), or
+            raw_speech: a sound, or a list of sounds. A sound is the path or the bytes of a file; samples (T,), or
                 within a list (channels, T), as an array or tensor, floating-point ones in -1..1; a list of numbers; or
                 a mapping with `array` and `sampling_rate`, or with `bytes` or `path`, as `datasets` has it. An array
                 (B, T) is a batch.
@@ -164,7 +163,7 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
             `input_values`, float32, (B, num_mel_bins, num_frames) or (B, num_samples).
 
         Raises:
-            ValueError: what was given is no sound, is empty, silent or clipped, or its rate is none.
+            ValueError: what was given is no sound, or is empty, or its rate is none.
         """
         values = self.to_values(torch.from_numpy(self.to_samples(raw_speech, sampling_rate)))
         data = {"input_values": values if return_tensors == "pt" else list(values.numpy())}
@@ -180,23 +179,27 @@ class HubmodelsAudioFeatureExtractor(FeatureExtractionMixin):
         return np.stack(rows)
 
     def _samples(self, sound: Any, sampling_rate: int | None) -> np.ndarray:
-        waveform, rate = load_sound(sound, self.sampling_rate if sampling_rate is None else sampling_rate)
-        peak = float(np.abs(waveform).max())
-        if peak < SILENCE:
-            raise ValueError(f"the audio is silent: its largest sample is {peak:.1e} of full scale")
-        clipped = float((np.abs(waveform) >= 0.999 * max(peak, 0.99)).mean())
-        if clipped > MAX_CLIPPED:
-            raise ValueError(
-                f"the audio is clipped: {clipped:.0%} of its samples stand at the end of the scale, at most "
-                f"{MAX_CLIPPED:.0%} may; record it more quietly"
-            )
+        usual = self.sampling_rate if sampling_rate is None else sampling_rate
+        waveform, rate = load_sound(sound, usual, self.used_samples)
         waveform = resample(torch.from_numpy(waveform.copy()), rate, self.sampling_rate).numpy()
         return np.rint(self._fit_length(self.set_loudness(waveform)) * FULL_SCALE).astype(np.int16)
+
+    def used_samples(self, count: int, rate: int) -> tuple[int, int]:
+        """Return from where to where `count` samples of a sound at `rate` Hz are read: all of them, unless it is long.
+
+        Of a long sound it is the part that the model sees, and a tenth of a second around it."""
+        if count <= rate * max(LONG, 2 * self.duration):
+            return 0, count
+        seen, margin = math.ceil(self.duration * rate), math.ceil(rate / 10)
+        if self.alignment == "start":
+            return 0, seen + margin
+        start = (count - seen) // 2 - margin
+        return start, start + seen + 2 * margin
 
     def set_loudness(self, waveform: np.ndarray) -> np.ndarray:
         """Return samples (T,) brought to the processor's loudness, within -1..1; silence stays."""
         peak = float(np.abs(waveform).max())
-        if self.loudness == "none" or peak == 0:
+        if self.loudness == "none" or peak < SILENCE:
             return np.clip(waveform, -1, 1)
         level = 10 ** (self.loudness_level / 20)
         factor = level / (peak if self.loudness == "peak" else float(np.sqrt(np.square(waveform).mean())))
@@ -317,12 +320,16 @@ def _filter_bank(n_fft: int, num_bands: int, low: float, high: float, rate: int)
     return filters.astype(np.float32)
 
 
-def load_sound(sound: Any, sampling_rate: int) -> tuple[np.ndarray, int]:
+def load_sound(
+    sound: Any, sampling_rate: int, used: Callable[[int, int], tuple[int, int]] | None = None
+) -> tuple[np.ndarray, int]:
     """Return one sound (see `HubmodelsAudioFeatureExtractor.__call__`) as samples (T,) float32 in -1..1, and its rate
     in Hz.
 
     Args:
+        sound: whatever holds one.
         sampling_rate: the rate of what does not say its own.
+        used: from where to where so many samples at such a rate are read; all when None.
 
     Raises:
         ValueError: it is none, or has no samples.
@@ -332,23 +339,34 @@ def load_sound(sound: Any, sampling_rate: int) -> tuple[np.ndarray, int]:
             sampling_rate = sound.get("sampling_rate", sampling_rate)
             sound = sound["array"] if sound.get("array") is not None else sound["raw"]
         else:
-            sound = sound.get("bytes") or sound.get("path")
-    if isinstance(sound, str | os.PathLike):
-        if not Path(sound).is_file():
-            raise ValueError(f"no file at {os.fspath(sound)}")
-        sound = Path(sound).read_bytes()
+            sound = sound["bytes"] if sound.get("bytes") is not None else sound.get("path")
     if sound is None:
         raise ValueError("the audio is missing")
-    if isinstance(sound, bytes | bytearray | memoryview):
-        samples, sampling_rate = read_wav(bytes(sound))
-        samples = samples.clip(-1, 1)  # floating-point files may go beyond
+    if isinstance(sound, bytearray | memoryview):
+        sound = bytes(sound)
+    if isinstance(sound, bytes | str | os.PathLike):
+        reader = open_audio(sound)
+        try:
+            start, stop = (0, reader.frames) if used is None else used(reader.frames, reader.rate)
+            samples = reader.read(start, stop).clip(-1, 1)  # floating-point files may go beyond
+        finally:
+            reader.file.close()
         if samples.size == 0:
             raise ValueError("the audio is empty: it has no samples")
-    else:
-        samples = sound.detach().cpu().float().numpy() if isinstance(sound, torch.Tensor) else np.asarray(sound)
-    if isinstance(sampling_rate, bool) or int(sampling_rate) != sampling_rate or not 1 <= sampling_rate <= 1_000_000:
-        raise ValueError(f"sampling_rate must be a whole number of Hz from 1 to 1,000,000, got {sampling_rate}")
-    return to_mono(samples), int(sampling_rate)
+        return to_mono(samples), _check_rate(reader.rate)
+    rate = _check_rate(sampling_rate)
+    samples = sound.detach().cpu().float().numpy() if isinstance(sound, torch.Tensor) else np.asarray(sound)
+    if used is not None and samples.ndim in (1, 2) and samples.size:
+        axis = int(np.argmax(samples.shape))
+        start, stop = used(samples.shape[axis], rate)
+        samples = samples.take(range(start, stop), axis=axis) if stop - start < samples.shape[axis] else samples
+    return to_mono(samples), rate
+
+
+def _check_rate(rate: Any) -> int:
+    if isinstance(rate, bool) or int(rate) != rate or not 1 <= rate <= 1_000_000:
+        raise ValueError(f"sampling_rate must be a whole number of Hz from 1 to 1,000,000, got {rate}")
+    return int(rate)
 
 
 def _is_one_sound(sounds: Any) -> bool:

@@ -1,7 +1,7 @@
 """Text to audio: the name of a class becomes a sound of it, as near to the real ones as can be measured.
 
-The Hub has no tag for unconditional sounds. Its nearest is text-to-audio, and the name of a class is a text: the data
-need a class column. A model that is told no classes is drawn from without them and measured all the same. Samples are
+The Hub has no tag for unconditional sounds. Its nearest is text-to-audio, and the name of a class is a text. A model
+that is told no classes needs none in the data; it is drawn from without them and measured all the same. Samples are
 measured by the features of a named audio classifier (Kilgour et al. 2019, "Fréchet audio distance", arXiv:1812.08466,
 with another network). Without one these are principal components of spectrograms, which are blind to much: name one.
 """
@@ -113,7 +113,7 @@ class TextToAudioProblem(ClassSamplesProblem["TextToAudio", FittedSounds]):
 
 @dataclass(kw_only=True)
 class TextToAudio(Task):
-    """Sounds to be drawn like, and their classes."""
+    """Sounds to be drawn like, and their classes where the model is to know them."""
 
     tag: ClassVar[str] = "text-to-audio"
     head: ClassVar[str] = "Model"

@@ -94,7 +94,7 @@ def test_a_file_a_frame_a_list_and_a_row_give_the_same_answers(folders, frame, t
 
 @pytest.mark.parametrize(
     ("rows", "message"),
-    [({"a": 1.0}, "missing column 'b'"), ("rows.xlsx", "kinds of files"), ("none.csv", "no file")],
+    [({"a": 1.0}, "missing column 'b'"), ("none.xlsx", "no file"), ("none.csv", "no file")],
 )
 def test_what_is_no_such_table_is_refused(folders, rows, message) -> None:
     with pytest.raises(ValueError, match=message):

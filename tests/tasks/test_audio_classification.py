@@ -1,13 +1,17 @@
 """The audio-classification task: columns, what the data decide, encoding, augmentation, baseline, figures."""
 
+import io
+
 import numpy as np
 import pytest
+import soundfile
 import torch
 from datasets import Audio, ClassLabel, Dataset, Features, Value, concatenate_datasets
 
 from hubmodels.errors import HubmodelsError
 from hubmodels.figures import save_figure
 from hubmodels.processors.processing_audio_wav import write_wav
+from hubmodels.report import collect_notes
 from hubmodels.tasks.audio_classification import AudioClassification, AudioClassificationProblem
 from hubmodels.tasks.inputs import sound_augmentation as augmentation
 from hubmodels.tasks.inputs.sounds import Spectrograms
@@ -136,7 +140,7 @@ def test_a_checkpoint_of_another_form_is_refused(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (write_wav(np.zeros(500), RATE), "row 3, column 'audio': cannot read the sound: the audio is silent"),
+        (write_wav(np.zeros(0), RATE), "row 3, column 'audio': cannot read the sound: the audio is empty"),
         (b"ID3 and so on", "row 3, column 'audio': cannot read the sound: .*no wav file"),
         (b"", "row 3, column 'audio': cannot read the sound"),
     ],
@@ -147,6 +151,27 @@ def test_a_bad_sound_is_named_by_its_row(data: bytes, message: str) -> None:
     batch["audio"][3] = {"bytes": data, "path": None}
     with pytest.raises(HubmodelsError, match=message):
         problem.encode(batch, list(range(8)), selected.features)
+
+
+def test_what_the_sounds_are_like_is_noted() -> None:
+    sounds = list(rows(20).cast_column("audio", Audio(decode=False))["audio"])
+    sounds[2] = {"bytes": write_wav(np.zeros(900), RATE), "path": None}
+    sounds[5] = {"bytes": write_wav(np.sign(np.sin(np.arange(4_000))), RATE), "path": None}
+    sounds[7] = {"bytes": write_wav(0.5 * np.sin(np.arange(9_000)), 16_000), "path": None}
+    sounds[9] = {"bytes": sounds[9]["bytes"][:-400], "path": None}
+    stereo = io.BytesIO()
+    soundfile.write(stereo, 0.5 * np.sin(np.arange(8_000)).reshape(-1, 2), RATE, format="WAV")
+    sounds[11] = {"bytes": stereo.getvalue(), "path": None}
+    table = sound_rows(sounds, [0] * 20, ClassLabel(names=NAMES)).cast_column("audio", Audio(decode=False))
+    with collect_notes() as notes:
+        processor = Spectrograms().fit_processor(table, "audio")
+    assert processor.sampling_rate == RATE
+    texts = " | ".join(note.text for note in notes)
+    assert f"19 at {RATE:,} Hz, 1 at 16,000 Hz: all are brought to {RATE:,} Hz" in texts
+    assert "1 of 20 training sounds have 2 channels: their mean is used" in texts
+    assert "1 of 20 training sounds are silent: silence is a sound like others; row 2" in texts
+    assert "1 of 20 training sounds are clipped (over 10 % of their samples at the end of the scale); row 5" in texts
+    assert "1 of 20 training sounds end before their header says: what is there is used; row 9" in texts
 
 
 def test_a_file_of_rows_needs_no_labels() -> None:

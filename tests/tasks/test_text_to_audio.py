@@ -148,9 +148,23 @@ def test_impossible_options_are_refused(options: dict, message: str) -> None:
         TextToAudio.from_options(**options)
 
 
-def test_data_without_classes_are_refused() -> None:
-    with pytest.raises(HubmodelsError, match="no class column"):
-        TextToAudio().select(rows(4).select_columns(["audio"]))
+def test_data_without_classes_are_for_models_that_are_told_none() -> None:
+    selected = TextToAudio().select(rows(4).select_columns(["audio"]))
+    problem = TextToAudio().fit(selected)
+    assert problem.target.names == []
+    assert problem.encode(selected[:], list(range(4)), selected.features)["labels"].tolist() == [-1] * 4
+    problem.model_values = {"class_conditional": False}
+    assert not problem.class_conditional
+    problem.model_values = {"class_conditional": True}
+    with pytest.raises(HubmodelsError, match="--class_conditional false"):
+        problem.transform(training=True)
+
+
+def test_of_sounds_with_classes_each_has_one() -> None:
+    selected = TextToAudio().select(rows(4))
+    batch = {**selected[:], "label": [0, None, 1, 0]}
+    with pytest.raises(HubmodelsError, match="row 1"):
+        TextToAudio().fit(selected).encode(batch, list(range(4)), selected.features)
 
 
 def test_a_loss_of_each_row_is_a_metric_where_the_model_gives_one(prepared) -> None:

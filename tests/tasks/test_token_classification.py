@@ -139,10 +139,10 @@ def test_baselines_find_the_tags_of_words_that_they_know(prepare: Callable) -> N
 def test_rows_that_do_not_fit_are_named() -> None:
     task = TokenClassification.from_options(tokenizer="characters")
     for words, tags, message in (
-        ([["a"], ["b", "c"]], [["x"], ["y"]], "row 1 has 2 words in column 'tokens' and 1 tags in 'tags'"),
-        ([["a"], []], [["x"], []], "row 1 has no words"),
-        ([["a"], [" "]], [["x"], ["x"]], "row 1 has no words, or an empty one"),
-        ([["a"], ["b"]], [["x"], [None]], "row 1 has no class in column 'tags'"),
+        ([["a"], ["b", "c"]], [["x"], ["y"]], "row 1, column 'tags': there are 1 tags and 2 words in column 'tokens'"),
+        ([["a"], []], [["x"], []], "row 1, column 'tokens': there are no words"),
+        ([["a"], [" "]], [["x"], ["x"]], "row 1, column 'tokens': there are no words, or an empty one"),
+        ([["a"], ["b"]], [["x"], [None]], "row 1, column 'tags': it has no class"),
     ):
         rows = datasets.Dataset.from_dict({"tokens": words, "tags": tags})
         tokenizer = train_tokenizer("characters", ["a b c"], UNDERSTANDING_TOKENS, None)

@@ -102,7 +102,7 @@ def test_a_pair_becomes_bytes_and_tokens(prepared: SimpleNamespace) -> None:
 
 def test_a_row_without_a_text_is_named(prepared: SimpleNamespace) -> None:
     batch = {"image": prepared.selected[:1]["image"], "text": [None]}
-    with pytest.raises(HubmodelsError, match="row 7 has no text in column 'text'"):
+    with pytest.raises(HubmodelsError, match="row 7, column 'text': there is no text"):
         prepared.problem.encode(batch, [7], prepared.selected.features)
 
 

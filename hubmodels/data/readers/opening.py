@@ -6,10 +6,15 @@ from pathlib import Path
 from ...errors import HubmodelsError
 from ...recipe import ReadingOptions
 from .archives import OPENERS, table_suffix
+from .media_archives import is_media_archive, unpack
+from .media_columns import with_media
+from .media_files import holds_media, list_folder
+from .media_folder import MediaFolder
 from .pieces import Source
 from .standard_input import open_standard_input
 from .table_files import SAVED_OTHERWISE, TABLE_KINDS, TableFiles
 from .table_folders import check_regular, open_table_folder
+from .text_folder import open_text
 
 STANDARD_INPUT = "-"
 
@@ -35,14 +40,20 @@ def open_source(
         return open_standard_input(options, remembered)
     path = Path(path)
     check_regular(path)
+    if path.is_dir() and holds_media(list_folder(path)):
+        return MediaFolder(path, options)
+    if is_media_archive(path):
+        return MediaFolder(unpack(path), options)
     if path.is_dir():
-        return open_table_folder(path, options, remembered)
+        tables = open_table_folder(path, options, remembered)
+        return open_text(path, options, remembered) if tables is None else with_media(tables, path)
     suffix, compression = table_suffix(path)
     if suffix in TABLE_KINDS:
-        return TableFiles.open({"train": [path]}, {path: path.name}, options, remembered)
+        tables = TableFiles.open({"train": [path]}, {path: path.name}, options, remembered)
+        return with_media(tables, path.parent)
     if suffix in SAVED_OTHERWISE:
         raise HubmodelsError(f"{path.name} is of a kind that is not read: save it as {SAVED_OTHERWISE[suffix]}")
     if compression is not None and path.is_file() and suffix not in (".txt", ".tar"):
         endings = ", ".join(f"csv{ending}" for ending in OPENERS)
         raise HubmodelsError(f"{path.name} does not say what is compressed: give it an ending such as {endings}")
-    return None
+    return open_text(path, options, remembered)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow
 
@@ -21,6 +21,16 @@ class Piece:
     file: str  # as a person would name it: its path below the one that was given, or its name
     first_row: int = 0  # number of the piece's first row in the file, from 0
     first_line: int | None = None  # the line of the file's row 0, from 1, where each row is one line
+    media: pyarrow.Table | None = None  # columns of paths, as the files that they name: `Image` and `Audio` store them
+
+    @property
+    def values(self) -> pyarrow.Table:
+        """Return the rows with the files that they name in place of paths."""
+        table, media = self.table, self.media
+        if media is not None:
+            for name in media.column_names:
+                table = table.set_column(table.column_names.index(name), name, media.column(name))
+        return table
 
 
 class Source(Protocol):
@@ -45,6 +55,15 @@ class Source(Protocol):
 
     def content_key(self) -> str:
         """Compute what changes when a byte of what is read changes, and does not when files are touched or moved."""
+
+
+@runtime_checkable
+class NamesFiles(Protocol):
+    """A source whose rows name other files: the same content at another place has other rows."""
+
+    @property
+    def location(self) -> str:
+        """Return where these files lie."""
 
 
 def coalesce(tables: Iterable[pyarrow.Table], rows_per_piece: int) -> Iterator[pyarrow.Table]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from ...errors import HubmodelsError, one_line
 from ...fields import option
 from ..contract.parts import FittedInput
-from .image_files import IMAGE_NAMES, image_column, open_value, read_pixels, usual_shape
+from .image_files import IMAGE_NAMES, image_column, open_value, read_pixels
 from .image_options import ImageOptions, config_size, pattern_pixels
+from .image_survey import usual_shape
 
 if TYPE_CHECKING:
     import datasets
@@ -66,6 +67,8 @@ class Images(ImageOptions):
 @dataclass(kw_only=True)
 class FittedImages(FittedInput[Images]):
     """Images with their processor. Encoded they are bytes, `pixel_values` (B, C, H, W) uint8."""
+
+    single = "image"
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ...errors import HubmodelsError
+from ...errors import BadRow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ def read_series(values: Any, row: int, column: str) -> "np.ndarray":
     """Read one series (T, C) float64, NaN where missing. Raises HubmodelsError naming the row."""
     import numpy as np
 
-    from ...processors.processing_series import read_arrays
+    from ...processors.processing_series_forms import read_arrays
 
     try:
         if values is None or len(values) == 0:
@@ -38,7 +38,7 @@ def read_series(values: Any, row: int, column: str) -> "np.ndarray":
         (series,) = read_arrays([values], None)
     except (ValueError, TypeError) as error:
         reason = str(error).removeprefix("series 0 ").removeprefix("series 0: ")
-        raise HubmodelsError(f"row {row}, column {column!r} holds no series: {reason}") from None
+        raise BadRow(row, column, f"it holds no series: {reason}") from None
     return series.values
 
 

@@ -1,12 +1,13 @@
 """Reading the sounds of a data set: their column, rates, lengths and samples."""
 
-import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from ...errors import HubmodelsError, one_line
+from ...errors import BadRow, HubmodelsError, one_line
+from ...report import note
 from ..contract.columns import choose_column, describe_columns, existing_column, kind_of
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 AUDIO_NAMES = ("audio", "sound", "speech", "wav", "file", "path")
+LISTENED = 2_000  # training sounds whose samples are looked at, not their headers alone
+SILENCE = 1e-4  # the largest sample of a silent sound, of full scale
+MAX_CLIPPED = 0.1  # share of a sound's samples that may stand at the end of the scale
 PATH_TYPES = ("string", "large_string", "binary", "large_binary")  # types that Arrow casts to undecoded sounds
 
 
@@ -43,26 +47,12 @@ def audio_column(features: "datasets.Features", chosen: str | None) -> str:
 
 
 def open_sound(value: Any) -> Any:
-    """Return what the processor reads, from what an undecoded audio column holds.
-
-    That is the bytes of a wav file, or, where soundfile is installed, samples and rate of any file that it reads."""
-    if value is None:
-        raise ValueError("it is missing")
-    data = value
+    """Return what the processor reads, from what an undecoded audio column holds: a path, the bytes of a file."""
     if isinstance(value, dict):
-        data = value.get("bytes")
-        if data is None:
-            if not value.get("path") or not Path(value["path"]).is_file():
-                raise ValueError(f"no file at {value.get('path')}")
-            data = Path(value["path"]).read_bytes()
-    if data[:4] in (b"RIFF", b"RIFX"):
-        return data
-    try:
-        import soundfile
-    except ImportError:
-        return data  # the processor says what to do
-    array, rate = soundfile.read(io.BytesIO(data), dtype="float32")
-    return {"array": array.clip(-1, 1), "sampling_rate": rate}
+        value = value["bytes"] if value.get("bytes") is not None else value.get("path")
+    if value is None or value == "":
+        raise ValueError("it is missing")
+    return value
 
 
 def read_sounds(
@@ -70,7 +60,7 @@ def read_sounds(
 ) -> "np.ndarray":
     """Read a batch of undecoded sounds as (B, num_samples) int16, each by the processor's `to_samples`.
 
-    Raises HubmodelsError naming the row of a bad one."""
+    Raises BadRow naming the row of a bad one."""
     import numpy as np
 
     rows = []
@@ -78,7 +68,7 @@ def read_sounds(
         try:
             rows.append(to_samples([open_sound(value)]))
         except Exception as error:  # decoders raise a dozen types
-            raise _unreadable(error, number, column) from error
+            raise BadRow(number, column, unreadable_words(error, value)) from error
     return np.concatenate(rows)
 
 
@@ -98,32 +88,124 @@ def sound_batches(
             bar.update(count)
 
 
-def survey_sounds(train: "datasets.Dataset", column: str) -> tuple[int, "np.ndarray"]:
-    """Find out what the training sounds are like.
+@dataclass
+class SoundSurvey:
+    """Holds what the headers of the training sounds say, and of the first of them what they sound like."""
 
-    Returns:
-        The usual rate in Hz, and the length of each sound in seconds (N,).
-    """
+    rates: Counter[int] = field(default_factory=Counter)  # in Hz
+    channels: Counter[int] = field(default_factory=Counter)
+    lengths: list[float] = field(default_factory=list)  # in seconds
+    cut: list[int] = field(default_factory=list)  # rows whose file promises more samples than it has
+    examined: int = 0  # sounds that were listened to
+    silent: list[int] = field(default_factory=list)  # rows of these
+    clipped: list[int] = field(default_factory=list)
+
+    @property
+    def usual_rate(self) -> int:
+        """Return the most frequent rate in Hz; of several the higher one."""
+        return max(self.rates, key=lambda rate: (self.rates[rate], rate))
+
+    def say(self, rate: int, duration: float, alignment: str) -> None:
+        """Say what is done to sounds of other rates, channels and lengths than those of the model (`report.note`)."""
+        total = len(self.lengths)
+        counts = ", ".join(f"{count:,} at {hertz:,} Hz" for hertz, count in sorted(self.rates.items())[:8])
+        more = f" and {len(self.rates) - 8} more rates" if len(self.rates) > 8 else ""
+        if set(self.rates) == {rate}:
+            note("rows", f"All {total:,} training sounds have the sampling rate {rate:,} Hz")
+        else:
+            text = f"The training sounds have the sampling rates {counts}{more}: all are brought to {rate:,} Hz"
+            note("rows", text, surprising=len(self.rates) > 1, remedy="sampling_rate: 16000")
+        several = sum(count for channels, count in self.channels.items() if channels > 1)
+        if several:
+            text = f"{several:,} of {total:,} training sounds have {_words(self.channels)} channels: their mean is used"
+            note("rows", text, surprising=several < total)
+        longer, shorter = (sum(sign * (length - duration) > 0.005 for length in self.lengths) for sign in (1, -1))
+        side = "the middle" if alignment == "center" else "the beginning"
+        shortest, longest = min(self.lengths), max(self.lengths)
+        text = f"Training sounds last {shortest:.3g} to {longest:.3g} s; the model reads {duration:g} s"
+        text += f": of {longer:,} longer ones {side}" if longer else ""
+        text += f"{', ' if longer else ': '}{shorter:,} shorter ones with silence around them" if shorter else ""
+        note("rows", text, surprising=longer > 0.1 * total, remedy="duration: 2.0")
+        self._say_rows(self.cut, total, "end before their header says: what is there is used")
+        self._say_rows(self.silent, self.examined, "are silent: silence is a sound like others")
+        self._say_rows(self.clipped, self.examined, "are clipped (over 10 % of their samples at the end of the scale)")
+
+    def _say_rows(self, rows: list[int], total: int, what: str) -> None:
+        if rows:
+            first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+            text = f"{len(rows):,} of {total:,} training sounds {what}; row{'s'[: len(rows) > 1]} {first}"
+            note("check", text, surprising=True)
+
+
+def _words(channels: Counter[int]) -> str:
+    numbers = sorted(number for number in channels if number > 1)
+    return " or ".join(map(str, numbers[:4])) + (" or more" if len(numbers) > 4 else "")
+
+
+def survey_sounds(train: "datasets.Dataset", column: str) -> SoundSurvey:
+    """Find out what the training sounds are like: by their headers, the first `LISTENED` by their samples too.
+
+    Raises BadRow for a sound that cannot be opened, HubmodelsError where there is none."""
     import numpy as np
 
     from ...processors.processing_audio import load_sound
+    from ...processors.processing_audio_wav import open_audio
 
-    rates: Counter[int] = Counter()
-    lengths = []
+    survey = SoundSurvey()
     for rows, numbers in sound_batches(train, "Sound lengths"):
         for value, number in zip(rows[column], numbers, strict=True):
             try:
-                waveform, rate = load_sound(open_sound(value), 0)
-            except Exception as error:
-                raise _unreadable(error, number, column) from error
-            rates[rate] += 1
-            lengths.append(len(waveform) / rate)
-    if not lengths:
+                source = open_sound(value)
+                reader = open_audio(source)
+                rate, channels, frames, is_cut = reader.rate, reader.channels, reader.frames, reader.is_cut
+                reader.file.close()
+                if not frames:
+                    raise ValueError("the audio is empty: it has no samples")
+                if survey.examined < LISTENED:
+                    heard = np.abs(load_sound(source, 0, lambda count, rate: (0, min(count, 60 * rate)))[0])
+            except Exception as error:  # decoders raise a dozen types
+                raise BadRow(number, column, unreadable_words(error, value)) from error
+            survey.rates[rate] += 1
+            survey.channels[channels] += 1
+            survey.lengths.append(frames / rate)
+            if is_cut:
+                survey.cut.append(number)
+            if survey.examined < LISTENED:
+                survey.examined += 1
+                peak = float(heard.max())
+                if peak < SILENCE:
+                    survey.silent.append(number)
+                elif float((heard >= 0.999 * max(peak, 0.99)).mean()) > MAX_CLIPPED:
+                    survey.clipped.append(number)
+    if not survey.lengths:
         raise HubmodelsError("the training split has no rows")
-    return rates.most_common(1)[0][0], np.array(lengths)
+    return survey
 
 
-def _unreadable(error: Exception, number: int, column: str) -> HubmodelsError:
-    """Make one line of whatever went wrong with a sound, naming its row."""
-    reason = one_line(error, 200) or type(error).__name__
-    return HubmodelsError(f"row {number}, column {column!r}: cannot read the sound: {reason}")
+def unreadable_sounds(dataset: "datasets.Dataset", column: str) -> dict[int, str]:
+    """Find the rows whose file cannot be opened or has no samples, with the reason of each; headers alone are read."""
+    from ...processors.processing_audio_wav import open_audio
+
+    reasons = {}
+    for rows, numbers in sound_batches(dataset, "Opening sounds"):
+        for value, number in zip(rows[column], numbers, strict=True):
+            try:
+                reader = open_audio(open_sound(value))
+                reader.file.close()
+                if not reader.frames:
+                    raise ValueError("the audio is empty: it has no samples")
+            except Exception as error:  # decoders raise a dozen types
+                reasons[number] = unreadable_words(error, value)
+    return reasons
+
+
+def unreadable_words(error: Exception, value: Any) -> str:
+    """Say which sound cannot be read, and why: its file with the folder's name, as notes stand in releases."""
+    path = value.get("path") if isinstance(value, dict) else value
+    name = " " + "/".join(PurePath(path).parts[-2:]) if isinstance(path, str) else ""
+    return f"cannot read the sound{name}: {reason_of(error)}"
+
+
+def reason_of(error: Exception) -> str:
+    """Say on one line whatever went wrong with a sound."""
+    return one_line(error, 200) or type(error).__name__

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...errors import HubmodelsError, one_line
 from ...fields import option
+from ..contract.columns import kind_of
 from ..contract.parts import FittedInput, Input
-from .sound_files import AUDIO_NAMES, audio_column, read_sounds, sound_batches, survey_sounds
+from .sound_files import AUDIO_NAMES, audio_column, read_sounds, sound_batches, survey_sounds, unreadable_sounds
 
 if TYPE_CHECKING:
     import datasets
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..contract.types import Batch, RawRows, Rows, Transform
 
-LONGEST = 30.0  # seconds that a fitted duration may have
+LONGEST, MIN_FITTED = 30.0, 0.05  # seconds that a fitted duration may have
 WINDOW, HOP = 0.048, 0.0125  # seconds of a spectrogram's window and step where the options say nothing
 MAX_FITTED = 2_000  # training sounds that the reference level is taken from
 FULL_SCALE = 32_767  # of a stored sample
@@ -65,7 +66,17 @@ class Sounds(Input):
         """Leave the sounds as bytes or paths."""
         import datasets
 
+        feature = dataset.features[columns[0]]
+        if isinstance(feature, datasets.Audio) and not feature.decode:
+            return dataset
+        plain = {"large_string": "string", "large_binary": "binary"}.get(kind_of(feature))
+        if plain is not None:  # which alone Arrow casts to sounds
+            dataset = dataset.cast_column(columns[0], datasets.Value(plain))
         return dataset.cast_column(columns[0], datasets.Audio(decode=False))
+
+    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+        """Find the rows whose sound cannot be opened or has no samples, with the reason; headers alone are read."""
+        return unreadable_sounds(dataset, columns[0])
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedSounds":
         """Fit a feature extractor with the options; what they leave open is taken from the training sounds."""
@@ -77,11 +88,11 @@ class Sounds(Input):
 
         from ...processors.processing_audio import HubmodelsAudioFeatureExtractor
 
-        rate, duration = self.sampling_rate, self.duration
-        if rate is None or duration is None:
-            usual, lengths = survey_sounds(train, column)
-            rate = rate or usual
-            duration = duration or min(LONGEST, math.ceil(float(np.percentile(lengths, 98)) * 20) / 20)
+        survey = survey_sounds(train, column)
+        rate = self.sampling_rate or survey.usual_rate
+        usual = max(MIN_FITTED, math.ceil(float(np.percentile(survey.lengths, 98)) * 20) / 20)
+        duration = self.duration or min(LONGEST, usual)
+        survey.say(rate, duration, self.audio_alignment)
         processor = HubmodelsAudioFeatureExtractor(
             sampling_rate=rate,
             duration=duration,
@@ -152,6 +163,8 @@ class Spectrograms(Sounds):
 @dataclass(kw_only=True)
 class FittedSounds(FittedInput[Sounds]):
     """Sounds with their feature extractor. Encoded they are `samples` (B, T) int16."""
+
+    single = "audio"
 
     def config_fields(self) -> dict[str, Any]:
         """Return the kind of `data`, `num_mel_bins`, 0 for waveforms, and `num_frames`, of waveforms the samples."""
@@ -236,10 +249,7 @@ class FittedSounds(FittedInput[Sounds]):
             raise HubmodelsError(
                 f"no column of sounds ({', '.join(self.input_columns())}) among {', '.join(table.column_names)}"
             )
-        values = [
-            {"bytes": None, "path": value} if isinstance(value, str) else value
-            for value in table.column(column).to_pylist()
-        ]
+        values = table.column(column).to_pylist()
         return {"samples": read_sounds(values, row_numbers, column, self.processor.to_samples)}
 
     def golden_inputs(self) -> "Batch":

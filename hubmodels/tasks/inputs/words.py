@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...errors import HubmodelsError
+from ...errors import BadRow, HubmodelsError
 from ...fields import option
 from ..contract.columns import choose_column, describe_columns, existing_column, kind_of
 from .text_columns import TEXT_TYPES
@@ -191,9 +191,9 @@ def word_column(features: "datasets.Features", chosen: str | None, others: Seque
 
 
 def check_words(words: list[Any] | None, row_number: int, column: str) -> None:
-    """Refuse a row without words, or with an empty one, by HubmodelsError."""
+    """Refuse a row without words, or with an empty one, by BadRow."""
     if not words or not all(isinstance(word, str) and word.strip() for word in words):
-        raise HubmodelsError(f"row {row_number} has no words, or an empty one, in column {column!r}; drop such rows")
+        raise BadRow(row_number, column, "there are no words, or an empty one; drop such rows")
 
 
 def first_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[int | None]:

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol
 
 from ...report import Estimate, Examination
-from ..contract.columns import class_names, ordered_labels
+from ..contract.columns import class_numbers, ordered_labels
 from ..contract.problem import FittedInputT, TaskT
 from ..contract.rows import model_device
-from .samples import CURVE_STEPS, SAMPLE_METRICS, Extractor, FittedSamples, SamplesOfClasses, SamplesProblem
+from .samples import CURVE_STEPS, SAMPLE_METRICS, Extractor, FittedSamples, Samples, SamplesProblem
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import torch
 
-    from ..contract.types import EncodedColumns
+    from ..contract.types import EncodedColumns, RawRows, Rows
 
 logger = logging.getLogger("hubmodels")
 
@@ -42,18 +42,18 @@ def metrics_of(kind: str) -> dict[str, str]:
 
 
 @dataclass(kw_only=True)
-class ScaledSamples(SamplesOfClasses):
+class ScaledSamples(Samples):
     """Holds the options of rows to be drawn like, whose model scales them by their mean and standard deviation."""
 
-    decided_fields: ClassVar[tuple[str, ...]] = (*SamplesOfClasses.decided_fields, "data_mean", "data_std")
+    decided_fields: ClassVar[tuple[str, ...]] = (*Samples.decided_fields, "data_mean", "data_std")
 
     def fit_scaled(
         self, train: "datasets.Dataset", columns: list[str], statistics: tuple[float, float]
     ) -> "FittedScaledSamples":
-        """Take the names of the classes from the rows, and the mean and standard deviation of the model's inputs."""
+        """Take the names of the classes, if any, and mean and standard deviation of what the model sees."""
         mean, std = statistics
-        std = max(round(std, 4), 1e-4)
-        return FittedScaledSamples(options=self, names=class_names(train, columns[0]), mean=round(mean, 4), std=std)
+        names = self.fit(train, columns).names
+        return FittedScaledSamples(options=self, names=names, mean=round(mean, 4), std=max(round(std, 4), 1e-4))
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Any]) -> "FittedScaledSamples":
         """Take names and statistics from the config, whose network scales by them."""
@@ -71,6 +71,15 @@ class FittedScaledSamples(FittedSamples):
     def config_fields(self) -> dict[str, Any]:
         """Return the label maps, and the statistics as `data_mean` and `data_std`."""
         return {**super().config_fields(), "data_mean": self.mean, "data_std": self.std}
+
+    def encode(
+        self, rows: "RawRows", row_numbers: list[int], columns: list[str], features: "datasets.Features"
+    ) -> "Rows":
+        """Encode `labels` (B,) int64, -1 where the rows have no classes; where they have, each must have one."""
+        if not self.names:
+            return super().encode(rows, row_numbers, [], features)
+        known = dict(enumerate(self.names))
+        return {"labels": class_numbers(rows[columns[0]], row_numbers, columns[0], features[columns[0]], known)}
 
 
 class Recogniser(Extractor, Protocol):

@@ -14,7 +14,8 @@ from ... import abilities
 from ...errors import HubmodelsError
 from ...fields import option
 from ...report import Estimate, Examination, Figure
-from ..contract.columns import class_names, class_numbers, label_column, label_maps, ordered_labels
+from ...units import Units
+from ..contract.columns import class_names, label_maps, ordered_labels
 from ..contract.parts import FittedTarget, Target
 from ..contract.problem import FittedInputT, Problem, TaskT
 from ..contract.rows import model_device
@@ -51,7 +52,6 @@ class Samples(Target):
     main_metric: ClassVar[str] = "fid"
     greater_is_better: ClassVar[bool] = False
     metric_names: ClassVar[dict[str, str]] = SAMPLE_METRICS
-    classes_needed: ClassVar[bool] = False  # whether every row must have a class
 
     label_column_name: str | None = option(None, "column of classes; the usual one when absent, or none")
 
@@ -59,7 +59,11 @@ class Samples(Target):
         """Name the class column where there is one."""
         from .optional_class import optional_label_column
 
-        return optional_label_column(features, self.label_column_name, claimed, needed=self.classes_needed)
+        return optional_label_column(features, self.label_column_name, claimed, needed=False)
+
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Balance carved rows by their classes, where there are any; a row needs none."""
+        return Units(classes=columns[0] if columns else None)
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedSamples":
         """Take the names of the classes where there are any."""
@@ -71,23 +75,6 @@ class Samples(Target):
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Any]) -> "FittedSamples":
         """Take the names of the classes from the config's `id2label`."""
         return FittedSamples(options=self, names=ordered_labels(config))
-
-
-@dataclass(kw_only=True)
-class SamplesOfClasses(Samples):
-    """Holds the options of rows to be drawn like, each of which has a class."""
-
-    classes_needed: ClassVar[bool] = True
-
-    label_column_name: str | None = option(None, "column of the classes; the only class column when absent")
-
-    def columns(self, features: "datasets.Features", claimed: list[str]) -> list[str]:
-        """Name the class column: the chosen one, else the only one of classes, else one with a usual name."""
-        return [label_column(features, self.label_column_name, others=tuple(claimed))]
-
-    def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedSamples":
-        """Take a class column's own names in their order, or the distinct texts or integers of the rows, sorted."""
-        return FittedSamples(options=self, names=class_names(train, columns[0]))
 
 
 @dataclass(kw_only=True)
@@ -109,7 +96,7 @@ class FittedSamples(FittedTarget[Samples]):
     def encode(
         self, rows: "RawRows", row_numbers: list[int], columns: list[str], features: "datasets.Features"
     ) -> "Rows":
-        """Encode `labels` (B,) int64, where classes are not needed -1 for a row without one that is known."""
+        """Encode `labels` (B,) int64, -1 for a row without a class that is known."""
         import numpy as np
 
         from .optional_class import optional_class_numbers
@@ -117,9 +104,6 @@ class FittedSamples(FittedTarget[Samples]):
         if not columns:
             return {"labels": np.full(len(row_numbers), -1, dtype=np.int64)}
         column = columns[0]
-        if self.options.classes_needed:
-            known = dict(enumerate(self.names))
-            return {"labels": class_numbers(rows[column], row_numbers, column, features[column], known)}
         return {"labels": optional_class_numbers(rows[column], features[column], self.names)}
 
     def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
@@ -195,8 +179,8 @@ class SamplesProblem(Problem[TaskT, FittedInputT, FittedSamples], Generic[TaskT,
             return False
         if not self.target.names:
             raise HubmodelsError(
-                "class_conditional needs a column of at least two classes: name it with --label_column_name, or leave "
-                "class_conditional out"
+                "class_conditional needs a column of at least two classes: name it with --label_column_name, or learn "
+                "without classes by --class_conditional false"
             )
         return True
 
