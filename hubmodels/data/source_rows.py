@@ -35,8 +35,10 @@ def read_source(source: Source) -> tuple[dict[str, datasets.Dataset], dict[str, 
     """
     options = dataclasses.asdict(source.options)
     key = cache_key(source.content_key(), options, list(source.splits), str(dict(source.features)))
-    # Rows that name other files are other rows at another place, of the same content: the fingerprint stays.
-    location = source.location if isinstance(source, NamesFiles) else ""
+    # Rows that name other files are other rows at another place, of the same content: the fingerprint stays. So do
+    # notes and messages name them.
+    names = [str(name) for name in dict(getattr(source, "names", {})).values()]
+    location = [source.location if isinstance(source, NamesFiles) else "", *names]
     folder, described = cached_folder(cache_key(key, location), lambda temporary: write_splits(source, temporary))
     for said in described["notes"]:  # of those who wrote the folder, now or at another time
         note(**{"topic": said.pop("topic"), "text": said.pop("text"), **said})

@@ -333,6 +333,15 @@ def test_a_cell_of_twenty_megabytes_is_read_and_bounds_its_piece(tmp_path: Path)
     assert max(piece.nbytes for piece in pieces) < 80_000_000
 
 
+def test_long_lines_of_json_bound_their_piece(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    text = "x" * 12_000_000
+    path.write_text(f'{{"a": "{text}"}}\n' * 12)
+    pieces = [piece.table for piece in open_source(path).pieces("train", 65_536)]
+    assert sum(map(len, pieces)) == 12
+    assert max(piece.nbytes for piece in pieces) < 80_000_000
+
+
 def test_a_file_that_is_not_what_its_ending_says_is_named(tmp_path: Path) -> None:
     contents = {
         "a.csv": (FRAME.to_parquet(), "a Parquet file by its content"),
@@ -520,3 +529,34 @@ def test_the_standard_input_is_read_as_a_file_and_its_copy_removed(name: str, tm
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == FRAME.to_dict("records")
     assert [item.name for item in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "first"),
+    [
+        ('"mpg","cyl"\n"Mazda",21,6\n"Datsun",22,4\n', ["Unnamed: 0", "mpg", "cyl"], ["Mazda", "21", "6"]),  # of R
+        ("a,b\n1,2,\n3,4,\n", ["a", "b", "Unnamed: 2"], ["1", "2", None]),
+        ("18.0   8   307.0\n15.0   8   350.0\n18.0  16   318.0\n", ["0", "1", "2"], ["18.0", "8", "307.0"]),
+        ("# made by us\n# on Monday\na,b\n1,2\n3,4\n", ["a", "b"], ["1", "2"]),
+        ("text\nhello, you\nwell, done\nso, so\n", ["text"], ["hello, you"]),
+        ("text\nhello you\nwell, done\nso; so, la\n", ["text"], ["hello you"]),
+        ("id;text\n1;hello, you\n2;well, done\n3;so, so\n", ["id", "text"], ["1", "hello, you"]),
+        ("a,b\r1,2\r3,4\r", ["a", "b"], ["1", "2"]),
+        ("a, b , c\n1,2,x\n3,4,y\n", ["a", "b", "c"], ["1", "2", "x"]),
+        ("x;y;z\n1,5;2;u\n", ["x", "y", "z"], ["1,5", "2", "u"]),
+        ('"a","b"\n"1",""\n"","y"\n', ["a", "b"], ["1", ""]),
+    ],
+)
+def test_forms_of_text_that_people_bring(text: str, names: list[str], first: list[str | None], tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(text.encode())
+    table = notes_of(path)[1]
+    assert table.column_names == names
+    assert list(table.slice(0, 1).to_pylist()[0].values()) == first
+
+
+def test_a_page_that_was_downloaded_in_the_place_of_a_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("<!DOCTYPE html>\n<html><body>404, not found</body></html>\n")
+    with pytest.raises(HubmodelsError, match=r"rows.csv is a page of HTML"):
+        notes_of(path)

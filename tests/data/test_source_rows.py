@@ -58,17 +58,24 @@ def test_touched_moved_and_copied_files_are_the_same_rows_and_a_changed_byte_oth
     os.utime(path, (1, 1))
     assert read(path) == (rows, fingerprint)
     (tmp_path / "elsewhere").mkdir()
-    other = tmp_path / "elsewhere" / "other.csv"
+    other = tmp_path / "elsewhere" / "rows.csv"
     shutil.move(path, other)
     assert read(other) == (rows, fingerprint)
     assert num_readings == [1]
+    renamed = tmp_path / "renamed.csv"
+    shutil.copy(other, renamed)
+    assert read(renamed) == (rows, fingerprint)  # read again, as messages name the file
+    assert (
+        read_source(open_source(renamed))[1]["train"].words(datasets.Dataset.from_list(rows), 3).endswith("renamed.csv")
+    )
+    assert num_readings == [1, 1]
     stat = other.stat()
     other.write_text(TEXT.replace("row 7", "ROW 7"))
     os.utime(other, (stat.st_atime, stat.st_mtime))  # as large and as old as before
     changed, changed_fingerprint = read(other)
     assert changed[7]["name"] == "ROW 7"
     assert changed_fingerprint != fingerprint
-    assert num_readings == [1, 1]
+    assert num_readings == [1, 1, 1]
 
 
 def test_other_options_and_other_code_read_anew(

@@ -17,6 +17,7 @@ from .encodings import check_encoding, scan_text
 HEAD_CHARACTERS = 2**20
 HEAD_ROWS = 1_000
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+NOTHING = "\x1f"  # stands in no text: the separator of a single column
 BLANKS = r"\s+"  # the separator of columns that blanks align
 NUMBER = re.compile(r"\s*[-+]?(\d[\d.,' ]*|[.,]\d+)([eE][-+]?\d+)?\s*%?\s*")
 OTHER_KINDS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "a ZIP archive or Excel file", b"\x1f\x8b": "a gzip archive",
@@ -73,7 +74,7 @@ def find_form(path: Path, options: ReadingOptions, remembered: bool) -> CsvForm:
             remarks["quotechar"] = "quotes are part of the cells: as signs around cells they do not fit its lines"
     preamble = count_preamble(rows)
     if preamble:
-        remarks["header"] = f"the first {preamble} lines are no part of the table and were skipped"
+        remarks["header"] = f"its beginning, {preamble} line(s), is no part of the table and was skipped"
         lines_before += ends[preamble - 1]
         rows, ends = rows[preamble:], [end - ends[preamble - 1] for end in ends[preamble:]]
     header = options.header if options.header is not None else has_header(rows)
@@ -93,6 +94,8 @@ def read_head(path: Path, encoding: str) -> tuple[str, bool]:
     for magic, words in OTHER_KINDS.items():
         if start.startswith(magic):
             raise HubmodelsError(f"{path.name} is {words} by its content: give it the ending of what it is")
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise HubmodelsError(f"{path.name} is a page of HTML by its content, and no table: download the file itself")
     try:
         with io.TextIOWrapper(open_bytes(path), encoding=encoding, newline="") as file:
             text = file.read(HEAD_CHARACTERS)
@@ -154,17 +157,23 @@ def find_separator(text: str, whole: bool, quotechar: str | None, preferred: lis
         if len(candidate) != 1:
             continue
         rows, _ = split_head(text, whole, candidate, quotechar)
-        rows = rows[count_preamble(rows) :]
+        preamble = count_preamble(rows)
+        rows = rows[preamble:]
         width = modal_width(rows)
-        if width < 2 or ragged_share(rows) > 0.1:
+        if width < 2 or ragged_share(rows) > 0.1 or len(rows[0]) == 1:
             continue
-        in_header = float(abs(len(rows[0]) - width) <= 1 and len(rows[0]) > 1)
+        as_header = float(abs(len(rows[0]) - width) <= 1) - 0.5 * bool(preamble)
         # Where only commas split numbers in two, other signs do as well or better.
-        rank = (in_header, float(candidate != ",") if decimal_commas(rows, candidate) else 0.5, 1 - ragged_share(rows))
+        rank = (as_header, float(candidate != ",") if decimal_commas(rows, candidate) else 0.5, 1 - ragged_share(rows))
         if rank > best_rank:
             best, best_rank = candidate, rank
-    if best_rank[0] == 0 and "\t" not in preferred and aligned_by_blanks(text, whole):
+    if best_rank[0] > 0:
+        return best
+    if "\t" not in preferred and aligned_by_blanks(text, whole):
         return BLANKS
+    first_line = next(line for line in text.splitlines() if line.strip())
+    if not any(sign in first_line for sign in SEPARATORS):  # one column, whose text may have any sign in it
+        return next((sign for sign in preferred[-1:] + list(SEPARATORS) if sign not in text), NOTHING)
     return best
 
 
@@ -193,6 +202,8 @@ def count_preamble(rows: list[list[str]]) -> int:
         return 0
     filled = [sum(bool(cell.strip()) for cell in row) for row in rows[:20]]
     count = next((number for number, cells in enumerate(filled) if cells > 1), 0)
+    if any(re.fullmatch(r"[\w.-]+", "".join(row).strip()) for row in rows[:count]):
+        return 0  # one word may be the name of a single column, whose text has the separator in it
     return count if all(len(row) == 1 or not any(row[1:]) for row in rows[:count]) and count < len(rows) - 1 else 0
 
 
@@ -202,7 +213,7 @@ def has_header(rows: list[list[str]]) -> bool:
     It does not where it looks like the rows below: a number above each column of numbers, unless these count up as
     years do; or a word that stands again in its column."""
     first, others = rows[0], rows[1:]
-    if not others or all(row == first for row in others[:1]):
+    if not others:
         return True
     columns = list(zip(*(row for row in others if len(row) == len(first)), strict=True))
     if not columns:

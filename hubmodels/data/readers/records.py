@@ -23,6 +23,7 @@ from ...recipe import ReadingOptions
 from ...report import note
 from .archives import open_bytes, seekable
 from .encodings import scan_text
+from .pieces import PIECE_BYTES
 
 ROWS_AT_ONCE = 10_000
 
@@ -77,7 +78,8 @@ def read_json(path: Path, options: ReadingOptions, remembered: bool) -> Iterator
             raise HubmodelsError(f"{path.name} is empty")
         numbered = itertools.chain(head, lines)
         if is_record(head[0][1], alone=len(head) == 1):
-            yield from record_tables(parse_line(path, *line) for line in numbered)
+            for lines_at_once in bounded_lines(numbered):
+                yield from record_tables(parse_line(path, *line) for line in lines_at_once)
             return
         text = "".join(line for _, line in numbered)
     try:
@@ -95,6 +97,20 @@ def is_record(line: str, alone: bool) -> bool:
         # A damaged first line of JSON lines ends as a record does; of a record in several lines it does not.
         return line.lstrip().startswith("{") and line.rstrip().endswith("}")
     return isinstance(values, dict) and not (alone and any(isinstance(item, list | dict) for item in values.values()))
+
+
+def bounded_lines(lines: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    """Group numbered lines, each group with so many rows and characters at most, or one line."""
+    group: list[tuple[int, str]] = []
+    num_characters = 0
+    for number, line in lines:
+        if group and (len(group) >= ROWS_AT_ONCE or num_characters + len(line) > PIECE_BYTES):
+            yield group
+            group, num_characters = [], 0
+        group.append((number, line))
+        num_characters += len(line)
+    if group:
+        yield group
 
 
 def parse_line(path: Path, number: int, line: str) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class OpenedTable:
             form = find_form(path, options, remembered)
             say_form(name, form, options)
             changes: dict[str, Any] = {
-                "separator": form.separator if form.separator != "," else options.separator,
+                "separator": form.separator if form.separator != "," and len(form.names) > 1 else options.separator,
                 "encoding": form.encoding if form.encoding != "utf-8" else options.encoding,
                 "header": options.header if form.header else False,
                 "quotechar": options.quotechar if form.quotechar else "",
@@ -136,7 +136,9 @@ class OpenedTable:
 def say_form(name: str, form: CsvForm, options: ReadingOptions) -> None:
     """Say how a text file is read, where that is not what everyone expects."""
     usual = "\t" if name.lower().partition(".")[2].startswith(("tsv", "tab")) else ","
-    if form.separator != usual and options.separator != form.separator:
+    if len(form.names) == 1 and form.separator != ",":
+        note("files", f"{name} has one column, as its first line has no separator", remedy="separator: ','")
+    elif form.separator != usual and len(form.names) > 1 and options.separator != form.separator:
         words = "blanks" if form.separator == BLANKS else SEPARATORS.get(form.separator, repr(form.separator))
         note("files", f"{words} separate the cells of {name}", surprising=True, remedy=f"separator: {usual!r}")
     if form.encoding != "utf-8" and options.encoding is None:
