@@ -261,7 +261,7 @@ class GivesMeasures(Protocol):
 class GivesRowLoss(Protocol):
     """Give the loss of each row, (B,).
 
-    Used by the tasks that measure samples, through `row_loss`."""
+    Used by the tasks that measure samples and by the losses of weighted rows, through `row_loss`."""
 
     row_loss: "Tensor | None"
 

@@ -16,7 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import tqdm
 
 from .abilities import ScoresAnomalies
-from .data import Given, Reading, ReadPiece, TableWriter, common_schema, fill, is_bytes
+from .data import Given, Reading, ReadPiece, TableWriter, answers_schema, cast_table, is_bytes
 from .errors import BadRow, HubmodelsError, nearest
 from .evaluation import answer
 from .families import family_classes, list_families
@@ -208,8 +208,8 @@ def collect_answers(inputs: Sequence[str], reading: Reading, answering: Answerin
             raise HubmodelsError("the answers are pictures: give --output a new folder, or a .parquet file")
     if len(answering.unreadable) == sum(map(len, tables)):
         raise nothing_readable(answering.unreadable)
-    schema = common_schema([table.schema for table in tables])
-    return pyarrow.concat_tables([fill(table, schema) for table in tables])
+    schema = answers_schema([table.schema for table in tables])
+    return pyarrow.concat_tables([cast_table(table, schema) for table in tables])
 
 
 def read_first(pieces: Iterator[ReadPiece], inputs: Sequence[str]) -> Iterator[ReadPiece]:

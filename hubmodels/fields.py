@@ -49,6 +49,16 @@ def option_fields(cls: type) -> dict[str, dataclasses.Field]:
     return options | {item.name: item for item in dataclasses.fields(cls) if item.init and item.name not in part_kinds}
 
 
+def option_values(instance: Any) -> dict[str, Any]:
+    """Return the values of the options of a dataclass by name: those of its parts first, then its own."""
+    part_kinds = part_fields(type(instance))
+    values: dict[str, Any] = {}
+    for name in part_kinds:
+        values |= option_values(getattr(instance, name))
+    own_names = [name for name in option_fields(type(instance)) if name not in values]
+    return values | {name: getattr(instance, name) for name in own_names}
+
+
 def type_hints(cls: type) -> dict[str, Any]:
     """Return the annotations of the options of a dataclass, with strings resolved."""
     hints: dict[str, Any] = {}

@@ -34,6 +34,7 @@ class ReadingOptions:
     separator: str | None = option(None, "CSV: what stands between two cells; found in the file when absent")
     decimal: Literal[".", ","] | None = option(None, "decimal mark of numbers in text; found in the column when absent")
     encoding: str | None = option(None, "encoding of text files (utf-8, cp1252, ...); found in the file when absent")
+    quotechar: str | None = option(None, 'CSV: the sign around cells, "" for none; found in the file when absent')
     header: bool | None = option(None, "CSV: whether the first line names the columns; found in the file when absent")
     sheet_name: str | None = option(None, "Excel: the sheet; the only one when absent")
     query: str | None = option(None, "SQLite: a SELECT, or the name of a table; the only table when absent")
@@ -41,10 +42,15 @@ class ReadingOptions:
         None, "what a row of plain text files is; when absent a line together with its line break"
     )
     column_kinds: dict | None = option(
-        None, "what columns are, over what they look like: {age: number, city: category, day: date, remark: text}"
+        None,
+        "what columns are, over what they look like: {age: number, city: category}; kinds are number, "
+        "category, date, text, boolean and identifier",
     )
     drop_columns: list[str] | None = option(None, "columns that are left out, whatever they hold")
     allow_urls: bool | None = option(None, "files that rows name by URL are downloaded; refused when absent")
+    date_order: Literal["dmy", "mdy", "ymd"] | None = option(
+        None, "order of day, month and year in dates such as 1/2/2024; found in the columns when absent"
+    )
 
     def reading_options(self) -> "ReadingOptions":
         """Return these options alone, without what a class that extends this one adds."""
@@ -73,6 +79,9 @@ class DataArguments(ReadingOptions):
     streaming: bool = option(False, "read the training rows as they come instead of loading them first")
     group_column: str | None = option(None, "rows with the same value here stay together when splits are carved")
     max_unreadable: float = option(0.01, "share of a split's files that may be unreadable; one always may, in [0, 1]")
+    missing_targets: Literal["refuse", "drop"] = option(
+        "refuse", "what is done with rows without a target: they end the run, or they are left out and counted"
+    )
     strict_data: bool = option(False, "what the check of the data finds ends the run before the training")
 
     def __post_init__(self) -> None:
@@ -109,6 +118,7 @@ class TrainingArguments:
     label_smoothing_factor: float = option(0.0, "share of the target spread over all classes, in [0, 1)")
     class_weights: Literal["none", "balanced"] = option("none", "balanced weighs classes by the inverse of their count")
     ema_decay: float = option(0.0, "decay of the averaged weights that are evaluated and saved, in [0, 1); 0 for none")
+    freeze_backbone: bool = option(False, "fine-tuning: train the head alone, the body's weights stay bit for bit")
     bf16: bool = option(False, "bfloat16 autocast")
     fp16: bool = option(False, "float16 autocast with loss scaling (GPU)")
     tf32: bool = option(True, "TF32 matrix products on GPUs that have them")
@@ -130,6 +140,9 @@ class TrainingArguments:
         False,
         "truncated back-propagation: a row goes on where it ended in the step before and takes the model's state along "
         "(recurrent models); an evaluation begins with per_device_eval_batch_size rows without a state",
+    )
+    evaluation_budget: float = option(
+        0.5, "share of the training time that the baseline, and what explains the model, may each take (30 s at least)"
     )
     logging_steps: int = option(50, "optimizer steps between log lines, >= 1")
     seed: int = option(42, "seed of weights, row order, dropout and augmentation")
@@ -155,6 +168,7 @@ class TrainingArguments:
             "warmup_steps",
             "max_grad_norm",
             "early_stopping_threshold",
+            "evaluation_budget",
             "dataloader_num_workers",
         ):
             if not getattr(self, name) >= 0:

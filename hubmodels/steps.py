@@ -13,12 +13,22 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from datasets.fingerprint import Hasher
 
 from . import checkpoint, families
-from .data import Batches, Columns, Origin, StepSource, StreamedBatches, WindowedColumns, encode_dataset, stream_head
+from .budget import attempt, attempt_each
+from .data import (
+    Batches,
+    Columns,
+    Origin,
+    StepSource,
+    StreamedBatches,
+    WindowedColumns,
+    cache_key,
+    encode_dataset,
+    stream_head,
+)
 from .errors import BadRow, HubmodelsError
-from .evaluation import Results, evaluate, evaluation_mode, predict
+from .evaluation import Evaluation, evaluation_mode, predict
 from .fields import build
 from .files import read_json, write_json
 from .recipe import Recipe, TrainingArguments
@@ -71,7 +81,6 @@ def drop_unreadable(
             )
         words = f"{len(unreadable):,} of {len(split):,} {name} rows are left out, since they cannot be read: {shown}."
         note("rows", words, surprising=True, remedy="max_unreadable: 0")
-        logger.warning("%s", words)
         readable[name] = split.select([row for row in range(len(split)) if row not in unreadable])
     return readable
 
@@ -124,7 +133,7 @@ def fit_once(task: Task, train: Any, checkpoint: str | None, seed: int) -> AnyPr
     if checkpoint or not train.cache_files:
         return task.fit(train, checkpoint=checkpoint, seed=seed)
     folder = Path(train.cache_files[0]["filename"]).parent
-    cache = folder / f"processor-{Hasher.hash([train._fingerprint, repr(task)])}"
+    cache = folder / f"processor-{cache_key(train._fingerprint, repr(task))}"
     with PartialState().main_process_first():
         if not (cache / FITTING_NOTES).exists():
             with collect_notes() as notes:
@@ -197,18 +206,9 @@ def build_model(recipe: Recipe, problem: AnyProblem, seed: int) -> Any:
 
 
 def measure(
-    model: Any,
-    problem: AnyProblem,
-    columns: Mapping[str, Any],
-    arguments: TrainingArguments,
-    baseline: bool,
-    split: str = "test",
-) -> tuple[Results, dict[str, Any], list[Figure | Sound]]:
-    """Measure a model on a split, beside the classical baseline where asked.
-
-    Returns:
-        The results, the rows that they came from, and figures and sounds of the model as a whole.
-    """
+    model: Any, problem: AnyProblem, columns: Mapping[str, Any], arguments: TrainingArguments, split: str = "test"
+) -> Evaluation:
+    """Measure a model on the rows of a split, with nothing beside it; every process gets the same."""
     rows = predict(
         model,
         columns[split],
@@ -218,39 +218,61 @@ def measure(
         description="Evaluating",
         carry_state=arguments.carry_state,
     )
-    rows = problem.relate(rows)
-    classical = None
-    if baseline and "train" not in columns:
-        logger.info("No classical baseline: the training rows are a stream")
-    elif baseline and PartialState().is_main_process:
-        logger.info("Fitting the classical baseline on the same split ...")
-        classical = problem.baseline(columns["train"], columns[split])
-    examination = Examination()
-    if PartialState().is_main_process:
+    return Evaluation(problem.relate(rows), problem)
+
+
+def add_evidence(
+    evaluation: Evaluation,
+    model: Any,
+    problem: AnyProblem,
+    columns: Mapping[str, Any],
+    seconds: float,
+    baseline: bool,
+    split: str = "test",
+) -> list[Figure | Sound]:
+    """Add what is measured of the model as a whole, and the classical baseline where asked. On the main process alone.
+
+    What fails, or takes longer than `seconds`, is left out with a note. Returns figures and sounds of the model."""
+
+    def examine() -> Examination:
         examined = {name: columns[name] for name in ("train",) if name in columns} | {"test": columns[split]}
         with evaluation_mode(model), torch.no_grad():
-            examination = problem.examine(model, examined)
+            return problem.examine(model, examined)
+
+    examination = attempt("What is measured of the model as a whole", examine) or Examination()
     if not baseline:
         examination.baseline_name = None
-    return evaluate(rows, problem, classical, examination), rows, examination.figures
+    evaluation.add_examination(examination)
+    if baseline and "train" not in columns:
+        note("results", "There is no classical baseline, since the training rows are a stream")
+    elif baseline:
+        logger.info("Fitting the classical baseline on the same split ...")
+        name = "The classical baseline"
+        classical = attempt(name, lambda: problem.baseline(columns["train"], columns[split]), seconds)
+        if classical is not None:
+            attempt(name, functools.partial(evaluation.add_baseline, classical))
+    return examination.figures
 
 
-def measure_with_figures(
-    model: Any, problem: AnyProblem, columns: Mapping[str, Any], arguments: TrainingArguments, baseline: bool
-) -> tuple[Results, list[Figure | Sound]]:
-    """Measure a model on the test split and draw all figures of a release but those of the training.
+def draw_figures(
+    evaluation: Evaluation,
+    model: Any,
+    problem: AnyProblem,
+    columns: Mapping[str, Any],
+    arguments: TrainingArguments,
+    seconds: float,
+) -> list[Figure]:
+    """Draw the results and what explains the model, on the main process alone.
 
-    Returns:
-        The results (see `measure`), and the figures and sounds; the latter on the main process alone.
-    """
-    results, rows, of_model = measure(model, problem, columns, arguments, baseline)
-    if not PartialState().is_main_process:
-        return results, []
+    What fails, or takes longer than `seconds`, is left out with a note."""
     transform = problem.transform(training=False)
 
     def predict_alone(rows: Any) -> dict[str, Any]:
         batch_size = arguments.per_device_eval_batch_size
         return predict(model, rows, problem.predict, transform, batch_size, distributed=False)
 
-    of_rows = problem.figures(rows, columns["test"])
-    return results, [*of_rows, *problem.explain(predict_alone, columns["test"]), *of_model]
+    of_rows = attempt_each("A figure of the results", lambda: problem.figures(evaluation.rows, columns["test"]))
+    explained = attempt_each(
+        "What explains the model", lambda: problem.explain(predict_alone, columns["test"]), seconds
+    )
+    return [*of_rows, *explained]

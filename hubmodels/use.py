@@ -3,6 +3,7 @@
 Each opens the release by its own recipe: a folder or a Hub id is all that it is given.
 """
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -20,14 +21,14 @@ from .abilities import HasMembers, Samples, is_class_conditional
 from .answering import Answering, collect_answers, say_unreadable, write_answers
 from .binding import bind_checkpoint
 from .cpu import computes_bf16
-from .data import Reading, TableWriter, load_data, open_writer
+from .data import Reading, TableWriter, check_given, load_data, open_writer
 from .errors import HubmodelsError
 from .evaluation import Results, evaluation_mode
 from .files import atomic_folder, read_json, write_json
 from .processes import find_processes
 from .recipe import DataArguments, TrainingArguments
 from .recipes import parse_recipe, read_recipe
-from .steps import drop_unreadable, encode_splits, measure, measure_with_figures, select_rows
+from .steps import add_evidence, draw_figures, drop_unreadable, encode_splits, measure, select_rows
 from .tasks import AnyProblem
 
 MEASURED_FIELDS = {"season_errors", "season_length"}  # of configs of 0.1.0, which no network reads
@@ -45,12 +46,14 @@ class OpenedRelease:
     arguments: TrainingArguments
     model: Any
     problem: AnyProblem
+    other_data: bool = False  # whether the data set is another than the one that it was trained on
 
     def encode_splits(self, *names: str) -> dict[str, Any]:
-        """Encode the named splits of its data set."""
-        loaded = load_data(self.data_arguments, self.problem.task.units)
-        splits = {name: loaded.splits[name] for name in names}
+        """Encode the named splits of its data set; one alone of other data is all of them where there are no splits."""
         task = self.problem.task
+        measured = names[0] if self.other_data and len(names) == 1 else None
+        loaded = load_data(self.data_arguments, task.units, measured, task.prepare)
+        splits = {name: loaded.splits[name] for name in names}
         rows = select_rows(task, splits)
         rows = drop_unreadable(task, rows, loaded.origins, self.data_arguments.max_unreadable)
         return encode_splits(self.problem, rows, loaded.origins)
@@ -70,6 +73,7 @@ def open_release(
         HubmodelsError: no such checkpoint, no recipe in it, or it is damaged.
     """
     recipe = read_recipe(model_name_or_path)
+    other_data = (overrides or {}).get("dataset") not in (None, recipe.data.get("dataset"))
     if "dataset" in (overrides or {}):  # another data set has other columns and splits
         recipe.data = {}
     recipe.data |= overrides or {}
@@ -77,7 +81,7 @@ def open_release(
     model = checkpoint.load_model(model_name_or_path, recipe.family, task.head, config_values)
     problem = bind_checkpoint(model_name_or_path, task, model.config.to_dict(), seed=arguments.seed)
     problem.know_model(model.config)
-    return OpenedRelease(data_arguments, arguments, model, problem)
+    return OpenedRelease(data_arguments, arguments, model, problem, other_data)
 
 
 # Measuring
@@ -94,7 +98,10 @@ def evaluate_release(
     find_processes()
     opened = open_release(model_name_or_path, overrides)
     columns = opened.encode_splits("train", split) if baseline else opened.encode_splits(split)
-    return measure(opened.model, opened.problem, columns, opened.arguments, baseline, split)[0]
+    evaluation = measure(opened.model, opened.problem, columns, opened.arguments, split)
+    if PartialState().is_main_process:
+        add_evidence(evaluation, opened.model, opened.problem, columns, math.inf, baseline, split)
+    return evaluation.results
 
 
 def remeasure_release(folder: str, overrides: dict[str, Any], config_values: dict[str, Any]) -> Results:
@@ -110,9 +117,13 @@ def remeasure_release(folder: str, overrides: dict[str, Any], config_values: dic
     """
     opened = open_release(folder, overrides, config_values)
     columns = opened.encode_splits("train", "test")
-    results, figures = measure_with_figures(opened.model, opened.problem, columns, opened.arguments, baseline=True)
+    model, problem, arguments = opened.model, opened.problem, opened.arguments
+    evaluation = measure(model, problem, columns, arguments)
+    plots = add_evidence(evaluation, model, problem, columns, math.inf, baseline=True)
+    plots = [*draw_figures(evaluation, model, problem, columns, arguments, math.inf), *plots]
+    results = evaluation.results
     publishing.replace_results(
-        folder, task=opened.problem.task, results=results.to_dict(), plots=figures, config_values=config_values
+        folder, task=problem.task, results=results.to_dict(), plots=plots, config_values=config_values
     )
     return results
 
@@ -210,6 +221,7 @@ def predict(
     if output is not None and any(Path(one).resolve() == Path(output).resolve() for one in inputs):
         raise HubmodelsError(f"{output} is the input, which would be lost: give another --output")
     writer = None if output is None else open_writer(output)
+    check_given(inputs)
     find_processes()
     state = PartialState()
     opened = open_release(model_name_or_path)
@@ -370,7 +382,7 @@ def augment(
     if not is_class_conditional(opened.model.config):  # before any data are loaded
         name = type(opened.model).__name__
         raise HubmodelsError(f"{name} at {model_name_or_path} does not draw rows of a given class (class_conditional)")
-    loaded = load_data(opened.data_arguments, opened.problem.task.units).splits
+    loaded = load_data(opened.data_arguments, opened.problem.task.units, prepare=opened.problem.task.prepare).splits
     rows = {name: opened.problem.task.select(split) for name, split in loaded.items()}
     opened.model.to(PartialState().device)
     with evaluation_mode(opened.model), torch.no_grad():

@@ -55,6 +55,8 @@ def build_parser() -> Parser:
         add_help = module.FIELDS != "all"
         command = commands.add_parser(name, help=module.SUMMARY, description=module.DESCRIPTION, add_help=add_help)
         module.add_flags(command)
+        text = "of an error show the whole traceback, to report it"
+        command.add_argument("--traceback", action="store_true", help=text)
         command.set_defaults(run=module.run, takes_fields=module.FIELDS, parser=command)
         if module.FIELDS == "data":
             command.epilog = "`hubmodels train --task TASK --help` lists the fields of the section data."

@@ -4,9 +4,11 @@ import argparse
 import dataclasses
 import json
 import sys
+from typing import Any
 
 from ..errors import HubmodelsError
 from ..fields import describe, option_fields, type_hints
+from ..formatting import format_duration
 from ..recipe import DataArguments, Recipe, TrainingArguments
 from ._flags import apply_fields, pair_fields
 from ._parser import add_flag, add_json_flag, is_main_process
@@ -25,6 +27,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(start, "model_name_or_path", metavar="ID", help="a checkpoint to fine-tune: folder or Hub id")
     add_flag(start, "family", help="a family, with its defaults (needs --task)")
     add_flag(parser, "task", help="a task by its Hub tag: image-classification, ...")
+    add_flag(
+        parser, "dry_run", action="store_true", help="read the data, say what would be done and how long, and stop"
+    )
     add_flag(parser, "no_baseline", action="store_true", help="do not fit the classical baseline")
     add_flag(parser, "push_to_hub", action="store_true", help="publish the release folder at the end")
     add_flag(parser, "hub_model_id", metavar="ID", help="the model's Hub id, namespace/name, for its card")
@@ -45,11 +50,14 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     recipes.require_output_dir(recipe)
     if arguments.push_to_hub and not arguments.hub_model_id:  # found out before the training, not after it
         raise HubmodelsError("--push_to_hub needs --hub_model_id NAMESPACE/NAME")
+    if arguments.dry_run:
+        print_plan(workflow.plan(recipe), arguments.json)
+        return
     outcome = workflow.train_and_release(recipe, not arguments.no_baseline, arguments.hub_model_id)
     if not is_main_process():
         return
     if arguments.json:
-        print(json.dumps({"folder": str(outcome.folder), **outcome.results.to_dict()}, indent=2))
+        print(json.dumps(outcome_values(outcome), indent=2))
     else:
         print(outcome.results.table())
         print(f"\nRelease folder: {outcome.folder}")
@@ -58,6 +66,34 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> None:
 
         publication = publish(outcome.folder, arguments.hub_model_id, private=arguments.hub_private_repo or None)
         print(publication, file=sys.stderr if arguments.json else sys.stdout)
+
+
+def outcome_values(outcome: Any) -> dict[str, Any]:
+    """Give plain values of what a training gave, for --json."""
+    notes = [note.to_dict() for note in outcome.notes]
+    return {"folder": str(outcome.folder), **outcome.results.to_dict(), "notes": notes}
+
+
+def print_plan(plan: Any, as_json: bool) -> None:
+    """Print what a training would do: its recipe with all defaults, its weights, its time. Notes were said before."""
+    if not is_main_process():
+        return
+    steps, seconds, recipe = plan.estimate.steps, plan.estimate.seconds, plan.recipe
+    used = pair_fields(recipe.family, recipe.task)
+    recipe.model = {name: value for name, value in recipe.model.items() if name in used}
+    if as_json:
+        values = {"recipe": recipe.to_dict(), "num_parameters": plan.num_parameters, "steps": steps}
+        values |= {"seconds": round(seconds, 1), "notes": [note.to_dict() for note in plan.notes]}
+        print(json.dumps(values, indent=2))
+        return
+    print(recipe.to_yaml())
+    print(
+        f"{plan.num_parameters:,} weights; {steps:,} steps of {plan.estimate.seconds_per_step:.3g} s here: about ",
+        end="",
+    )
+    print(
+        f"{format_duration(seconds)}, evaluations and figures not counted.\nNothing was trained: leave out --dry_run."
+    )
 
 
 def make_recipe(arguments: argparse.Namespace) -> Recipe:

@@ -1,15 +1,19 @@
 """The data stage: loading and splits, encoded columns in Arrow, batches of tensors."""
 
 from .batches import Batches, StepSource, StreamedBatches
+from .cache import cache_key
+from .check import CheckedData, check_splits
 from .columns import Columns, WindowedColumns, encode_dataset
-from .given import Given
+from .given import Given, check_given
 from .loading import LoadedData, load_data, stream_head
 from .origins import Origin
 from .reading import Reading, ReadPiece
-from .writer import PictureWriter, TableWriter, common_schema, fill, is_bytes, open_writer
+from .schemas import cast_table
+from .writer import PictureWriter, TableWriter, answers_schema, is_bytes, open_writer
 
 __all__ = [
     "Batches",
+    "CheckedData",
     "Columns",
     "Given",
     "LoadedData",
@@ -21,9 +25,12 @@ __all__ = [
     "StreamedBatches",
     "TableWriter",
     "WindowedColumns",
-    "common_schema",
+    "answers_schema",
+    "cache_key",
+    "cast_table",
+    "check_given",
+    "check_splits",
     "encode_dataset",
-    "fill",
     "is_bytes",
     "load_data",
     "open_writer",

@@ -14,6 +14,7 @@ import pyarrow
 import torch
 
 from ..errors import HubmodelsError
+from .cache import cache_key
 
 # A column up to this size is copied into one block of memory; a larger one stays memory-mapped, chunk by chunk.
 RESIDENT_BYTES = 2 * 1024**3
@@ -171,7 +172,7 @@ def encode_dataset(
         key: whatever decides what `encode` gives (plain values); with the rows' fingerprint it names the cache.
         description: the progress bar's words.
     """
-    fingerprint = datasets.fingerprint.Hasher.hash([dataset._fingerprint, key, str(features)])
+    fingerprint = cache_key(dataset._fingerprint, key, str(features))
     encoded = dataset.map(
         encode,
         batched=True,

@@ -117,6 +117,13 @@ class Given:
         return Piece(table.rename_columns(names), piece.file, piece.first_row, piece.first_line)
 
 
+def check_given(inputs: Sequence[str]) -> None:
+    """Refuse a path at which nothing lies, by HubmodelsError, before anything is opened."""
+    for given in inputs:
+        if given != "-" and not is_url(given) and looks_like_path(given) and not os.path.exists(given):
+            raise HubmodelsError(f"there is no file {given}")
+
+
 def looks_like_path(given: str) -> bool:
     """Tell whether a word that names no file was meant to: it has a path's form, and no blank."""
     return not any(map(str.isspace, given)) and ("/" in given or "\\" in given or Path(given).suffix != "")

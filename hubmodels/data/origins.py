@@ -15,6 +15,7 @@ class FileRows:
     file: str
     num_rows: int
     first_line: int | None = None
+    first_row: int = 0  # the number in the file of the first of them
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,17 @@ class Origin:
     def words(self, rows: datasets.Dataset, position: int) -> str:
         """Say where a row of `rows`, which were selected from the table, stands: "row 37 (line 39) of rows.csv"."""
         number = position if rows._indices is None else rows._indices.column(0)[position].as_py()
+        if rows.data.num_rows != sum(file.num_rows for file in self.files):  # such as series that a task put together
+            return f"row {number}"
+        return self.file_words(number)
+
+    def file_words(self, number: int) -> str:
+        """Say where a row of the whole table stands."""
         ends = [0]
         for file in self.files:
             ends.append(ends[-1] + file.num_rows)
         index = bisect.bisect_right(ends, number) - 1
-        made_of_others = rows.data.num_rows != ends[-1]  # such as series that a task has put together
-        if made_of_others or not 0 <= index < len(self.files):
+        if not 0 <= index < len(self.files):
             return f"row {number}"
-        return row_words(self.files[index].file, number - ends[index], self.files[index].first_line)
+        file = self.files[index]
+        return row_words(file.file, number - ends[index] + file.first_row, file.first_line)

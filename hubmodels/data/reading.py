@@ -14,7 +14,7 @@ from ..errors import BadRow, HubmodelsError
 from ..fields import build
 from ..recipe import ReadingOptions
 from .kinds import Kinds
-from .readers import Piece, open_source
+from .readers import STANDARD_INPUT, Piece, open_source
 from .readers.media_folder import MediaFolder
 from .readers.text_files import TextFiles
 
@@ -30,9 +30,9 @@ class Reading:
         """Read all rows of a path, in order, in pieces.
 
         Raises HubmodelsError where there is none, or its kind is unknown. What a row holds is looked at later."""
-        if not Path(path).exists():
+        if os.fspath(path) != STANDARD_INPUT and not Path(path).exists():
             raise HubmodelsError(f"there is no file {path}")
-        source = open_source(path, self.options)
+        source = open_source(path, self.options, remembered=True)
         if source is None and Path(path).is_dir():  # what it holds none of is said
             source = MediaFolder(Path(path), self.options)
         if isinstance(source, MediaFolder | TextFiles):

@@ -17,6 +17,7 @@ import numpy as np
 from ..report import Estimate
 
 Rows = Mapping[str, np.ndarray]
+WEIGHT = "sample_weight"  # of a row; metrics read it, and it is drawn with its row
 LEVEL = 0.95
 QUANTILE = 1.959964  # of the normal distribution at (1 + LEVEL) / 2
 
@@ -99,7 +100,7 @@ class Bootstrap:
         for name in self.problem.task.shares:
             share = metrics.get(name)
             if share is not None and share.value is not None and share.low == share.high == share.value:
-                metrics[name] = Estimate(share.value, *wilson_interval(share.value, self.num_rows))
+                metrics[name] = Estimate(share.value, *wilson_interval(share.value, effective_rows(rows)))
         by_class = iter(estimates[len(names) :])
         per_metric = {name: [next(by_class) for _ in self.classes] for name in class_metrics}
         per_class = {
@@ -166,7 +167,16 @@ def estimate_difference(first: Estimate, second: Estimate) -> Estimate:
     return Estimate(value, value - error, value + error)
 
 
-def wilson_interval(share: float, num_rows: int) -> tuple[float, float]:
+def effective_rows(rows: Rows) -> float:
+    """Count the rows, with weights how many equal ones tell as much: (sum w)^2 / sum w^2 (Kish 1965)."""
+    weights = rows.get(WEIGHT)
+    if weights is None:
+        return float(len(next(iter(rows.values()))))
+    scaled = weights.astype(np.float64) / (weights.max() or 1)
+    return float(scaled.sum() ** 2 / np.square(scaled).sum()) if scaled.any() else 1.0
+
+
+def wilson_interval(share: float, num_rows: float) -> tuple[float, float]:
     """Compute the 95 % interval of a share of so many rows, which has a width at 0 and 1 too (Wilson 1927)."""
     square = QUANTILE**2 / num_rows
     middle = share + square / 2

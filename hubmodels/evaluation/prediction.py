@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from ..cpu import inference_kernels
 
+WEIGHT = "sample_weight"  # of a row, which no model takes
 Batch = dict[str, torch.Tensor]
 Transform = Callable[[Batch, torch.Generator | None], Batch]
 
@@ -53,7 +54,8 @@ def predict(
             `state` goes along each lane.
 
     Returns:
-        One array an entry that `task_predict` gives, in the order of the rows.
+        One array an entry that `task_predict` gives, and `sample_weight` where the rows have weights, in the order of
+        the rows.
 
     Raises:
         ValueError: there are no rows, or the batch size is below 1.
@@ -72,10 +74,14 @@ def predict(
     with evaluation_mode(model), torch.no_grad(), autocast, bar:
         for numbers in share.rows.split(share.batch_size):
             batch = _prepare_batch(columns.batch(numbers), device, transform, channels_last)
+            weights = batch.pop(WEIGHT, None)
             outputs = model(**batch, **state_of_lanes)
             if carry_state:
                 state_of_lanes = {"state": outputs.state}
-            for name, value in task_predict(outputs, batch).items():
+            told = task_predict(outputs, batch)
+            if weights is not None:
+                told = {**told, WEIGHT: weights}
+            for name, value in told.items():
                 predictions.setdefault(name, []).append(value.detach() if num_processes > 1 else value.detach().cpu())
             bar.update(len(numbers))
     wholes = {name: share.in_row_order(torch.cat(values)) for name, values in predictions.items()}
@@ -177,7 +183,9 @@ def transformed_batches(
     """Give all rows in order as the model's forward takes them, on its device, whole on every process."""
     device = next(model.parameters()).device
     for numbers in torch.arange(len(columns)).split(batch_size):
-        yield _prepare_batch(columns.batch(numbers), device, transform, channels_last=False)
+        batch = _prepare_batch(columns.batch(numbers), device, transform, channels_last=False)
+        batch.pop(WEIGHT, None)
+        yield batch
 
 
 @contextlib.contextmanager

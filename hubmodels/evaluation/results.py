@@ -7,9 +7,20 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..formatting import format_number
+import numpy as np
+
+from ..formatting import align, format_number
 from ..report import Baseline, Estimate, Examination
-from .bootstrap import Bootstrap, Measured, MeasuredProblem, Rows, estimate_difference, estimate_value
+from .bootstrap import (
+    WEIGHT,
+    Bootstrap,
+    Measured,
+    MeasuredProblem,
+    Rows,
+    effective_rows,
+    estimate_difference,
+    estimate_value,
+)
 
 
 @dataclass
@@ -28,6 +39,7 @@ class Results:
     other_baselines: list[dict[str, Any]] = field(default_factory=list)  # name, seconds, metrics -> estimate
     difference: Estimate | None = None  # network minus baseline, of the main metric
     resample_block: int = 1  # neighbouring rows that the bootstrap drew together
+    effective_rows: float | None = None  # of weighted rows: how many equal ones tell as much
     verdict: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,6 +54,8 @@ class Results:
         }
         if self.resample_block > 1:
             result["resample_block"] = self.resample_block
+        if self.effective_rows is not None:
+            result["effective_rows"] = round(self.effective_rows, 1)
         if self.baseline_metrics is not None:
             result["baseline"] = {
                 "name": self.baseline_name,
@@ -66,18 +80,20 @@ class Results:
             if self.baseline_metrics is not None:
                 line.append(str(self.baseline_metrics[name]) if name in self.baseline_metrics else "")
             lines.append(line)
-        text = _align(lines)
+        text = "\n".join(align(lines))
         if self.per_class:
             columns = list(next(iter(self.per_class.values())))
             lines = [["class", *(name.replace("_", " ") for name in columns)]]
             shown = list(self.per_class.items())[:max_classes]
             lines += [[name, *(str(estimates[column]) for column in columns)] for name, estimates in shown]
-            text += "\n\n" + _align(lines)
+            text += "\n\n" + "\n".join(align(lines))
             if len(self.per_class) > max_classes:
                 text += f"\n... and {len(self.per_class) - max_classes} more classes"
         text += f"\n\n{self.num_rows:,} rows; in brackets the 95 % bootstrap interval"
         if self.resample_block > 1:
             text += f" (of stretches of {self.resample_block} rows)"
+        if self.effective_rows is not None:
+            text += f"; rows are weighted and count as {self.effective_rows:,.0f} equal ones"
         if self.baseline_name:
             text += f"; baseline: {self.baseline_name}"
         for other in self.other_baselines:
@@ -109,36 +125,70 @@ def evaluate(
     Raises:
         ValueError: there are no rows, or the baseline has another number of them.
     """
-    num_rows = count_rows(rows)
-    if num_rows == 0:
-        raise ValueError("there are no rows to evaluate; give a split with at least one")
-    task = problem.task
-    bootstrap = Bootstrap(problem, num_rows, num_resamples, seed)
-    network = bootstrap.measure(rows)
-    results = Results(
-        num_rows=num_rows,
-        metrics=network.metrics,
-        per_class=network.per_class,
-        main_metric=task.main_metric,
-        greater_is_better=task.greater_is_better,
-        metric_names=dict(task.metric_names),
-        resample_block=bootstrap.block,
-    )
+    evaluation = Evaluation(rows, problem, num_resamples, seed)
     if examination is not None:
-        results.metrics |= finite_estimates(examination.metrics)
-    classical = None
+        evaluation.add_examination(examination)
     if baseline is not None:
-        classical = add_baseline(results, bootstrap, baseline)
-    elif examination is not None and examination.baseline_name is not None:
-        results.baseline_name, results.baseline_seconds = examination.baseline_name, examination.baseline_seconds
-        results.baseline_metrics = {}
-    if results.baseline_metrics is None:
-        return results
-    if examination is not None:
-        results.baseline_metrics |= finite_estimates(examination.baseline_metrics)
-    results.difference = compare(results, network, classical, examination)
-    results.verdict = _verdict(results, results.baseline_metrics, results.difference)
-    return results
+        evaluation.add_baseline(baseline)
+    return evaluation.results
+
+
+class Evaluation:
+    """Measures the rows of a model once; what stands beside them joins the results as it comes.
+
+    Args: as `evaluate` takes them.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+
+    def __init__(self, rows: Rows, problem: MeasuredProblem, num_resamples: int = 1000, seed: int = 0) -> None:
+        num_rows = count_rows(rows)
+        if num_rows == 0:
+            raise ValueError("there are no rows to evaluate; give a split with at least one")
+        task = problem.task
+        self.rows = dict(rows)
+        self.bootstrap = Bootstrap(problem, num_rows, num_resamples, seed)
+        self.network = self.bootstrap.measure(rows)
+        self.classical: Measured | None = None
+        self.examination: Examination | None = None
+        self.results = Results(
+            num_rows=num_rows,
+            metrics=dict(self.network.metrics),
+            per_class=self.network.per_class,
+            main_metric=task.main_metric,
+            greater_is_better=task.greater_is_better,
+            metric_names=dict(task.metric_names),
+            resample_block=self.bootstrap.block,
+            effective_rows=effective_rows(rows) if WEIGHT in rows else None,
+        )
+
+    def add_examination(self, examination: Examination) -> None:
+        """Add what was measured of the model as a whole; with a `baseline_name` it holds the whole baseline."""
+        self.examination, results = examination, self.results
+        results.metrics |= finite_estimates(examination.metrics)
+        if examination.baseline_name is not None and results.baseline_metrics is None:
+            results.baseline_name, results.baseline_seconds = examination.baseline_name, examination.baseline_seconds
+            results.baseline_metrics = {}
+        self.conclude()
+
+    def add_baseline(self, baseline: Baseline) -> None:
+        """Add a classical method on the same rows. Raises ValueError where it has another number of them."""
+        weights = {name: self.rows[name] for name in (WEIGHT,) if name in self.rows}
+        self.classical = add_baseline(self.results, self.bootstrap, baseline, weights)
+        self.conclude()
+
+    def conclude(self) -> None:
+        """Compare the network with the baseline, where there is one, and say whether it was worth it."""
+        results = self.results
+        if results.baseline_metrics is None:
+            return
+        if self.examination is not None:
+            results.baseline_metrics |= finite_estimates(self.examination.baseline_metrics)
+        if results.main_metric not in results.metrics or results.main_metric not in results.baseline_metrics:
+            return  # an examination that failed
+        results.difference = compare(results, self.network, self.classical, self.examination)
+        results.verdict = _verdict(results, results.baseline_metrics, results.difference)
 
 
 def count_rows(rows: Rows) -> int:
@@ -146,12 +196,18 @@ def count_rows(rows: Rows) -> int:
     return len(next(iter(rows.values()), ()))
 
 
-def add_baseline(results: Results, bootstrap: Bootstrap, baseline: Baseline) -> Measured:
+def add_baseline(
+    results: Results, bootstrap: Bootstrap, baseline: Baseline, weights: dict[str, np.ndarray]
+) -> Measured:
     """Measure a baseline, and the others that stand beside it, into the results; give what was measured of the first.
+
+    `weights` holds the rows' weights as the network's rows have them, or nothing.
 
     Raises ValueError for another number of rows than the network's."""
     if count_rows(baseline.rows) != results.num_rows:
         raise ValueError(f"the baseline has {count_rows(baseline.rows)} rows, the network {results.num_rows}")
+    for one in (baseline, *baseline.others):
+        one.rows = {**one.rows, **weights}
     classical = bootstrap.measure(baseline.rows)
     results.baseline_metrics = dict(classical.metrics)
     results.baseline_name, results.baseline_seconds = baseline.name, baseline.seconds
@@ -213,10 +269,3 @@ def _verdict(results: Results, baseline_metrics: dict[str, Estimate], gap: Estim
 
 def _plain(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:
     return {name: estimate.to_dict() for name, estimate in estimates.items()}
-
-
-def _align(lines: list[list[str]]) -> str:
-    widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
-    padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    padded.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(padded)

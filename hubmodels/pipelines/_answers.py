@@ -20,6 +20,7 @@ from ..tasks import AnyProblem, get_task
 
 ROWS_PER_PIECE = 65_536  # of a file that is read whole
 EVERY_CALL = ("batch_size", "num_workers")  # options of transformers' Pipeline itself
+MULTI_LABEL = "multi_label_classification"  # transformers' problem_type
 
 
 class ProblemPipeline(Pipeline):
@@ -43,11 +44,15 @@ class ProblemPipeline(Pipeline):
         return family_of(self.model.config.model_type) is not None
 
     @property
-    def tells_one_class(self) -> bool:
-        """Tell whether the model is ours, and each row has one of several classes, as in the task."""
+    def tells_classes(self) -> bool:
+        """Tell whether the model is ours, and tells one of several classes or several labels of a row, as its task."""
         config = self.model.config
-        several = self.ours and config.num_labels > 1
-        return several and config.problem_type in (None, "single_label_classification")
+        return self.ours and config.num_labels > 1 and config.problem_type != "regression"
+
+    @property
+    def tells_labels(self) -> bool:
+        """Tell whether the model is ours, and each row has several labels or none: then all are told by default."""
+        return self.tells_classes and self.model.config.problem_type == MULTI_LABEL
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
         """Refuse an option that nobody knows; transformers' own pipeline sorts the others."""
@@ -111,7 +116,7 @@ class ProblemPipeline(Pipeline):
             yield
 
     def likeliest_classes(self, outputs: Any, top_k: int | None = None) -> list[dict[str, Any]]:
-        """Return `label` and `score` of the likeliest classes of a single row, all of them when `top_k` is None."""
+        """Return `label` and `score` of the likeliest classes or labels of a row, of all when `top_k` is None."""
         answers = self.problem.answers(outputs)
         scores = {name: answers[f"probability_{name}"][0].item() for name in self.problem.class_names()}
         likeliest = sorted(scores, key=lambda name: scores[name], reverse=True)[:top_k]

@@ -39,7 +39,7 @@ class SoundClassificationPipeline(ProblemPipeline, AudioClassificationPipeline):
         return self.feature_extractor([inputs], return_tensors="pt").to(self.dtype)
 
     def postprocess(self, model_outputs: Any, top_k: int = 5, function_to_apply: str | None = None) -> Any:
-        if function_to_apply is not None or not self.tells_one_class:
+        if function_to_apply is not None or not self.tells_classes:
             return super().postprocess(model_outputs, top_k, function_to_apply)
         return self.likeliest_classes(model_outputs, top_k)
 

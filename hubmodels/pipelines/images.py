@@ -22,6 +22,8 @@ from ..processors.processing_image import open_image
 from ._answers import ProblemPipeline
 from ._classes import check_sample_options, class_number
 
+DEFAULT_TOP_K = -1  # where the caller names none: 5 classes, or all labels
+
 
 class PicturePipeline(ProblemPipeline):
     """Reads images as training and `hubmodels predict` do: transformers makes RGB of them before a processor asks."""
@@ -37,12 +39,14 @@ class PicturePipeline(ProblemPipeline):
 
 
 class PictureClassificationPipeline(PicturePipeline, ImageClassificationPipeline):
-    """Give the likeliest classes of each image: `[{"label": ..., "score": ...}, ...]`."""
+    """Give the likeliest classes of each image: `[{"label": ..., "score": ...}, ...]`; of several labels all."""
 
     tag = "image-classification"
 
-    def postprocess(self, model_outputs: Any, function_to_apply: Any = None, top_k: int | None = 5) -> Any:
-        if function_to_apply is not None or not self.tells_one_class:
+    def postprocess(self, model_outputs: Any, function_to_apply: Any = None, top_k: int | None = DEFAULT_TOP_K) -> Any:
+        if top_k == DEFAULT_TOP_K:
+            top_k = None if self.tells_labels else 5
+        if function_to_apply is not None or not self.tells_classes:
             return super().postprocess(model_outputs, function_to_apply, top_k)
         return self.likeliest_classes(model_outputs, top_k)
 

@@ -56,6 +56,8 @@ class SeriesPipeline(ProblemPipeline):
 class TimeSeriesClassificationPipeline(SeriesPipeline):
     """Give of each series `label`, its `score` (probability) and all `probabilities`.
 
+    Of a model of several labels also `labels`, all of a probability of at least 1/2; `label` is the likeliest one.
+
     One array gives one answer, and so does a frame without ids; everything else a list of them, in the order of the
     series."""
 
@@ -85,7 +87,7 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
 
     def frame_series(self, table: Any, id_column: str | None) -> list[np.ndarray] | None:
         """Read a frame's series as arrays; None where the inputs are arrays."""
-        from ..processors.processing_series import group_rows, table_columns
+        from ..processors.processing_series_forms import group_rows, table_columns
         from ..processors.processing_series_times import to_numbers
 
         columns = table_columns(table)
@@ -106,23 +108,18 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
         values = np.stack([to_numbers(columns[name], name) for name in channels], axis=1)
         return [values[rows] for _, rows in group_rows(columns[id_column] if id_column else None, len(values))]
 
-    def _forward(self, batch: dict[str, torch.Tensor]) -> Answers:
-        """Run the model on a batch; of several labels each has a probability of its own."""
-        if self.model.config.problem_type != "multi_label_classification":
-            return super()._forward(batch)
-        # No task trains one, but whoever made one by hand has the probability of each label.
-        probabilities = self.model(**batch).logits.float().sigmoid().cpu().numpy()
-        names = np.array(list(self.model.config.id2label.values()), dtype=object)
-        by_name = {f"probability_{name}": probabilities[:, index] for index, name in enumerate(names)}
-        return {"prediction": names[probabilities.argmax(axis=1)], **by_name}
-
     def describe(self, answers: Answers) -> list[dict[str, Any]]:
         """Describe the answers, a mapping a series."""
         described = []
         for row in answer_rows(answers):
-            label = row.pop("prediction")
-            probabilities = {name.removeprefix("probability_"): value for name, value in row.items()}
-            described.append({"label": label, "score": probabilities[label], "probabilities": probabilities})
+            probabilities = {
+                name.removeprefix("probability_"): value for name, value in row.items() if name != "prediction"
+            }
+            label = max(probabilities, key=probabilities.__getitem__)
+            told = {"label": label, "score": probabilities[label], "probabilities": probabilities}
+            if self.tells_labels:
+                told["labels"] = [name for name, value in probabilities.items() if value >= 0.5]
+            described.append(told)
         return described
 
 
@@ -177,7 +174,7 @@ class TimeSeriesForecastingPipeline(SeriesPipeline):
 
 def is_one_series(series: Any) -> bool:
     """Tell whether arrays are one series (steps, channels) and not a list of them."""
-    from ..processors.processing_series import is_list_of_arrays, nesting
+    from ..processors.processing_series_forms import is_list_of_arrays, nesting
 
     depth = getattr(series, "ndim", None) or nesting(series)
     return depth <= 2 and not (isinstance(series, list | tuple) and is_list_of_arrays(series))

@@ -16,6 +16,8 @@ from ._answers import ProblemPipeline, named_options
 class SentenceClassificationPipeline(ProblemPipeline, TextClassificationPipeline):
     """Give the likeliest class of each text, `{"label": ..., "score": ...}`, or with `top_k` a list of as many.
 
+    Of a model of several labels it is a list of all labels.
+
     A text that is longer than the training texts is cut, as `hubmodels predict` cuts it, unless `truncation` is given.
     """
 
@@ -40,8 +42,10 @@ class SentenceClassificationPipeline(ProblemPipeline, TextClassificationPipeline
     def postprocess(
         self, model_outputs: Any, function_to_apply: Any = None, top_k: int | None = 1, _legacy: bool = True
     ) -> Any:
-        if function_to_apply is not None or not self.tells_one_class:
+        if function_to_apply is not None or not self.tells_classes:
             return super().postprocess(model_outputs, function_to_apply, top_k, _legacy)
+        if self.tells_labels and _legacy:
+            return self.likeliest_classes(model_outputs)
         likeliest = self.likeliest_classes(model_outputs, top_k)
         return likeliest[0] if _legacy else likeliest  # transformers' word for: the caller named no `top_k`
 

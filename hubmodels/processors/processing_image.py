@@ -257,7 +257,7 @@ def _open_bytes(content: bytes) -> Image.Image:
         return Image.open(io.BytesIO(content), formats=[name for name in IMAGE_FORMATS if _is_known(name)])
     except UnidentifiedImageError:
         raise ValueError(
-            f"it is of none of the kinds of images that are read ({', '.join(IMAGE_FORMATS)}), or damaged at its begin"
+            f"it is of no image format that is read ({', '.join(IMAGE_FORMATS)}), or its first bytes are damaged"
         ) from None
     except Image.DecompressionBombError:
         raise ValueError(f"it has more pixels than {2 * (Image.MAX_IMAGE_PIXELS or 0):,}: make it smaller") from None

@@ -11,42 +11,28 @@ entry says so. Steps that a time column lacks are missing values as well, so tha
 This file goes to the Hub as code.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from .processing_series_calendar import parse_rule, snap_times
+from .processing_series_forms import Series, group_rows, read_arrays, table_columns
 from .processing_series_times import (
     CALENDAR,
-    as_array,
     calendar_part,
+    category_columns,
     channel_statistics,
     find_frequency,
-    is_missing,
     move_times,
-    parse_frequency,
     step_numbers,
     to_numbers,
     to_times,
 )
 
 TOO_LONG = ("refuse", "truncate")
-
-
-@dataclass
-class Series:
-    """One series: its name, its values (T, C) in their own units with NaN where missing, and what else is known."""
-
-    name: Any
-    values: np.ndarray
-    times: np.ndarray | None = None  # (T,) datetime64[us] or int64
-    known: np.ndarray | None = None  # (T, K) covariates that are known ahead
-    static: np.ndarray | None = None  # (S,)
 
 
 class TimeSeriesProcessor(ProcessorMixin):
@@ -60,12 +46,19 @@ class TimeSeriesProcessor(ProcessorMixin):
         series_column: classification: the column of whole series in tables of them.
         context_length, prediction_length: forecasting: steps that a forecast sees and steps ahead; None otherwise.
         targets: the channels that are forecast; all when None.
-        time_column, id_column: names of the columns of times and of series' ids, where frames have them.
-        frequency: the step between two times: a number and M (months), D, h, min, s, ms or us ("15min"), or a number
-            alone for times that are integers. None where there are no times.
+        time_column: the name of the column of times, where frames have one.
+        id_column: the name of the column of series' ids, or a list of several, where frames have any.
+        frequency: how times go on: a number and a unit ("15min"), a rule of the calendar ("ME", see
+            `processing_series_calendar.py`), or a number alone for times that are integers. None where there are no
+            times.
         calendar: parts of the time that the model is told as sine and cosine: minute, hour, weekday, day, month.
         known: columns that are known ahead, with `known_mean` and `known_std`.
         static: columns that are constant in a series, with `static_mean` and `static_std`.
+        categories: of known and static columns that are words: their categories. The model is told which one it is, a
+            number of 0 or 1 for each; a word that is none of them is all 0.
+        counts: channels of whole numbers that are never below 0, and are not forecast below it.
+        time_format: how times that are text or whole numbers are read (see `to_times`); ISO when None.
+        step_columns: classification: tables with a series a row and a column a step have these columns, in order.
 
     Raises:
         ValueError: lists of different lengths, or an unknown frequency or calendar part.
@@ -83,7 +76,7 @@ class TimeSeriesProcessor(ProcessorMixin):
         prediction_length: int | None = None,
         targets: list[str] | None = None,
         time_column: str | None = None,
-        id_column: str | None = None,
+        id_column: str | list[str] | None = None,
         frequency: str | None = None,
         calendar: list[str] | None = None,
         known: list[str] | None = None,
@@ -92,6 +85,10 @@ class TimeSeriesProcessor(ProcessorMixin):
         static: list[str] | None = None,
         static_mean: list[float] | None = None,
         static_std: list[float] | None = None,
+        categories: dict[str, list[str]] | None = None,
+        counts: list[str] | None = None,
+        step_columns: list[str] | None = None,
+        time_format: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -102,6 +99,8 @@ class TimeSeriesProcessor(ProcessorMixin):
         self.frequency, self.calendar = frequency, calendar or []
         self.known, self.known_mean, self.known_std = known or [], known_mean or [], known_std or []
         self.static, self.static_mean, self.static_std = static or [], static_mean or [], static_std or []
+        self.categories, self.counts, self.step_columns = categories or {}, counts or [], step_columns
+        self.time_format = time_format
         for kind, names in (("", self.channels), ("known_", self.known), ("static_", self.static)):
             for part in ("mean", "std"):
                 if len(getattr(self, f"{kind}{part}")) != len(names):
@@ -117,14 +116,30 @@ class TimeSeriesProcessor(ProcessorMixin):
             if name not in self.channels:
                 raise ValueError(f"target {name!r} is no channel; channels are {', '.join(self.channels)}")
         if frequency is not None:
-            parse_frequency(frequency)
+            parse_rule(frequency)
         if self.calendar and isinstance(frequency, str) and frequency.isdigit():
             raise ValueError(f"calendar parts need dates, but the times are integers (frequency {frequency!r})")
 
     @property
     def num_time_features(self) -> int:
         """Return K: sine and cosine of each calendar part, then the known covariates."""
-        return 2 * len(self.calendar) + len(self.known)
+        return 2 * len(self.calendar) + len(self.spread(self.known, self.known_mean))
+
+    @property
+    def num_static_features(self) -> int:
+        """Return S: the static covariates, of categories one for each."""
+        return len(self.spread(self.static, self.static_mean))
+
+    @property
+    def id_columns(self) -> list[str]:
+        """Return the names of the columns that together name a row's series."""
+        if self.id_column is None:
+            return []
+        return [self.id_column] if isinstance(self.id_column, str) else list(self.id_column)
+
+    def spread(self, names: list[str], values: list[float]) -> np.ndarray:
+        """Return a value of each column once for each number that the column becomes: several where it is words."""
+        return np.repeat(np.array(values, dtype=np.float64), [len(self.categories.get(name, "1")) for name in names])
 
     @property
     def target_indices(self) -> list[int]:
@@ -159,7 +174,8 @@ class TimeSeriesProcessor(ProcessorMixin):
         """
         columns = table_columns(series)
         if columns is not None and channels is None:
-            special = {options.get("time_column"), options.get("id_column")}
+            ids = options.get("id_column")
+            special = {options.get("time_column"), *(ids if isinstance(ids, list) else [ids])}
             special |= {*(options.get("known") or []), *(options.get("static") or [])}
             channels = [
                 name
@@ -192,6 +208,8 @@ class TimeSeriesProcessor(ProcessorMixin):
             if names := options.get(kind):
                 per_series = [getattr(one, kind) for one in all_series]
                 values = np.concatenate(per_series) if kind == "known" else np.stack(per_series)
+                if options.get("categories"):
+                    raise ValueError("categories are fitted by the task, not here: give them with all statistics")
                 options[f"{kind}_mean"], options[f"{kind}_std"] = channel_statistics(values, names)
         return cls(channels=channels, mean=mean, std=std, **options)
 
@@ -237,29 +255,46 @@ class TimeSeriesProcessor(ProcessorMixin):
                     f"give a DataFrame or a mapping of columns"
                 )
             return list(read_arrays(series, self.channels))
-        needed = [*self.channels, *self.known, *self.static]
-        needed += [name for name in (self.id_column, self.time_column if self.calendar else None) if name is not None]
+        needed = [*self.channels, *self.known, *self.static, *self.id_columns]
+        needed += [self.time_column] if self.calendar and self.time_column is not None else []
         lacking = [name for name in needed if name not in columns]
         if lacking:
             raise ValueError(f"missing columns {', '.join(map(repr, lacking))}; given are {', '.join(columns)}")
         times = None
         if self.time_column is not None and self.time_column in columns:
-            times = to_times(columns[self.time_column], self.time_column)
+            times = to_times(columns[self.time_column], self.time_column, self.time_format)
         values = np.stack([to_numbers(columns[name], name) for name in self.channels], axis=1)
-        known = [to_numbers(columns[name], name) for name in self.known]
-        static = [to_numbers(columns[name], name) for name in self.static]
+        known, static = self.covariates(columns, self.known), self.covariates(columns, self.static)
         all_series = []
-        for name, rows in group_rows(columns.get(self.id_column) if self.id_column else None, len(values)):
+        for name, rows in group_rows(self.id_values(columns), len(values)):
+            if times is not None:  # whatever the order of the rows
+                rows = rows[np.argsort(times[rows], kind="stable")]
             one = Series(name, values[rows], None if times is None else times[rows])
-            if known:
-                one.known = np.stack([column[rows] for column in known], axis=1)
-            if static:
-                one.static = np.array([column[rows[0]] for column in static])
-                for label, column in zip(self.static, static, strict=True):
-                    if not np.array_equal(column[rows], np.full(len(rows), column[rows[0]]), equal_nan=True):
+            if self.known:
+                one.known = known[rows]
+            if self.static:
+                one.static = static[rows[0]]
+                for label in self.static:
+                    column = self.covariates(columns, [label])[rows]
+                    if not np.array_equal(column, np.broadcast_to(column[0], column.shape), equal_nan=True):
                         raise ValueError(f"column {label!r} is static, but changes within series {name!r}")
             all_series.append(one)
         return all_series
+
+    def id_values(self, columns: Mapping[str, Any]) -> Any:
+        """Return the column of series' ids, or a list of several; None where series have none."""
+        ids = [columns[name] for name in self.id_columns if name in columns]
+        return ids[0] if len(ids) == 1 else ids or None
+
+    def covariates(self, columns: Mapping[str, Any], names: list[str]) -> np.ndarray:
+        """Return covariates as numbers (N, K), NaN where missing; a column of words becomes one for each category."""
+        blocks = [
+            category_columns(columns[name], self.categories[name])
+            if name in self.categories
+            else to_numbers(columns[name], name)[:, None]
+            for name in names
+        ]
+        return np.concatenate(blocks, axis=1) if blocks else np.empty((0, 0))
 
     def encode_whole(self, all_series: list[Series]) -> dict[str, np.ndarray]:
         """Return whole series for classification, padded behind to the longest."""
@@ -287,14 +322,18 @@ class TimeSeriesProcessor(ProcessorMixin):
 
     def encode_forecast(self, all_series: list[Series], future: Any) -> dict[str, np.ndarray]:
         """Return the last steps of each series, and what is known of the steps ahead."""
+        assert self.prediction_length is not None  # of a processor of forecasts
+        for one in all_series:
+            self.fill_gaps(one)
+        return self.encode_last(all_series, self.known_ahead(all_series, future, self.prediction_length))
+
+    def encode_last(self, all_series: list[Series], known: list[np.ndarray | None]) -> dict[str, np.ndarray]:
+        """Return the last steps of each series without gaps; `known` are covariates of the steps ahead."""
         context = self.context_length
         assert context is not None  # of a processor of forecasts
-        ahead = {one.name: one for one in self._read_future(future)} if self.known else {}
         arrays: dict[str, list[np.ndarray]] = {name: [] for name in self.model_input_names}
-        for index, one in enumerate(all_series):
+        for index, (one, ahead) in enumerate(zip(all_series, known, strict=True)):
             label = index if one.name is None else repr(one.name)
-            if one.times is not None:
-                self.fill_gaps(one)
             if len(one.values) < context:
                 raise ValueError(
                     f"series {label} has {len(one.values)} steps, but a forecast sees {context} (context_length): "
@@ -308,34 +347,45 @@ class TimeSeriesProcessor(ProcessorMixin):
             if self.static:
                 assert one.static is not None  # `read` has checked it
                 arrays["static_real_features"].append(self.scale_static(one.static[None])[0])
-            if not self.num_time_features:
-                continue
-            coming = self.future_times(one) if one.times is not None else None
-            known = None
-            if self.known:
-                if one.name not in ahead:
-                    raise ValueError(
-                        f"series {label} needs {', '.join(self.known)} for the {self.prediction_length} steps ahead: "
-                        f"give them as `future`"
-                    )
-                following = ahead[one.name]
-                assert following.known is not None  # `_read_future` has checked it
-                if len(following.known) != self.prediction_length:
-                    raise ValueError(
-                        f"`future` has {len(following.known)} steps of series {label}, the forecast has "
-                        f"{self.prediction_length}"
-                    )
-                if coming is not None and following.times is not None and not np.array_equal(coming, following.times):
-                    raise ValueError(
-                        f"`future` of series {label} must begin at {coming[0]} and go on by {self.frequency}, got "
-                        f"times from {following.times[0]} to {following.times[-1]}"
-                    )
-                known = following.known
-            past_times = None if one.times is None else one.times[-context:]
-            past_known = None if one.known is None else one.known[-context:]
-            arrays["past_time_features"].append(self.time_features(past_times, past_known))
-            arrays["future_time_features"].append(self.time_features(coming, known))
+            if self.num_time_features:
+                past_times = None if one.times is None else one.times[-context:]
+                past_known = None if one.known is None else one.known[-context:]
+                arrays["past_time_features"].append(self.time_features(past_times, past_known))
+                arrays["future_time_features"].append(self.time_features(self.future_times(one), ahead))
         return {name: np.stack(of_series) for name, of_series in arrays.items()}
+
+    def known_ahead(self, all_series: list[Series], future: Any, steps: int) -> list[np.ndarray | None]:
+        """Return the known covariates of the steps after each series, (steps, K); None where the model reads none.
+
+        Rows of `future` are found by their times, or without times are taken as they stand. Without a column of ids
+        they are of every series. Raises ValueError where some are missing."""
+        if not self.known:
+            return [None] * len(all_series)
+        ahead = {one.name: one for one in self._read_future(future)}
+        common = ahead.get(None)
+        result: list[np.ndarray | None] = []
+        for index, one in enumerate(all_series):
+            label = index if one.name is None else repr(one.name)
+            following = ahead.get(one.name, common)
+            if following is None:
+                raise ValueError(
+                    f"series {label} needs {', '.join(self.known)} for the {steps} steps ahead: give them as `future` "
+                    f"(--future FILE)"
+                )
+            values, coming = following.values, self.future_times(one, steps)
+            if coming is not None and following.times is not None:
+                rows = {time: row for row, time in enumerate(following.times.tolist())}
+                row_numbers = [rows.get(time) for time in coming.tolist()]
+                if None in row_numbers:
+                    raise ValueError(
+                        f"`future` of series {label} must begin at {coming[0]} and go on by {self.frequency} to "
+                        f"{coming[-1]}: it has {len(values)} steps, and none at {coming[row_numbers.index(None)]}"
+                    )
+                values = values[[row for row in row_numbers if row is not None]]
+            elif len(values) != steps:
+                raise ValueError(f"`future` has {len(values)} steps of series {label}, the forecast has {steps}")
+            result.append(values)
+        return result
 
     def _read_future(self, future: Any) -> list[Series]:
         if future is None:
@@ -344,10 +394,15 @@ class TimeSeriesProcessor(ProcessorMixin):
         lacking = [name for name in self.known if name not in (columns or {})]
         if columns is None or lacking:
             raise ValueError(f"`future` must be a frame with the columns {', '.join(self.known)}")
-        known = np.stack([to_numbers(columns[name], name) for name in self.known], axis=1)
-        times = to_times(columns[self.time_column], self.time_column) if self.time_column in columns else None
-        groups = group_rows(columns.get(self.id_column) if self.id_column else None, len(known))
-        return [Series(name, known[rows], None if times is None else times[rows], known[rows]) for name, rows in groups]
+        known = self.covariates(columns, self.known)
+        times = (
+            to_times(columns[self.time_column], self.time_column, self.time_format)
+            if self.time_column in columns
+            else None
+        )
+        with_ids = all(name in columns for name in self.id_columns)
+        groups = group_rows(self.id_values(columns) if with_ids else None, len(known))
+        return [Series(name, known[rows], None if times is None else times[rows]) for name, rows in groups]
 
     # ---------------------------------------------------------------- parts
 
@@ -364,7 +419,8 @@ class TimeSeriesProcessor(ProcessorMixin):
 
     def scale_static(self, static: np.ndarray) -> np.ndarray:
         """Return z-scored static covariates (B, S) float32; what is missing is 0, the mean."""
-        scaled = (static - np.array(self.static_mean)) / np.array(self.static_std)
+        mean, std = (self.spread(self.static, values) for values in (self.static_mean, self.static_std))
+        scaled = (static - mean) / std
         return np.nan_to_num(scaled).astype(np.float32)
 
     def time_features(self, times: np.ndarray | None, known: np.ndarray | None) -> np.ndarray:
@@ -379,22 +435,31 @@ class TimeSeriesProcessor(ProcessorMixin):
                 angle = 2 * np.pi * calendar_part(times, part) / CALENDAR[part]
                 features += [np.sin(angle), np.cos(angle)]
         if self.known:
-            features += list(np.nan_to_num((known - np.array(self.known_mean)) / np.array(self.known_std)).T)
+            mean, std = (self.spread(self.known, values) for values in (self.known_mean, self.known_std))
+            features += list(np.nan_to_num((known - mean) / std).T)
         return np.stack(features, axis=1).astype(np.float32)
 
-    def future_times(self, one: Series) -> np.ndarray | None:
-        """Return the times of the steps ahead, (prediction_length,); None where the series has no times."""
+    def future_times(self, one: Series, steps: int | None = None) -> np.ndarray | None:
+        """Return the times of the steps ahead, `prediction_length` of them by default; None for series without."""
         if one.times is None:
             return None
-        assert self.prediction_length is not None  # of forecasts
+        count = self.prediction_length if steps is None else steps
+        assert count is not None  # of forecasts
         assert self.frequency is not None  # of those with times
-        return move_times(one.times[-1], np.arange(1, self.prediction_length + 1), self.frequency)
+        return move_times(one.times[-1], np.arange(1, count + 1), self.frequency)
+
+    def lowest(self) -> np.ndarray:
+        """Return the z-score below which each forecast channel is not forecast, (Y,); minus infinity for most."""
+        names = [self.channels[index] for index in self.target_indices]
+        bounds = [-self.mean[index] / self.std[index] for index in self.target_indices]
+        return np.array([bound if name in self.counts else -np.inf for name, bound in zip(names, bounds, strict=True)])
 
     def fill_gaps(self, one: Series) -> None:
         """Put a step of missing values wherever the series' times leave one out; check that times ascend evenly."""
         if one.times is None or len(one.times) == 0 or self.frequency is None:
             return
         name = "" if one.name is None else f" of series {one.name!r}"
+        one.times = snap_times(one.times, self.frequency)
         steps = step_numbers(one.times, self.frequency, f"column {self.time_column!r}{name}")
         if steps[-1] == len(steps) - 1:
             return
@@ -406,92 +471,3 @@ class TimeSeriesProcessor(ProcessorMixin):
             known = np.full((count, one.known.shape[1]), np.nan)
             known[steps] = one.known
             one.known = known
-
-
-# -------------------------------------------------------------------- forms of series
-
-
-def group_rows(ids: Any, num_rows: int) -> list[tuple[Any, np.ndarray]]:
-    """Return the rows of each series with its id, in the order in which the ids occur; one series without ids."""
-    if ids is None:
-        return [(None, np.arange(num_rows))] if num_rows else []
-    array = as_array(ids)
-    owner_numbers: dict[Any, int] = {}
-    owners = np.empty(len(array), dtype=np.int64)
-    for row, name in enumerate(array.tolist()):
-        if is_missing(name):
-            raise ValueError(f"row {row} has no series id")
-        owners[row] = owner_numbers.setdefault(name, len(owner_numbers))
-    order = np.argsort(owners, kind="stable")
-    edges = np.searchsorted(owners[order], np.arange(len(owner_numbers) + 1))
-    return [(name, order[edges[owner] : edges[owner + 1]]) for name, owner in owner_numbers.items()]
-
-
-def table_columns(series: Any) -> dict[str, Any] | None:
-    """Return a table's columns by name, or None where `series` is arrays."""
-    if hasattr(series, "columns") and hasattr(series, "to_numpy"):  # pandas
-        return {str(name): series[name] for name in series.columns}
-    if hasattr(series, "column_names") and hasattr(series, "with_format"):  # datasets
-        table = series.with_format("arrow")[:]
-        return {name: table.column(name).to_pandas() for name in table.column_names}
-    if hasattr(series, "column_names") and hasattr(series, "to_pandas"):  # pyarrow
-        return {name: series.column(name).to_pandas() for name in series.column_names}
-    if isinstance(series, Mapping):
-        lengths = {name: len(values) if hasattr(values, "__len__") else -1 for name, values in series.items()}
-        if len(set(lengths.values())) != 1 or -1 in lengths.values():
-            raise ValueError(f"a mapping of series must hold columns of one length, got {lengths}")
-        return dict(series)
-    return None
-
-
-def read_arrays(series: Any, channels: Sequence[str] | None) -> Iterable[Series]:
-    """Return series from one array (T, C) or (T,), an array (B, T, C), or a list of arrays (T, C)."""
-    if isinstance(series, str | bytes) or not hasattr(series, "__len__"):
-        raise ValueError(
-            f"series must be a DataFrame, a mapping of columns, an array (steps, channels) or a list of such arrays; "
-            f"got {type(series).__name__}"
-        )
-    if (isinstance(series, list | tuple) and nesting(series) <= 2 and not is_list_of_arrays(series)) or (
-        getattr(series, "ndim", 3) <= 2
-    ):
-        series = [series]
-    count = None if channels is None else len(channels)
-    for index, one in enumerate(series):
-        try:
-            if isinstance(one, torch.Tensor):
-                one = one.detach().cpu().numpy()
-            values = np.asarray(
-                [[math.nan if value is None else value for value in step] for step in one]
-                if isinstance(one, list | tuple) and one and isinstance(one[0], list | tuple)
-                else one,
-                dtype=np.float64,
-            )
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"series {index} must be an array (steps, channels) of numbers: its steps differ in length or hold text"
-            ) from None
-        if values.size == 0:
-            raise ValueError(f"series {index} is empty: it needs at least 1 step")
-        values = values[:, None] if values.ndim == 1 else values
-        if values.ndim != 2:
-            raise ValueError(f"series {index} must be an array (steps, channels), got one of shape {values.shape}")
-        count = values.shape[1] if count is None else count
-        if values.shape[1] != count:
-            raise ValueError(f"series {index} has {values.shape[1]} channels, the others or the model have {count}")
-        if np.isinf(values).any():
-            step, channel = np.argwhere(np.isinf(values))[0]
-            raise ValueError(f"series {index} holds an infinite number in step {step}, channel {channel}")
-        yield Series(None, values)
-
-
-def is_list_of_arrays(series: Any) -> bool:
-    """Tell whether each entry of a list is an array or tensor of a whole series, of several channels (T, C)."""
-    return len(series) > 0 and getattr(series[0], "ndim", 0) == 2
-
-
-def nesting(values: Any) -> int:
-    """Return how deeply lists are nested: 2 for one series (steps of channels) as plain lists, 3 for several."""
-    depth = 0
-    while isinstance(values, list | tuple) and values:
-        depth, values = depth + 1, values[0]
-    return depth + (values.ndim if isinstance(values, np.ndarray | torch.Tensor) else 0)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from .processing_series_calendar import UNITS, find_rule, parse_rule
+
 CALENDAR = {"minute": 60, "hour": 24, "weekday": 7, "day": 31, "month": 12}  # part -> its period
-UNITS = {"D": 86_400_000_000, "h": 3_600_000_000, "min": 60_000_000, "s": 1_000_000, "ms": 1_000, "us": 1}
-FREQUENCY = re.compile(r"(\d*)(M|D|h|min|s|ms|us|)")
 MAX_GAP = 10_000_000  # steps of one series; more come from a wrong frequency and would fill the memory
 
 
@@ -48,6 +48,24 @@ def to_numbers(values: Any, name: str) -> np.ndarray:
     return array
 
 
+def category_columns(values: Any, categories: Sequence[str]) -> np.ndarray:
+    """Return one column of 0 and 1 for each category (N, categories); a word that is none of them is all 0."""
+    numbers = {name: index for index, name in enumerate(categories)}
+    words = as_array(values)
+    result = np.zeros((len(words), len(categories)))
+    for row, word in enumerate(words.tolist()):
+        if not is_missing(word) and (number := numbers.get(category_name(word))) is not None:
+            result[row, number] = 1
+    return result
+
+
+def category_name(value: Any) -> str:
+    """Return a category as text: true and "True" are one, and so are 3 and 3.0."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value)
+
+
 def is_missing(value: Any) -> bool:
     """Tell whether a value is None, NaN, NaT, pandas' NA or an empty text."""
     return value is None or type(value).__name__ in ("NAType", "NaTType") or value == "" or value != value
@@ -56,15 +74,28 @@ def is_missing(value: Any) -> bool:
 # -------------------------------------------------------------------- times
 
 
-def to_times(values: Any, name: str) -> np.ndarray:
-    """Return datetime64[us] (UTC where a zone is given) or int64 step numbers, (N,). Raises ValueError naming the first
-    value that is neither."""
+def to_times(values: Any, name: str, form: str | None = None) -> np.ndarray:
+    """Return datetime64[us] or int64 step numbers, (N,).
+
+    Times with a zone become UTC; where they are whole days of the zone, its own dates. Raises ValueError naming the
+    first value that is no time.
+
+    Args:
+        values: dates, ISO texts, whole numbers, or what `form` says.
+        name: of the column.
+        form: a format of `strptime`, `quarter` (2024Q1), or `unix*1000` for thousandths of seconds since 1970.
+    """
     if "tz" in str(getattr(values, "dtype", "")) or "," in str(getattr(values, "dtype", "")):  # pandas with a zone
-        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+        local = values.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
+        values = choose_clock(values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), local)
     array = as_array(values)
     if array.dtype.kind == "M":
         times = array.astype("datetime64[us]")
-    elif array.dtype.kind in "iu":
+    elif form is not None and form.startswith("unix") and array.dtype.kind in "iuf":
+        times = (array.astype(np.int64) * 1_000_000 // int(form[5:])).astype("datetime64[us]")
+    elif form is not None and not form.startswith("unix"):
+        times = _formatted(array, name, form)
+    elif array.dtype.kind in "iu" or (array.dtype.kind == "f" and not np.isnan(array).any() and (array % 1 == 0).all()):
         return array.astype(np.int64)
     else:
         try:  # ISO texts at once
@@ -72,59 +103,75 @@ def to_times(values: Any, name: str) -> np.ndarray:
                 raise ValueError
             times = np.array(array.tolist(), dtype="datetime64[us]")
         except (TypeError, ValueError, AttributeError):
-            times = np.array([_time(value, row, name) for row, value in enumerate(array)], dtype="datetime64[us]")
+            clocks = [_time(value, row, name) for row, value in enumerate(array)]
+            utc, local = (np.array(times, dtype="datetime64[us]") for times in zip(*clocks, strict=True))
+            times = choose_clock(utc, local)
     if np.isnat(times).any():
         raise ValueError(f"column {name!r} has no time in row {int(np.isnat(times).argmax())}; drop such rows")
     return times
 
 
-def _time(value: Any, row: int, name: str) -> np.datetime64:
+def read_quarter(text: str) -> datetime.datetime:
+    """Return the first day of a quarter (2024Q1, 2024-Q1). Raises ValueError for another text."""
+    match = re.fullmatch(r"(\d{4})\D{0,2}Q([1-4])", text)
+    if match is None:
+        raise ValueError
+    return datetime.datetime(int(match[1]), 3 * int(match[2]) - 2, 1)
+
+
+def choose_clock(utc: np.ndarray, local: np.ndarray) -> np.ndarray:
+    """Return times of a zone as UTC, or as they stand where they are days: clock changes move those in UTC."""
+    filled = ~np.isnat(local)
+    within_utc, within_local = ((times - times.astype("datetime64[D]"))[filled] for times in (utc, local))
+    days = not within_local.astype(np.int64).any()
+    same = len(np.unique(within_local)) <= 1 < len(np.unique(within_utc))
+    return local if days or same else utc.astype("datetime64[us]")
+
+
+def _formatted(array: np.ndarray, name: str, form: str) -> np.ndarray:
+    read: dict[str, np.datetime64] = {"": np.datetime64("NaT", "us")}
+    times = np.empty(len(array), dtype="datetime64[us]")
+    for row, value in enumerate(array.tolist()):
+        key = "" if is_missing(value) else category_name(value).strip()
+        if key not in read:
+            try:
+                moment = read_quarter(key) if form == "quarter" else datetime.datetime.strptime(key, form)
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"column {name!r} must hold times of the form {form}, row {row} holds {value!r}"
+                ) from None
+            moment = moment.astimezone(datetime.UTC).replace(tzinfo=None) if moment.tzinfo is not None else moment
+            read[key] = np.datetime64(moment, "us")
+        times[row] = read[key]
+    return times
+
+
+def _time(value: Any, row: int, name: str) -> tuple[np.datetime64, np.datetime64]:
+    """Return a time as UTC, and as it stands."""
     if is_missing(value):
-        return np.datetime64("NaT", "us")
+        return np.datetime64("NaT", "us"), np.datetime64("NaT", "us")
     try:
-        value = datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
-        if isinstance(value, datetime.datetime) and value.tzinfo is not None:
-            value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+        value = datetime.datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
         if not isinstance(value, datetime.date | np.datetime64):
             raise TypeError
-        return np.datetime64(value, "us")
+        if not isinstance(value, datetime.datetime) or value.tzinfo is None:
+            return np.datetime64(value, "us"), np.datetime64(value, "us")
+        utc = value.astimezone(datetime.UTC).replace(tzinfo=None)
+        return np.datetime64(utc, "us"), np.datetime64(value.replace(tzinfo=None), "us")
     except (TypeError, ValueError):
         raise ValueError(
             f"column {name!r} must hold times (2026-01-31 14:00) or whole numbers, row {row} holds {value!r}"
         ) from None
 
 
-def parse_frequency(text: str) -> tuple[int, str]:
-    """Map  "15min" -> (15, "min"); the unit is "" for times that are integers. Raises ValueError for another form."""
-    match = FREQUENCY.fullmatch(text)
-    if match is None or text == "" or match[1] == "0" or int(match[1] or 1) == 0:
-        raise ValueError(f"frequency must be a number and one of M, D, h, min, s, ms, us (15min), got {text!r}")
-    return int(match[1] or 1), match[2]
-
-
 def find_frequency(series: Iterable[np.ndarray]) -> str:
-    """Return the most frequent difference of neighbouring times. Raises ValueError where no series has two steps."""
+    """Find how the times of series go on (see `find_rule`). Raises ValueError where no series has two steps."""
     series = [times for times in series if len(times) > 1]
     if not series:
         raise ValueError("no series has two steps, so that the time between them is unknown; give its frequency")
-    differences = np.concatenate([np.diff(times.astype(np.int64)) for times in series])
-    values, counts = np.unique(differences[differences > 0], return_counts=True)
-    if len(values) == 0:
+    if not any((np.diff(times.astype(np.int64)) > 0).any() for times in series):
         raise ValueError("the times are not sorted: they never ascend; sort the rows of each series by time")
-    step = int(values[counts.argmax()])
-    if series[0].dtype.kind != "M":
-        return str(step)
-    day = UNITS["D"]
-    if step % day == 0 and 28 <= step // day <= 366:
-        # Months differ in length; their first days lie evenly as months.
-        every = np.concatenate(series)
-        months = every.astype("datetime64[M]")
-        if np.unique((every - months.astype("datetime64[us]")).astype(np.int64)).size == 1:
-            gaps = np.concatenate([np.diff(times.astype("datetime64[M]").astype(np.int64)) for times in series])
-            kinds, numbers = np.unique(gaps[gaps > 0], return_counts=True)
-            return f"{int(kinds[numbers.argmax()])}M"
-    unit = next(unit for unit, size in UNITS.items() if step % size == 0)
-    return f"{step // UNITS[unit]}{unit}"
+    return find_rule(series)
 
 
 def step_numbers(times: np.ndarray, frequency: str, what: str) -> np.ndarray:
@@ -133,30 +180,30 @@ def step_numbers(times: np.ndarray, frequency: str, what: str) -> np.ndarray:
     Raises ValueError for times that descend, occur twice or lie between two steps; `what` names their column."""
     differences = np.diff(times.astype(np.int64))
     if (differences == 0).any():
-        raise ValueError(f"{what} holds the time {times[int((differences == 0).argmax())]} twice; keep one row of each")
+        count = int((differences == 0).sum())
+        more = f" and {count - 1:,} other times more than once" if count > 1 else ""
+        raise ValueError(
+            f"{what} holds the time {times[int((differences == 0).argmax())]} twice{more}; keep one row of each, or "
+            f"name the columns that tell the series apart (--series_id_column_name)"
+        )
     if (differences < 0).any():
         index = int((differences < 0).argmax())
         raise ValueError(
             f"{what} is not sorted: {times[index + 1]} follows {times[index]}; sort the rows of each series by time"
         )
-    number, unit = parse_frequency(frequency)
-    if (unit == "") != (times.dtype.kind != "M"):
+    rule = parse_rule(frequency)
+    if (rule.unit == "") != (times.dtype.kind != "M"):
         raise ValueError(f"{what} and the frequency {frequency!r} do not fit: one is of dates, the other of integers")
-    if unit == "M":
-        months = times.astype("datetime64[M]")
-        within = (times - months.astype("datetime64[us]")).astype(np.int64)
-        offsets = (months - months[0]).astype(np.int64)
-        uneven = (within != within[0]) | (offsets % number != 0)
-    else:
-        number *= UNITS.get(unit, 1)
-        offsets = (times - times[0]).astype(np.int64)
-        uneven = offsets % number != 0
+    ordinals, on_rule = rule.ordinals(times)
+    offsets = ordinals - ordinals[0]
+    uneven = ~on_rule | (offsets % rule.number != 0)
     if uneven.any():
         raise ValueError(
             f"{what} holds {times[int(uneven.argmax())]}, which is no whole number of steps of {frequency} after "
-            f"{times[0]}; resample the rows or give another frequency"
+            f"{times[0]} ({int(uneven.sum()):,} of {len(times):,} times are not); resample the rows or give another "
+            f"frequency (--frequency)"
         )
-    steps = offsets // number
+    steps = offsets // rule.number
     if steps[-1] >= max(MAX_GAP, 100 * len(steps)):
         raise ValueError(f"{what} spans {int(steps[-1]):,} steps of {frequency} with {len(steps):,} rows; check both")
     return steps
@@ -164,12 +211,7 @@ def step_numbers(times: np.ndarray, frequency: str, what: str) -> np.ndarray:
 
 def move_times(start: Any, steps: np.ndarray, frequency: str) -> np.ndarray:
     """Return the times that lie these numbers of steps after `start`."""
-    number, unit = parse_frequency(frequency)
-    if unit == "M":
-        month = start.astype("datetime64[M]")
-        return (month + steps * number).astype("datetime64[us]") + (start - month.astype("datetime64[us]"))
-    size = number * UNITS.get(unit, 1)
-    return start + (steps * size).astype("timedelta64[us]" if unit else np.int64)
+    return parse_rule(frequency).move(start, steps)
 
 
 def calendar_part(times: np.ndarray, part: str) -> np.ndarray:

@@ -24,11 +24,13 @@ from transformers.utils import logging
 from .processing_table_columns import (
     DATE_PARTS,
     MAX_QUANTILES,
+    BadValue,
     category_text,
     date_part,
     fit_category,
     fit_date,
     fit_number,
+    other_spellings,
     recognise,
     to_dates,
     to_numbers,
@@ -124,6 +126,7 @@ class TabularProcessor(ProcessorMixin):
         scaling: str = "quantile",
         categorical: Sequence[str] = (),
         min_frequency: int = 3,
+        left_out: Mapping[str, str] | None = None,
     ) -> "TabularProcessor":
         """Return a processor with the statistics of these rows.
 
@@ -133,6 +136,7 @@ class TabularProcessor(ProcessorMixin):
                 range), smoothly clipped to +-3.
             categorical: columns of numbers that are categories.
             min_frequency: values of a category that occur less often are one value, the rare, >= 1.
+            left_out: columns that are dropped whatever they hold, name -> reason.
 
         Raises:
             ValueError: there are no rows or no column that tells anything, or `categorical` names an unknown column.
@@ -144,9 +148,11 @@ class TabularProcessor(ProcessorMixin):
             if name not in data:
                 raise ValueError(f"there is no column {name!r}{_nearest(name, data)}; columns are {', '.join(data)}")
         columns: list[Any] = []
-        dropped: dict[str, str] = {}
+        dropped: dict[str, str] = dict(left_out or {})
         seen: dict[int, tuple[str, tuple]] = {}
         for name, values in data.items():
+            if name in dropped:
+                continue
             kind, values = recognise(values, name, name in categorical)
             fitted = {"number": fit_number, "category": fit_category, "date": fit_date}[kind](values, min_frequency)
             if isinstance(fitted, str):
@@ -228,13 +234,19 @@ class TabularProcessor(ProcessorMixin):
         lookup = self._lookups[column["name"]]
         unknown = len(column["values"]) + 1 if column["has_rare"] else 0
         listed = values.tolist()
+
+        def code_of(value: Any) -> int:
+            text = category_text(value)
+            if text in lookup or text is None:
+                return lookup.get(text, unknown)
+            return next((lookup[other] for other in other_spellings(text) if other in lookup), unknown)
+
         try:
-            known = {value: lookup.get(category_text(value), unknown) for value in set(listed)}
+            known = {value: code_of(value) for value in set(listed)}
         except TypeError:
             row = next((row for row, value in enumerate(listed) if not isinstance(value, Hashable)), 0)
-            raise ValueError(
-                f"column {column['name']!r} must hold one value a row, row {row} holds {listed[row]!r}"
-            ) from None
+            reason = f"must hold one value a row, row {row} holds {listed[row]!r:.60}"
+            raise BadValue(row, column["name"], reason) from None
         return np.fromiter(map(known.__getitem__, listed), dtype=np.int64, count=len(listed))
 
     def numeric_grid(self, index: int, num_points: int) -> tuple[np.ndarray, np.ndarray]:
@@ -382,6 +394,8 @@ def _array(values: Any) -> np.ndarray:
         values = values.to_numpy()
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "fiubM":
         return values
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind == "m":  # durations, in seconds
+        return values / np.timedelta64(1, "s")
     result = np.empty(len(values), dtype=object)
     result[:] = values if isinstance(values, np.ndarray) else list(values)
     kinds = set(map(type, result))

@@ -3,6 +3,7 @@
 processing_table.py reads tables and turns them into tensors."""
 
 import datetime
+import decimal
 import math
 import re
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 MAX_QUANTILES = 256  # stored of each number; more change nothing that a network could learn
 MAX_CATEGORIES = 1_000  # values of a category beyond the most frequent ones are rare
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?")
+FREE_TEXT = "an identifier or free text"  # how the reason begins for which such a column is dropped
 DATE_PARTS = {"month": 12, "weekday": 7, "hour": 24}  # as categories: part -> number of its values
 
 
@@ -42,19 +44,54 @@ def fit_quantiles(values: np.ndarray) -> dict[str, Any]:
     }
 
 
+class BadValue(ValueError):
+    """Says which cell of a table is not what its column is: `row` from 0, `column`, and the `reason`."""
+
+    def __init__(self, row: int, column: str, reason: str) -> None:
+        super().__init__(f"column {column!r} {reason}")
+        self.row, self.column, self.reason = row, column, reason
+
+
 def to_numbers(values: np.ndarray, name: str) -> np.ndarray:
-    """Return float64, NaN where missing. Raises ValueError naming the first value that is no number."""
+    """Return float64, NaN where missing; text is read as Python reads numbers.
+
+    Raises BadValue for the first value that is no number."""
     if values.dtype.kind in "fiub":
         numbers = values.astype(np.float64)
     else:
-        numbers = np.empty(len(values))
-        for row, value in enumerate(values):
-            try:
-                numbers[row] = math.nan if is_missing(value) or value == "" else float(value)
-            except (TypeError, ValueError):
-                raise ValueError(f"column {name!r} must hold numbers, row {row} holds {value!r}") from None
+        absent = np.array([is_missing(value) or value == "" for value in values], dtype=bool)
+        present = values if not absent.any() else values[~absent]
+        numbers = np.full(len(values), np.nan)
+        try:
+            numbers[~absent] = present.astype(np.float64)
+        except (TypeError, ValueError):
+            numbers[~absent] = one_by_one(values, absent, name)
     largest = np.finfo(np.float64).max
     return numbers.clip(-largest, largest) if np.isinf(numbers).any() else numbers
+
+
+def one_by_one(values: np.ndarray, absent: np.ndarray, name: str) -> list[float]:
+    """Return the present values as numbers, durations and times of day in seconds. Raises BadValue for the first that
+    is none."""
+    numbers = []
+    for row in np.flatnonzero(~absent):
+        try:
+            numbers.append(seconds_of(values[row]) if is_duration(values[row]) else float(values[row]))
+        except (TypeError, ValueError):
+            raise BadValue(int(row), name, f"must hold numbers, row {row} holds {values[row]!r:.60}") from None
+    return numbers
+
+
+def is_duration(value: Any) -> bool:
+    """Tell whether a value is a duration or a time of day."""
+    return isinstance(value, datetime.timedelta | datetime.time | np.timedelta64)
+
+
+def seconds_of(value: Any) -> float:
+    """Return a duration, or a time of day since midnight, in seconds."""
+    if isinstance(value, datetime.time):
+        return value.hour * 3600 + value.minute * 60 + value.second + value.microsecond / 1e6
+    return float(value / np.timedelta64(1, "s")) if isinstance(value, np.timedelta64) else value.total_seconds()
 
 
 def fit_category(values: np.ndarray, min_frequency: int) -> dict[str, Any] | str:
@@ -63,7 +100,7 @@ def fit_category(values: np.ndarray, min_frequency: int) -> dict[str, Any] | str
     if len(texts) < 2:
         return constant_reason(values[0])
     if len(texts) > max(20, len(values) // 2):
-        return f"an identifier or free text: {len(texts):,} values in {len(values):,} rows"
+        return f"{FREE_TEXT}: {len(texts):,} values in {len(values):,} rows"
     keep = counts >= min_frequency
     if len(texts) > MAX_CATEGORIES:
         keep &= counts >= np.sort(counts)[-MAX_CATEGORIES]
@@ -83,6 +120,14 @@ def category_text(value: Any) -> str | None:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)
+
+
+def other_spellings(text: str) -> tuple[str, ...]:
+    """Return how else files write a value: 1.0 as a whole number, true as Python has it."""
+    whole = re.fullmatch(r"(-?\d+)\.0*", text)
+    if whole:
+        return (whole[1],)
+    return (text.capitalize(),) if text.lower() in ("true", "false") else ()
 
 
 def is_missing(value: Any) -> bool:
@@ -123,7 +168,7 @@ def date_part(dates: np.ndarray, part: str) -> np.ndarray:
 
 
 def to_dates(values: np.ndarray, name: str) -> np.ndarray:
-    """Return datetime64[s] in UTC, NaT where missing. Raises ValueError naming the first value that is no date."""
+    """Return datetime64[s] in UTC, NaT where missing. Raises BadValue for the first value that is no date."""
     if values.dtype.kind == "M":
         return values.astype("datetime64[s]")
     dates = np.empty(len(values), dtype="datetime64[s]")
@@ -131,7 +176,7 @@ def to_dates(values: np.ndarray, name: str) -> np.ndarray:
         try:
             dates[row] = parse_date(value)
         except (TypeError, ValueError):
-            raise ValueError(f"column {name!r} must hold dates (2026-01-31), row {row} holds {value!r}") from None
+            raise BadValue(row, name, f"must hold dates (2026-01-31), row {row} holds {value!r:.60}") from None
     return dates
 
 
@@ -158,7 +203,9 @@ def recognise(values: np.ndarray, name: str, categorical: bool) -> tuple[str, np
     if not categorical and values.dtype.kind == "O":
         present = [value for value in values if not is_missing(value)]
         if present and all(
-            isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in present
+            (isinstance(value, int | float | np.number | decimal.Decimal) or is_duration(value))
+            and not isinstance(value, bool)
+            for value in present
         ):
             return "number", to_numbers(values, name)
         if present and all(looks_like_date(value) for value in present):

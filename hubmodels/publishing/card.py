@@ -16,8 +16,9 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..errors import HubmodelsError
-from ..formatting import format_interval
+from ..formatting import column_rows, format_interval, join_columns, note_sentence
 from ..recipe import Recipe, run_only_fields
+from ..report import Note
 
 LIBRARY_TAG = "hubmodels"  # by which `list_on_hub` finds releases
 # What a file of a release is for, by name or by ending; the card lists the files with these words.
@@ -68,7 +69,13 @@ def template_path() -> Path:
 
 
 def render_card(
-    metrics: Mapping[str, Any], *, recipe: Recipe, task: DescribedTask, files: Sequence[str], notes: str | None = None
+    metrics: Mapping[str, Any],
+    *,
+    recipe: Recipe,
+    task: DescribedTask,
+    files: Sequence[str],
+    notes: str | None = None,
+    decisions: Sequence[Note] = (),
 ) -> str:
     """Render the text of README.md.
 
@@ -79,6 +86,7 @@ def render_card(
         recipe, task: what was trained.
         files: the names of the release's files.
         notes: Markdown for a section of its own.
+        decisions: what was decided about the data, as problem.json has it.
 
     Raises:
         HubmodelsError: the metadata are not valid.
@@ -96,6 +104,7 @@ def render_card(
         "example": task.example().replace("{model_id}", model_id).strip(),
         "has_code": any(file.endswith(".py") for file in files),
         "data_sentence": _data_sentence(data),
+        **_decisions(decisions),
         "data_rows": [(split, f"{count:,}") for split, count in (data.get("num_rows") or {}).items()],
         "evaluated_on": _evaluated_on(results, data),
         **_result_tables(results, task),
@@ -229,6 +238,23 @@ def _data_sentence(data: Mapping[str, Any]) -> str:
     if data.get("fingerprint"):
         sentences.append(f"Fingerprint of the rows: `{data['fingerprint']}`.")
     return " ".join(sentences)
+
+
+def _decisions(notes: Sequence[Note]) -> dict[str, Any]:
+    """Give the notes of a release for the template: sentences, and a table of the columns."""
+    notes = join_columns(notes)
+    return {
+        "decisions": [_text(note_sentence(note)) for note in notes if note.column is None or note.surprising],
+        "decided_columns": [
+            [_text(cell) for cell in row]
+            for row in column_rows([note for note in notes if note.column is not None])[1:]
+        ],
+    }
+
+
+def _text(text: str) -> str:
+    """Escape text of the data for Markdown: no markup, no link, no picture of another server comes from it."""
+    return re.sub(r"([\\`*_\[\]<>#|~$])", r"\\\1", " ".join(text.split()))
 
 
 def _evaluated_on(results: Mapping[str, Any], data: Mapping[str, Any]) -> str:

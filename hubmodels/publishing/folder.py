@@ -15,6 +15,7 @@ audio/*.wav                sounds, which the card plays
 *.py                       code, for transformers without hubmodels
 """
 
+import functools
 import os
 import shutil
 import wave
@@ -26,17 +27,20 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from ..budget import attempt
 from ..checkpoint import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, quiet_transformers, read_metrics
 from ..errors import HubmodelsError
+from ..fields import build
 from ..files import atomic_file, atomic_folder, hash_file, read_json, write_json
 from ..recipe import Recipe
-from ..report import Figure, Sound
+from ..report import Figure, Note, Sound
 from .card import DescribedTask, dataset_name, eval_results_yaml, render_card
 from .code import code_files, lacks_code, write_auto_map, write_code
 from .golden import GOLDEN_FILE, reference_model, write_golden
 from .layout import (
     CARD_FILE,
     NOTES_FILE,
+    PROBLEM_FILE,
     RECIPE_FILE,
     has_checksum,
     metrics_checksum,
@@ -94,14 +98,14 @@ def release(
     saved = reference_model(model)
     with atomic_folder(folder) as temporary:
         _save_model(temporary, saved, processor)
-        if save_problem is not None:
-            save_problem(temporary)
         if with_code:
             write_auto_map(temporary, model, processor, task.head)
             write_code(temporary)
         recipe.save(temporary / RECIPE_FILE)
         write_golden(temporary / GOLDEN_FILE, saved, golden_inputs)
         figures = _write_figures(temporary, plots)
+        if save_problem is not None:
+            save_problem(temporary)
         _write_eval_results(temporary, task, results, data or {}, provenance["date"])
         metrics: dict[str, Any] = {"name": name, "model_id": model_id or name, "license": license}
         metrics |= _describe_model(model, task, recipe)
@@ -169,7 +173,8 @@ def _write_card(folder: Path, metrics: Mapping[str, Any], recipe: Recipe, task: 
     """Write README.md from what metrics.json holds, the recipe and the notes.
 
     Where a checkout's folder lacks its code, the card speaks of the code that it is published with."""
-    notes = folder / NOTES_FILE
+    notes, problem = folder / NOTES_FILE, folder / PROBLEM_FILE
+    said = read_json(problem).get("notes", []) if problem.is_file() else []
     code = code_files(folder) if lacks_code(folder) else {}
     card = render_card(
         metrics,
@@ -177,6 +182,7 @@ def _write_card(folder: Path, metrics: Mapping[str, Any], recipe: Recipe, task: 
         task=task,
         files=sorted({*release_files(folder), *code, CARD_FILE, METRICS_FILE}),
         notes=notes.read_text(encoding="utf-8") if notes.is_file() else None,
+        decisions=[build(Note, one) for one in said],
     )
     with atomic_file(folder / CARD_FILE) as temporary:
         temporary.write_text(card, encoding="utf-8")
@@ -221,6 +227,7 @@ def replace_results(
     results: Mapping[str, Any],
     plots: Sequence[Figure | Sound] = (),
     config_values: Mapping[str, Any] | None = None,
+    save_problem: Callable[[Path], None] | None = None,
 ) -> None:
     """Put what was measured of a release anew in the place of its results. It is replaced whole or not at all.
 
@@ -232,6 +239,7 @@ def replace_results(
         results: as `release` takes them.
         plots: as `release` takes them; each replaces the one of its name.
         config_values: fields of the config that were measured with: they go to config.json and to the recipe.
+        save_problem: writes problem.json anew into the folder that it is given, as `release` takes it.
 
     Raises:
         HubmodelsError: the folder is no release, or its golden output is another one with these fields.
@@ -250,6 +258,8 @@ def replace_results(
         metrics["results"] = dict(results)
         captions = {figure["path"]: figure["caption"] for figure in metrics["figures"]}
         captions |= _write_figures(temporary, plots)
+        if save_problem is not None:
+            save_problem(temporary)
         metrics["figures"] = _describe_figures(captions)
         _write_eval_results(temporary, task, results, metrics["data"], datetime.now(UTC).date().isoformat())
         metrics["checksums"]["files"] |= hash_files(temporary)
@@ -271,10 +281,12 @@ def _write_figures(folder: Path, plots: Sequence[Figure | Sound]) -> dict[str, s
         path = f"audio/{plot.name}.wav" if isinstance(plot, Sound) else f"figures/{plot.name}.png"
         (folder / path).parent.mkdir(exist_ok=True)
         if isinstance(plot, Sound):
-            _write_sound(folder / path, plot.waveform, plot.sampling_rate)
+            write = functools.partial(_write_sound, folder / path, plot.waveform, plot.sampling_rate)
         else:
-            save_figure(plot.figure, folder / path)
-        captions[path] = plot.caption
+            write = functools.partial(save_figure, plot.figure, folder / path)
+        attempt(f"{path} of the release", write)
+        if (folder / path).is_file():
+            captions[path] = plot.caption
     return captions
 
 

@@ -1,4 +1,4 @@
-"""Audio classification: a sound and its class."""
+"""Audio classification: a sound and its class, or its labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from ..fields import part
 from ..report import Baseline, Figure
 from .contract.problem import Problem, Task
 from .inputs.sounds import FittedSpectrograms, Spectrograms
-from .targets.one_class import FittedOneClass, OneClass
+from .targets.several_labels import FittedLabels, FittedSeveralLabels, SeveralLabels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 STATISTICS_AT_ONCE = 500  # sounds that spectrograms are made of
 
 
-class AudioClassificationProblem(Problem["AudioClassification", FittedSpectrograms, FittedOneClass]):
-    """Sounds with their classes."""
+class AudioClassificationProblem(Problem["AudioClassification", FittedSpectrograms, FittedLabels]):
+    """Sounds with their classes, or with their labels."""
 
     def baseline(self, train: "EncodedColumns", test: "EncodedColumns") -> Baseline:
         """Fit logistic regression on the mean and standard deviation of each band over the frames."""
@@ -40,11 +40,14 @@ class AudioClassificationProblem(Problem["AudioClassification", FittedSpectrogra
         return torch.cat(statistics).double().numpy()
 
     def figures(self, rows: "Rows", columns: "EncodedColumns") -> Iterator[Figure]:
-        """Draw the confusion matrix, the most confident mistakes and the reliability diagram."""
+        """Draw confusion matrix, most confident mistakes and reliability diagram; of labels their scores."""
         import torch
 
         from .figures.sounds import mistakes_figure, worst_mistakes
 
+        if isinstance(self.target, FittedSeveralLabels):
+            yield from self.target.figures(rows)
+            return
         confusion, reliability = self.target.figures(rows)
         yield confusion
         mistakes = worst_mistakes(rows)
@@ -62,7 +65,7 @@ class AudioClassificationProblem(Problem["AudioClassification", FittedSpectrogra
 
 @dataclass(kw_only=True)
 class AudioClassification(Task):
-    """One sound, one class."""
+    """One sound, one class; or several labels, as the columns say (see `SeveralLabels`)."""
 
     tag: ClassVar[str] = "audio-classification"
     head: ClassVar[str] = "ForAudioClassification"
@@ -70,7 +73,7 @@ class AudioClassification(Task):
     requires: ClassVar[tuple[str, ...]] = ("num_channels", "image_size")
 
     input: Spectrograms = part(Spectrograms)
-    target: OneClass = part(OneClass)
+    target: SeveralLabels = part(SeveralLabels)
 
     def example(self) -> str:
         """Return lines that use transformers' own pipeline."""

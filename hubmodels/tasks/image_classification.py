@@ -1,4 +1,4 @@
-"""Image classification: an image and its class."""
+"""Image classification: an image and its class, or its labels."""
 
 import math
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from ..fields import option, part
 from ..report import Baseline, Figure
 from .contract.problem import Problem, Task
 from .inputs.images import FittedImages, Images
-from .targets.one_class import FittedOneClass, OneClass
+from .targets.several_labels import FittedLabels, FittedSeveralLabels, SeveralLabels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +23,8 @@ BASELINE_SIDE = 32  # larger images are averaged down to this many pixels a side
 BASELINE_ITERATIONS = 100
 
 
-class ImageClassificationProblem(Problem["ImageClassification", FittedImages, FittedOneClass]):
-    """Images with their classes."""
+class ImageClassificationProblem(Problem["ImageClassification", FittedImages, FittedLabels]):
+    """Images with their classes, or with their labels."""
 
     def transform(self, *, training: bool) -> "Transform":
         """Return crop, flip and erasing on the bytes, then normalisation, then mixup; normalisation alone in use."""
@@ -45,9 +45,7 @@ class ImageClassificationProblem(Problem["ImageClassification", FittedImages, Fi
                 pixels = augmentation.random_erasing(pixels, task.random_erasing, generator)
             batch = normalize({**batch, "pixel_values": pixels}, generator)
             if task.mixup_alpha:
-                values, labels = batch["pixel_values"], batch["labels"]
-                values, labels = augmentation.mixup(values, labels, num_classes, task.mixup_alpha, generator)
-                batch |= {"pixel_values": values, "labels": labels}
+                batch |= augmentation.mixup_weighted(batch, num_classes, task.mixup_alpha, generator)
             return batch
 
         return augment
@@ -71,9 +69,12 @@ class ImageClassificationProblem(Problem["ImageClassification", FittedImages, Fi
         return logistic_regression(features, train, test, len(target.names), target.probability_rows, self.seed)
 
     def figures(self, rows: "Rows", columns: "EncodedColumns") -> Iterator[Figure]:
-        """Draw the confusion matrix, the most confident mistakes and the reliability diagram."""
+        """Draw confusion matrix, most confident mistakes and reliability diagram; of labels their scores."""
         from .figures.images import mistakes_figure
 
+        if isinstance(self.target, FittedSeveralLabels):
+            yield from self.target.figures(rows)
+            return
         confusion, reliability = self.target.figures(rows)
         yield confusion
         if (rows["predictions"] != rows["labels"]).any():
@@ -88,7 +89,7 @@ class ImageClassificationProblem(Problem["ImageClassification", FittedImages, Fi
 
 @dataclass(kw_only=True)
 class ImageClassification(Task):
-    """One image, one class."""
+    """One image, one class; or several labels, as the columns say (see `SeveralLabels`)."""
 
     tag: ClassVar[str] = "image-classification"
     head: ClassVar[str] = "ForImageClassification"
@@ -96,7 +97,7 @@ class ImageClassification(Task):
     requires: ClassVar[tuple[str, ...]] = ("num_channels", "image_size")
 
     input: Images = part(Images)
-    target: OneClass = part(OneClass)
+    target: SeveralLabels = part(SeveralLabels)
     random_crop_padding: int = option(0, "augmentation: pad by this many pixels and crop at random, >= 0")
     horizontal_flip: float = option(0.0, "augmentation: probability of mirroring left to right, in [0, 1]")
     random_erasing: float = option(0.0, "augmentation: probability of a random rectangle of noise, in [0, 1]")

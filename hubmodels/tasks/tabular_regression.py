@@ -22,7 +22,10 @@ class TabularRegressionProblem(Problem["TabularRegression", FittedTables, Fitted
         from .baselines.tables import number_methods, table_baseline
 
         methods = number_methods(self.input, len(train), self.seed)
-        return table_baseline(methods, self.input, train, test, self.seed)
+        baseline = table_baseline(methods, self.input, train, test, self.seed)
+        for one in (baseline, *baseline.others):
+            one.rows = self.target.rows_in_own_units(one.rows)
+        return baseline
 
     def explain(self, predict: "Predict", columns: "EncodedColumns") -> Iterator[Figure]:
         """Draw the permutation importance of each column, and the partial dependence on the strongest."""

@@ -1,4 +1,4 @@
-"""Text classification: a text, or a pair of them, and its class."""
+"""Text classification: a text, or a pair of them, and its class, or its labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from ..fields import part
 from ..report import Baseline, Figure
 from .contract.problem import Problem, Task
 from .inputs.texts import FittedTexts, Texts
-from .targets.one_class import FittedOneClass, OneClass
+from .targets.several_labels import FittedLabels, FittedSeveralLabels, SeveralLabels
 
 if TYPE_CHECKING:
     import torch
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .contract.types import Batch, EncodedColumns, Predict, Transform
 
 
-class TextClassificationProblem(Problem["TextClassification", FittedTexts, FittedOneClass]):
-    """Texts with their classes."""
+class TextClassificationProblem(Problem["TextClassification", FittedTexts, FittedLabels]):
+    """Texts with their classes, or with their labels."""
 
     def transform(self, *, training: bool) -> "Transform":
         """Return what the input does; which text a token is of goes to models that have a vector for it alone."""
@@ -42,15 +42,17 @@ class TextClassificationProblem(Problem["TextClassification", FittedTexts, Fitte
         return words_baseline(self.input.decode, train, test, len(target.names), target.probability_rows, self.seed)
 
     def explain(self, predict: "Predict", columns: "EncodedColumns") -> Iterator[Figure]:
-        """Draw the words that speak most for each class: what leaving one out of a test text costs."""
+        """Draw the words that speak most for each class: what leaving one out of a test text costs; none of labels."""
         from .figures.texts import word_influence, words_plots
 
+        if isinstance(self.target, FittedSeveralLabels):
+            return iter(())
         return words_plots(word_influence(predict, columns, self.input.tokenizer), self.target.names)
 
 
 @dataclass(kw_only=True)
 class TextClassification(Task):
-    """One text or pair of texts, one class."""
+    """One text or pair of texts, one class; or several labels, as the columns say (see `SeveralLabels`)."""
 
     tag: ClassVar[str] = "text-classification"
     head: ClassVar[str] = "ForSequenceClassification"
@@ -59,7 +61,7 @@ class TextClassification(Task):
     model_fields: ClassVar[tuple[str, ...]] = ("type_vocab_size",)
 
     input: Texts = part(Texts)
-    target: OneClass = part(OneClass)
+    target: SeveralLabels = part(SeveralLabels)
 
     def example(self) -> str:
         """Return lines that use transformers' own pipeline."""

@@ -1,4 +1,4 @@
-"""Time-series classification: one series of one or many channels, of any length, and its class."""
+"""Time-series classification: one series of one or many channels, of any length, and its class, or its labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ..fields import part
 from ..report import Baseline, Figure
 from .contract.problem import Problem, Task
 from .inputs.whole_series import FittedWholeSeries, WholeSeries
-from .targets.one_class import FittedOneClass, OneClass
+from .targets.several_labels import FittedLabels, FittedSeveralLabels, SeveralLabels
 
 if TYPE_CHECKING:
     import datasets
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .contract.types import EncodedColumns, Rows
 
 
-class TimeSeriesClassificationProblem(Problem["TimeSeriesClassification", FittedWholeSeries, FittedOneClass]):
-    """Series with their classes."""
+class TimeSeriesClassificationProblem(Problem["TimeSeriesClassification", FittedWholeSeries, FittedLabels]):
+    """Series with their classes, or with their labels."""
 
     def baseline(self, train: "EncodedColumns", test: "EncodedColumns") -> Baseline:
         """Fit logistic regression on features of each channel and the length (see `series_features`)."""
@@ -30,9 +30,12 @@ class TimeSeriesClassificationProblem(Problem["TimeSeriesClassification", Fitted
         return logistic_regression(features, train, test, len(target.names), target.probability_rows, self.seed)
 
     def figures(self, rows: "Rows", columns: "EncodedColumns") -> Iterator[Figure]:
-        """Draw the confusion matrix, series of each class and the reliability diagram."""
+        """Draw the confusion matrix, series of each class and the reliability diagram; of labels their scores."""
         from .figures.series import class_examples_plot
 
+        if isinstance(self.target, FittedSeveralLabels):
+            yield from self.target.figures(rows)
+            return
         confusion, reliability = self.target.figures(rows)
         yield confusion
         yield class_examples_plot(rows, columns, self.target.names, self.input.num_channels)
@@ -41,7 +44,7 @@ class TimeSeriesClassificationProblem(Problem["TimeSeriesClassification", Fitted
 
 @dataclass(kw_only=True)
 class TimeSeriesClassification(Task):
-    """One series, one class."""
+    """One series, one class; or several labels, as the columns say (see `SeveralLabels`)."""
 
     tag: ClassVar[str] = "time-series-classification"
     head: ClassVar[str] = "ForTimeSeriesClassification"
@@ -49,14 +52,28 @@ class TimeSeriesClassification(Task):
     requires: ClassVar[tuple[str, ...]] = ("num_input_channels",)
 
     input: WholeSeries = part(WholeSeries)
-    target: OneClass = part(OneClass)
+    target: SeveralLabels = part(SeveralLabels)
+
+    def prepare(self, rows: "datasets.Dataset") -> "datasets.Dataset":
+        """Make rows of whole series of a long or wide table, so that whole series are carved."""
+        if rows.features is None or not hasattr(rows, "__len__"):
+            return rows
+        targets = self.target.columns(rows.features, self.input.claims(rows.features))
+        of_series = [*targets, *self.weight_columns(rows.features)]
+        self.input.decide(rows, of_series)
+        return self.input.gather(rows, of_series, "values" if len(of_series) > len(targets) else "classes")
 
     def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
-        """Select the series and their classes, one row a series (see `WholeSeries.gather`)."""
+        """Select the series and their classes, one row a series."""
         if dataset.features is None:
             raise HubmodelsError("the stream does not tell its columns; leave out --streaming")
+        if not hasattr(dataset, "__len__") and self.input.series_column(dataset.features) is None:
+            raise HubmodelsError(
+                "steps of series cannot be streamed: a series needs all its rows; leave out --streaming"
+            )
+        dataset = self.prepare(dataset)
         inputs, targets = self.columns(dataset.features)
-        return self.input.gather(dataset.select_columns([*inputs, *targets]), targets, "classes")
+        return dataset.select_columns([*inputs, *targets, *self.weight_columns(dataset.features)])
 
     def example(self) -> str:
         """Return lines that use the pipeline."""

@@ -8,8 +8,10 @@ from ..abilities import quantile_values
 from ..errors import HubmodelsError
 from ..fields import part
 from ..report import Baseline, Figure
-from .contract.problem import Problem, Task
-from .inputs.series import FittedSeriesWindows, SeriesWindows
+from ..units import Units
+from .contract.problem import AnyProblem, Problem, Task
+from .inputs.series import DEFAULT_CONTEXT, DEFAULT_PREDICTION, FittedSeriesWindows, SeriesWindows
+from .inputs.series_tables import sort_rows
 from .targets.forecast import FittedForecast, Forecast
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow
 
     from .contract.parts import FittedInput
-    from .contract.types import EncodedColumns, ModelOutput, Rows
+    from .contract.types import Batch, EncodedColumns, ModelOutput, Rows
     from .figures.forecasts import Panel
 
 
@@ -58,17 +60,37 @@ class TimeSeriesForecastingProblem(Problem["TimeSeriesForecasting", FittedSeries
         return forecast_panels(rows, windows, past, self.input.restore, target.names, target.levels)
 
     def encode_inputs(self, table: "pyarrow.Table", row_numbers: list[int]) -> "Rows":
-        """Refuse files, whose many rows would give one forecast."""
+        """Refuse rows: many of them give one forecast, which `forecast_file` writes."""
         tag = self.task.tag
         raise HubmodelsError(
-            f"{tag} has no prediction from files: many rows give one forecast of {self.processor.prediction_length} "
-            f'steps; use pipeline("{tag}", ...) in Python'
+            f"{tag} forecasts whole series, not rows: use `hubmodels predict` or pipeline({tag!r}, ...)"
         )
+
+    def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
+        """Return forecasts beside what came; counts are not forecast below 0."""
+        return super().predict(self.limited(outputs), batch)
+
+    def limited(self, outputs: "ModelOutput") -> "ModelOutput":
+        """Return outputs whose z-scores of counts lie at 0 at least, in the channels' own units."""
+        import copy
+
+        import torch
+
+        lowest = self.processor.lowest()
+        if not self.processor.counts:
+            return outputs
+        limit = torch.tensor(lowest, dtype=torch.float32, device=outputs.prediction_outputs.device)
+        outputs = copy.copy(outputs)
+        outputs.prediction_outputs = outputs.prediction_outputs.float().maximum(limit)
+        if (quantiles := quantile_values(outputs)) is not None:
+            outputs.quantile_values = quantiles.float().maximum(limit[:, None])
+        return outputs
 
     def answers(self, outputs: "ModelOutput") -> "dict[str, np.ndarray]":
         """Return the steps ahead (B, H) in the channels' own units.
 
         Of each channel the points stand under its name, and each quantile under `<name>_<level>`."""
+        outputs = self.limited(outputs)
         points = self.input.restore(outputs.prediction_outputs.float().cpu().numpy())
         forecasts = {"": points}
         if (quantiles := quantile_values(outputs)) is not None:
@@ -97,15 +119,44 @@ class TimeSeriesForecasting(Task):
 
     def __post_init__(self) -> None:
         season, context = self.target.season_length, self.input.context_length
-        if season is not None and not 1 <= season <= context:
+        if season is not None and context is not None and not 1 <= season <= context:
             raise ValueError(f"season_length must be between 1 and context_length ({context}), got {season}")
+
+    def prepare(self, rows: "datasets.Dataset") -> "datasets.Dataset":
+        """Decide what each column is, by the first rows that come, and sort the rows of each series by time."""
+        self.decide(rows)
+        ids, time = self.input.order_columns()
+        assert self.input.roles is not None, "roles are decided"
+        return sort_rows(rows, ids, time, self.input.roles.time_format)[0]
+
+    def decide(self, rows: "datasets.Dataset") -> None:
+        """Decide what each column is, where that is not decided yet. Raises HubmodelsError for a stream."""
+        if rows.features is None or not hasattr(rows, "__len__"):
+            raise HubmodelsError("series cannot be streamed: a window needs its steps at hand; leave out --streaming")
+        self.input.decide(rows, self.target.columns(rows.features, self.input.claims(rows.features)))
+        season, context = self.target.season_length, self.input.context_length
+        if season is not None and context is not None and season > context:
+            raise HubmodelsError(f"season_length must be between 1 and context_length ({context}), got {season}")
+
+    def units(self, features: "datasets.Features") -> Units:
+        """Say that the last steps of each series are carved, and how many before them a window may look back on."""
+        assert self.input.roles is not None, "`prepare` comes first"
+        ids, time = self.input.order_columns()
+        readable = time is not None and self.input.roles.time_format in (None, "iso")
+        context = self.input.context_length or 0
+        return Units(time=time if readable else None, series=tuple(ids), context=context)
 
     def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
         """Select the columns of all roles, the rows of each series together (see `SeriesWindows.order`)."""
-        if dataset.features is None or not hasattr(dataset, "__len__"):
-            raise HubmodelsError("series cannot be streamed: a window needs its steps at hand; leave out --streaming")
+        self.decide(dataset)
         inputs, _ = self.columns(dataset.features)  # the targets are among the channels
         return self.input.order(dataset.select_columns(inputs))
+
+    def fit(self, train: "datasets.Dataset", *, checkpoint: str | None = None, seed: int = 0) -> "AnyProblem":
+        """Bind the task to data, and say what its processor decided."""
+        problem = super().fit(train, checkpoint=checkpoint, seed=seed)
+        problem.input.say()
+        return problem
 
     def fit_input(self, train: "datasets.Dataset", columns: list[str]) -> FittedSeriesWindows:
         """Fit the input, and tell it which channels are forecast."""
@@ -122,14 +173,15 @@ class TimeSeriesForecasting(Task):
         assert isinstance(fitted_input, FittedSeriesWindows)
         fitted = self.target.fit(train, fitted_input.forecast_names)
         values, series = fitted_input.forecast_steps(train)
-        longest = min(self.input.context_length, max(1, len(values) // 3))
-        usual = usual_seasons(fitted_input.processor.frequency)
-        fitted.learn(values, series, longest, self.input.prediction_length, usual)
+        processor = fitted_input.processor
+        longest = min(processor.context_length, max(1, len(values) // 3))
+        fitted.learn(values, series, longest, processor.prediction_length, usual_seasons(processor.frequency))
         return fitted
 
     def example(self) -> str:
         """Return lines that use the pipeline."""
-        context, horizon = self.input.context_length, self.input.prediction_length
+        context = self.input.context_length or DEFAULT_CONTEXT
+        horizon = self.input.prediction_length or DEFAULT_PREDICTION
         return (
             "import hubmodels  # makes transformers know the family and the pipeline\n"
             "from transformers import pipeline\n"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..fields import part
 from ..report import Baseline
 from .contract.problem import Problem, Task
+from .contract.weights import column_weights
 from .inputs.words import FittedWords, Words
 from .targets.tags import NO_LABEL, FittedTags, Tags
 
@@ -55,7 +56,7 @@ class TokenClassificationProblem(Problem["TokenClassification", FittedWords, Fit
                 "%d of %d words have no token of their own or lie beyond %d tokens: their tags are not used "
                 "(--max_length)", num_lost, sum(map(len, starts)), self.input.length,
             )  # fmt: skip
-        return {**encoded, "labels": labels}
+        return {**encoded, "labels": labels, **self.encode_weights(rows, row_numbers)}
 
     def transform(self, *, training: bool) -> "Transform":
         """Return the cut to the longest sentence of a batch, labels included."""
@@ -90,7 +91,11 @@ class TokenClassificationProblem(Problem["TokenClassification", FittedWords, Fit
         started = time.perf_counter()
         sentences, test_sentences = self.read_sentences(train), self.read_sentences(test)
         seconds, names = time.perf_counter() - started, self.target.names
-        baseline = tags_baseline(sentences, test_sentences, len(names), partial(tag_rows, tags=names), self.seed)
+        weights = column_weights(train)
+        baseline = tags_baseline(
+            sentences, test_sentences, len(names), partial(tag_rows, tags=names), self.seed,
+            None if weights is None else weights.tolist(),
+        )  # fmt: skip
         for either in (baseline, *baseline.others):
             either.seconds += seconds
         return baseline

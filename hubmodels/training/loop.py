@@ -23,8 +23,9 @@ from ..figures import save_figure
 from ..recipe import TrainingArguments
 from . import checkpoints
 from .contracts import Batch, Evaluate, TrainingBatches, Transform
-from .control import Interrupted, Interruption, folder_lock, on_main, plain_errors
+from .control import Interrupted, Interruption, lock_folder, on_main, plain_errors
 from .devices import describe_hardware, float32_precision, largest_batch_size, make_accelerator, make_autocast, place
+from .freezing import freeze_body, training_mode
 from .losses import make_loss
 from .optimization import Player, WeightAverage, all_tensors, copy_tensors, make_players
 from .records import Records, StepValues
@@ -46,6 +47,7 @@ def train(
     metric_for_best_model: str | None = None,
     greater_is_better: bool | None = None,
     recipe: dict[str, Any] | None = None,
+    weighted: bool = False,
 ) -> Run:
     """Train a model in place; it ends on its device, in eval mode, with the last, averaged or best weights.
 
@@ -62,6 +64,7 @@ def train(
         metric_for_best_model: key of `evaluate`'s metrics that decides about the best checkpoint and early stopping.
         greater_is_better: whether a larger value of it is better.
         recipe: plain values that a resumed run must have in common with the stopped one (family, model, data).
+        weighted: whether the batches hold `sample_weight`, the weights of their rows.
 
     Raises:
         HubmodelsError: what a person can mend: arguments that do not fit the model, a loss that is not finite, a folder
@@ -74,6 +77,7 @@ def train(
     metric = metric_for_best_model or arguments.metric_for_best_model
     greater = arguments.greater_is_better if greater_is_better is None else greater_is_better
     loop = Loop(model, batches, arguments, transform, evaluate, Path(output_dir), metric, greater is not False, recipe)
+    loop.weighted = weighted
     with contextlib.ExitStack() as stack:
         on_main(loop.accelerator, lambda: lock_folder(loop.folder, stack))
         stack.enter_context(plain_errors(loop.accelerator, loop.checkpoints))
@@ -111,10 +115,12 @@ class Loop:
         if needs_metric and (evaluate is None or metric is None):
             raise HubmodelsError("load_best_model_at_end and early_stopping_patience need validation rows and a metric")
         self.checkpoints = folder / "checkpoints"
+        self.said = [freeze_body(model)] if arguments.freeze_backbone else []  # what the records say first
         self.accelerator = make_accelerator(model, arguments, folder)
         self.device, self.num_processes = self.accelerator.device, self.accelerator.num_processes
         self.autocast = make_autocast(self.device, arguments)
         self.interruption = Interruption(self.accelerator)
+        self.weighted = False  # whether the batches hold weights of their rows
         self.troubled = False  # whether the last logged values had a diagnosis
         self.saved_step: int | None = None  # of the newest checkpoint
         self.window_start, self.window_rows = 0.0, 0  # when the losses were last read, and the rows until then
@@ -122,7 +128,7 @@ class Loop:
     def run(self) -> Run:
         """Take all steps, with evaluations and checkpoints between them."""
         position, arguments = self.state.position, self.arguments
-        self.model.train()
+        training_mode(self.model)
         if position.evaluation_due:
             self.validate()
             self.saved_step = None
@@ -250,10 +256,9 @@ class Loop:
         positions, losses, norms = self.values.read()
         if not positions:
             return
-        now = time.perf_counter()
-        seconds, rows = now - self.window_start, position.rows - self.window_rows
+        seconds, rows = time.perf_counter() - self.window_start, position.rows - self.window_rows
         position.training_seconds += seconds
-        self.window_start, self.window_rows = now, position.rows
+        self.window_start, self.window_rows = self.window_start + seconds, position.rows
         finite = losses.isfinite().all(dim=1)
         if norms.numel() and not self.state.scaler:  # a loss scaler skips steps whose gradient is infinite
             finite &= norms.isfinite().all(dim=1)
@@ -264,8 +269,7 @@ class Loop:
         entry = {"step": position.step, "epoch": self.epochs(), "loss": position.train_loss}
         if len(players) > 1:
             entry |= {f"loss_{player.name}": float(losses[:, i].mean()) for i, player in enumerate(players)}
-        entry |= self.values.read_measures()
-        entry["learning_rate"] = players[0].optimizer.param_groups[0]["lr"]
+        entry |= self.values.read_measures() | {"learning_rate": players[0].optimizer.param_groups[0]["lr"]}
         if norms.numel():
             entry["grad_norm"] = float(norms.mean())
         entry["samples_per_second"] = round(rows / seconds, 1)
@@ -321,7 +325,7 @@ class Loop:
         except Interrupted:
             return
         finally:
-            self.model.train()
+            training_mode(self.model)
         position.evaluation_due = False
         for figure in figures:
             save_figure(figure.figure, self.folder / "figures" / f"{figure.name}-{position.step:08d}.png")
@@ -413,9 +417,11 @@ class Loop:
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         # None would look at the type of every gradient in every step; only MPS lacks the foreach kernels.
         self.foreach = self.device.type in ("cpu", "cuda") or None
-        self.loss = make_loss(arguments, self.model, self.batches, self.device)
-        self.batch_size = arguments.per_device_train_batch_size
-        self.accumulation = arguments.gradient_accumulation_steps
+        self.loss = make_loss(arguments, self.model, self.batches, self.device, self.weighted)
+        self.batch_size, self.accumulation = (
+            arguments.per_device_train_batch_size,
+            arguments.gradient_accumulation_steps,
+        )
         self.rows_per_step = self.batch_size * self.accumulation * self.num_processes
         self.agreement = make_agreement(arguments, self.model, self.batches.num_rows, self.rows_per_step, self.recipe)
         self.total_steps = self.count_steps()
@@ -428,7 +434,7 @@ class Loop:
             position=Position(),
             accelerator=self.accelerator,
         )
-        notes = self.fit_memory() if arguments.auto_find_batch_size else []
+        notes = self.said + (self.fit_memory() if arguments.auto_find_batch_size else [])
         # Dropout and augmentation draw other numbers on each process.
         torch.manual_seed(derive_seed("dropout", arguments.seed, self.accelerator.process_index))
         self.state.generator.manual_seed(derive_seed("augmentation", arguments.seed, self.accelerator.process_index))
@@ -484,14 +490,9 @@ class Loop:
                 player.optimizer.state.clear()
             checkpoints.load_tensors(self.model, before, self.folder)
 
-        self.model.train()
+        training_mode(self.model)
         self.batch_size = largest_batch_size(self.batch_size, rows, attempt, clean, self.accelerator)
         self.accumulation = rows // self.batch_size
         if self.batch_size == self.arguments.per_device_train_batch_size:
             return []
         return [f"memory is short: each step takes {self.accumulation} forward passes of {self.batch_size} rows"]
-
-
-def lock_folder(folder: Path, stack: contextlib.ExitStack) -> None:
-    """Hold the folder until the stack closes."""
-    stack.enter_context(folder_lock(folder))

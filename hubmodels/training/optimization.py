@@ -16,6 +16,7 @@ from transformers.trainer_utils import SchedulerType
 from .. import abilities
 from ..errors import HubmodelsError, nearest
 from ..recipe import TrainingArguments
+from .freezing import frozen_tensors
 
 NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)  # the last: batch and instance norm
 
@@ -120,7 +121,7 @@ class WeightAverage:
     The first update copies the weights, each later one moves the average by 1 - decay of the difference. After n
     updates the decay is at most (1 + n) / (10 + n): a short run would else end near what it began with. Floating
     buffers (BatchNorm's statistics) are averaged with the weights that they belong to; counters are copied. Where the
-    model names submodules as `averaged`, what lies outside of them is copied too.
+    model names submodules as `averaged`, what lies outside of them is copied too. A frozen body is left as it is.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -131,9 +132,14 @@ class WeightAverage:
         # preparing a model for several processes gives them other memory.
         prefixes = tuple(f"{name}." for name in abilities.averaged(model)) or ("",)
         averages, weights = all_tensors(self.model), all_tensors(model)
-        chosen = [name for name in weights if weights[name].is_floating_point() and name.startswith(prefixes)]
+        frozen = frozen_tensors(model)
+        chosen = [
+            name
+            for name in weights
+            if weights[name].is_floating_point() and name.startswith(prefixes) and name not in frozen
+        ]
         self._floats = [(averages[name], weights[name]) for name in chosen]
-        self._others = [(averages[name], weights[name]) for name in weights if name not in set(chosen)]
+        self._others = [(averages[name], weights[name]) for name in weights if name not in {*chosen, *frozen}]
         self._averages = [average for average, _ in self._floats]
         self._weights = [weight for _, weight in self._floats]
 

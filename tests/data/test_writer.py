@@ -25,7 +25,10 @@ SAVE = {
     ".parquet": lambda path: FRAME.to_parquet(path),
     ".jsonl": lambda path: FRAME.to_json(path, orient="records", lines=True),
 }
-LOAD = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda path: pd.read_json(path, lines=True)}
+LOAD = {
+    ".csv": pd.read_csv, ".CSV": pd.read_csv, ".csv.gz": pd.read_csv, ".tsv": lambda path: pd.read_csv(path, sep="\t"),
+    ".parquet": pd.read_parquet, ".Parquet": pd.read_parquet, ".jsonl": lambda path: pd.read_json(path, lines=True),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("suffix", SAVE)
@@ -73,18 +76,20 @@ def test_a_folder_of_images_is_read_in_the_order_of_the_names(tmp_path: Path) ->
 
 
 def test_what_is_no_file_of_rows_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "rows.xlsx").touch()
+    (tmp_path / "rows.docx").touch()
     (tmp_path / "empty.csv").touch()
     (tmp_path / "broken.parquet").write_text("nothing")
     (tmp_path / "folder").mkdir()
     for name, message in (
-        ("none.csv", "no file"), ("rows.xlsx", "its kind is unknown"), ("empty.csv", "empty"),
+        ("none.csv", "no file"), ("rows.docx", "its kind is unknown"), ("empty.csv", "empty"),
         ("broken.parquet", "cannot read"), ("folder", "no image"),
     ):  # fmt: skip
         with pytest.raises(HubmodelsError, match=message):
             list(read_tables(tmp_path / name, 10))
     with pytest.raises(HubmodelsError, match="cannot write"):
         TableWriter(tmp_path / "out.xlsx")
+    with pytest.raises(HubmodelsError, match="cannot write"):
+        TableWriter(tmp_path / "out.parquet.gz")
 
 
 def test_an_output_where_nothing_can_be_written_is_refused(tmp_path) -> None:

@@ -228,7 +228,7 @@ def test_a_release_holds_problem_json_where_its_problem_is_saved(made: Path, tmp
         ("[1]", "must be a JSON mapping, it is a list"),
         ("{", "is not JSON"),
         ('{"a": ' * 50_000, "is not JSON"),
-        ("", "is empty"),
+        ("", "is not JSON"),
         ('{"a": "' + "x" * (10 * 1024**2) + '"}', "a file of this kind has at most 10,485,760"),
     ],
     ids=["list", "cut", "deep", "empty", "large"],

@@ -51,6 +51,7 @@ def test_columns_that_do_not_vary_are_refused() -> None:
 def test_the_pair_has_the_options_that_it_uses_and_no_others() -> None:
     assert set(option_fields(FeatureExtraction)) == {
         "feature_column_names", "ignored_column_names", "categorical_column_names", "numeric_scaling",
+        "column_kinds", "missing_values",
     }  # fmt: skip
 
 

@@ -52,7 +52,8 @@ def bound(encode_rows):
 
 
 def labels_named(names: Sequence[str]) -> FittedSeveralLabels:
-    return SeveralLabels().restore({"id2label": dict(enumerate(names))}, {})
+    config = {"id2label": dict(enumerate(names)), "problem_type": "multi_label_classification"}
+    return SeveralLabels().restore(config, {})
 
 
 def test_columns_of_0_and_1_and_lists_of_names_give_the_same_labels(bound) -> None:
@@ -146,10 +147,10 @@ def test_answers_are_the_labels_and_a_probability_of_each() -> None:
 @pytest.mark.parametrize(
     ("frame", "label", "message"),
     [
-        (make_frame().assign(wet=2), NAMES, "row 0, column 'wet': it holds 2, not 0 or 1"),
+        (make_frame().assign(wet=2), NAMES, "row 0, column 'wet': 2 is not 0 or 1"),
         (make_frame().assign(wet="yes"), NAMES, "column 'wet' holds string, not 0 or 1"),
         (make_frame(), ["warm", "wett"], "did you mean 'wet'"),
-        (make_frame().assign(wet=[float("nan")] + [1] * 239), NAMES, "row 0, column 'wet': it holds nan, not 0 or 1"),
+        (make_frame().assign(wet=[float("nan")] + [1] * 239), NAMES, "row 0, column 'wet': nan is not 0 or 1"),
     ],
 )
 def test_what_is_no_label_is_refused_with_its_row(bound, frame, label, message) -> None:
@@ -164,7 +165,7 @@ def test_lists_of_unknown_labels_or_of_numbers_in_a_row_are_refused() -> None:
     table = {"x": [0.0, 0.0], "y": [0.0, 0.0]}
     with pytest.raises(HubmodelsError, match="row 8, column 'tags': unknown label 'wett', did you mean 'wet'"):
         problem.encode({**table, "tags": [["warm"], ["wett"]]}, [7, 8], rows.features)
-    with pytest.raises(HubmodelsError, match="row 7, column 'tags': there is no list"):
+    with pytest.raises(HubmodelsError, match="row 7, column 'tags': the row has no list"):
         problem.encode({**table, "tags": [None, []]}, [7, 8], rows.features)
     fixed = datasets.List(datasets.Value("int64"), length=2)
     hot = datasets.Dataset.from_dict({"x": [1.0], "tags": [[0, 1]]}).cast_column("tags", fixed)

@@ -276,7 +276,7 @@ def test_a_missing_target_is_refused_with_its_row() -> None:
     table = datasets.Dataset.from_dict({"x": [1.0, 2.0, 3.0], "value": [1.0, None, 3.0]})
     task = TabularRegression()
     rows = task.select(table)
-    with pytest.raises(HubmodelsError, match="row 1, column 'value': there is no target"):
+    with pytest.raises(HubmodelsError, match="row 1, column 'value': the row has no target"):
         task.fit(rows)
 
 

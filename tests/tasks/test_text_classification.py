@@ -107,6 +107,8 @@ def test_baselines_take_texts_without_words_and_one_class_alone(prepare: Callabl
     assert problem.metrics(problem.baseline(encoded, encoded).rows)["accuracy"] == 1
 
     class OneClass:
+        names = ("labels",)
+
         def __init__(self, columns):
             self.columns = columns
 

@@ -1,37 +1,58 @@
-"""The kinds of a table's columns, and how text becomes values of them."""
+"""The kinds of a table's columns, and how cells become values of them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow
-import pyarrow.compute
+import pyarrow.compute as compute
 
-from ...recipe import ReadingOptions
+from ...errors import BadRow
+from ...report import note
+from .gaps import are_gaps, trimmed
+from .numbers import NumberFormat, finite, read_numbers
+from .times import read_dates, read_seconds, read_whole_dates
+
+LEFT_OUT = "left out"
+# What a person may say that a column is, and the kind that stands for it.
+NAMED_KINDS = ("number", "category", "date", "text", "boolean", "identifier")
+TEXT_KINDS = ("category", "text", "identifier")
+TRUE_WORDS = ("true", "yes", "y", "t", "1", "on")
+FALSE_WORDS = ("false", "no", "n", "f", "0", "off")
+SHOWN = 40  # characters of a cell in a message
 
 
 @dataclass(frozen=True)
 class ColumnKind:
-    """Says what a column is and how its text is read."""
+    """Says what a column is and how its cells are read.
 
-    kind: str  # "number", "whole number", "boolean", "date", "category", "text", ...
-    format: Mapping[str, Any] = field(default_factory=dict)  # plain values: decimal mark, unit, order of dates, gaps
+    `format` holds plain values: of numbers `decimal`, `thousands`, `unit`; of dates `order`, `precision`, or `whole`
+    (20191201, seconds since 1970); and `gaps`, cells of the training rows that did not fit and became gaps. Where there
+    were none, a cell that does not fit is refused."""
+
+    kind: str  # "whole number", "number", "boolean", "date", "duration", "row index", "left out", or one of TEXT_KINDS
+    format: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Kinds:
-    """Holds the kind of each column of text; others have the type that their file gives them."""
+    """Holds the kind of each column of text, and of others that are not read as their file's type says."""
 
     columns: Mapping[str, ColumnKind] = field(default_factory=dict)
 
     def apply(self, table: pyarrow.Table) -> pyarrow.Table:
-        """Give a table with its text turned into values; columns that are not known stay as they are.
+        """Give a table with its cells turned into values; columns that are not known stay as they are.
 
-        Raises BadRow for a value that cannot be what its column is."""
-        for index, name in enumerate(table.column_names):
+        Raises BadRow for a cell that cannot be what its column is."""
+        for name in list(table.column_names):
             known = self.columns.get(name)
-            if known is not None:
-                table = table.set_column(index, name, read_column(table.column(name), known))
+            if known is None or table.column_names.count(name) > 1:
+                continue
+            index = table.column_names.index(name)
+            if known.kind == LEFT_OUT:
+                table = table.remove_column(index)
+            else:
+                table = table.set_column(index, name, read_column(name, table.column(index), known))
         return table
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,43 +65,159 @@ class Kinds:
         return cls({name: ColumnKind(**kind) for name, kind in values.items()})
 
 
-TYPES = {"whole number": pyarrow.int64(), "number": pyarrow.float64(), "boolean": pyarrow.bool_()}
-
-
-def read_column(column: pyarrow.ChunkedArray, kind: ColumnKind) -> pyarrow.ChunkedArray:
-    """Turn a column of text into values of its kind."""
-    arrow_type = TYPES.get(kind.kind)
-    if arrow_type is None or not is_text(column.type):
-        return column
-    return pyarrow.compute.cast(column, arrow_type)
-
-
 def is_text(kind: pyarrow.DataType) -> bool:
     """Tell whether an Arrow type is text."""
-    return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+    types = pyarrow.types
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
-def decide_kinds(table: pyarrow.Table, options: ReadingOptions) -> Kinds:
-    """Decide what each column of text is, by what nearly all its values are, and say it (`report.note`).
+def read_column(name: str, column: pyarrow.ChunkedArray, kind: ColumnKind) -> pyarrow.ChunkedArray:
+    """Turn a column into values of its kind, chunk by chunk.
 
-    Args:
-        table: all training rows, as the files have them.
-        options: `column_kinds` and `decimal` win over what is found.
-    """
-    columns = {}
-    for name in table.column_names:
-        if not is_text(table.schema.field(name).type):
-            continue
-        if (options.column_kinds or {}).get(name) == "text":
-            columns[name] = ColumnKind("text")
-            continue
-        for kind, arrow_type in TYPES.items():
-            try:
-                pyarrow.compute.cast(table.column(name), arrow_type)
-            except pyarrow.ArrowInvalid:
-                continue
-            columns[name] = ColumnKind(kind)
-            break
-        else:
-            columns[name] = ColumnKind("text")
-    return Kinds(columns)
+    Raises BadRow for the first cell that cannot be, with how many more there are."""
+    chunks, unfit, first_row = [], Unfit(), 0
+    for chunk in column.chunks:
+        values = read_chunk(chunk, kind)
+        if is_text(chunk.type) and not is_text(values.type):
+            unfit.look(chunk, values, first_row)
+        chunks.append(values)
+        first_row += len(chunk)
+    if unfit.count:
+        said = f"{shorten(unfit.words[0])} is no {kind.kind}"
+        if "gaps" not in kind.format:
+            more = f" (nor are {unfit.count - 1:,} more values)" if unfit.count > 1 else ""
+            raise BadRow(unfit.rows[0], name, f"{said}{more}; correct it or leave the cell empty")
+        if any(word not in kind.format["gaps"] for word in unfit.words):
+            note("rows", f"column {name!r}: {said}; {unfit.count:,} such cells are read as gaps, as in training")
+    if len({chunk.type for chunk in chunks}) > 1:  # whole numbers, and then some that are not
+        chunks = [compute.cast(chunk, pyarrow.float64()) for chunk in chunks]
+    return pyarrow.chunked_array(chunks, type=None if chunks else empty_type(column.type, kind))
+
+
+def empty_type(arrow_type: pyarrow.DataType, kind: ColumnKind) -> pyarrow.DataType:
+    """Return the type of a column of no chunks."""
+    return read_chunk(pyarrow.array([], arrow_type), kind).type
+
+
+@dataclass
+class Unfit:
+    """Collects the cells of text that are no gap and could not be read."""
+
+    count: int = 0
+    rows: list[int] = field(default_factory=list)  # of the first ones
+    words: list[str] = field(default_factory=list)  # distinct ones, at most `limit`
+    limit: int = 100
+
+    def look(self, text: pyarrow.Array, values: pyarrow.Array, first_row: int) -> None:
+        """Take in a chunk and what was read of it; `first_row` is the number of its first cell."""
+        if values.null_count == text.null_count:
+            return
+        mask = compute.and_(compute.is_null(values), compute.invert(are_gaps(trimmed(text))))
+        rows = compute.indices_nonzero(mask)
+        if not len(rows):
+            return
+        self.count += len(rows)
+        self.rows += [first_row + row.as_py() for row in rows[: max(0, 3 - len(self.rows))]]
+        for word in text.take(rows).unique()[: self.limit].to_pylist():
+            if word not in self.words and len(self.words) < self.limit:
+                self.words.append(word)
+
+
+def shorten(value: Any) -> str:
+    """Give a cell as a message shows it."""
+    text = str(value)
+    return repr(text if len(text) <= SHOWN else text[: SHOWN - 3] + "...")
+
+
+def read_chunk(chunk: pyarrow.Array, kind: ColumnKind) -> pyarrow.Array:
+    """Turn a chunk of any type into values of a kind; null for gaps and for what cannot be."""
+    if pyarrow.types.is_dictionary(chunk.type):
+        chunk = chunk.dictionary_decode()
+    if pyarrow.types.is_string_view(chunk.type):
+        chunk = compute.cast(chunk, pyarrow.large_string())
+    if kind.kind in TEXT_KINDS:
+        return to_text(chunk)
+    if kind.kind in ("whole number", "number", "row index"):
+        return to_number(chunk, kind)
+    if kind.kind == "date":
+        return to_date(chunk, kind)
+    if kind.kind == "duration":
+        return to_seconds(chunk)
+    if kind.kind == "boolean" and is_text(chunk.type):
+        return to_boolean(chunk)
+    return chunk
+
+
+def to_text(chunk: pyarrow.Array) -> pyarrow.Array:
+    """Give a category, an identifier or a text as text, whatever type its file has: 1, 1.0 and "1" are the same."""
+    types = pyarrow.types
+    if types.is_boolean(chunk.type):
+        return compute.if_else(chunk, "True", "False")
+    if types.is_floating(chunk.type):
+        chunk = finite(chunk)
+        if compute.all(compute.equal(chunk, compute.floor(chunk))).as_py() is not False:
+            chunk = compute.cast(chunk, pyarrow.int64(), safe=False)
+    if types.is_integer(chunk.type) or types.is_floating(chunk.type) or types.is_temporal(chunk.type):
+        return compute.cast(chunk, pyarrow.string())
+    return compute.cast(chunk, pyarrow.string()) if types.is_decimal(chunk.type) else chunk
+
+
+def to_number(chunk: pyarrow.Array, kind: ColumnKind) -> pyarrow.Array:
+    """Give numbers, int64 where the column holds whole ones and this chunk does too, else float64."""
+    types = pyarrow.types
+    if is_text(chunk.type):
+        chunk = read_numbers(chunk, NumberFormat.of(kind.format))
+    elif types.is_boolean(chunk.type):
+        chunk = compute.cast(chunk, pyarrow.int64())
+    elif types.is_decimal(chunk.type) or types.is_float16(chunk.type) or types.is_null(chunk.type):
+        chunk = compute.cast(chunk, pyarrow.float64(), safe=False)
+    if kind.kind == "number" and types.is_integer(chunk.type):
+        return compute.cast(chunk, pyarrow.float64(), safe=False)
+    chunk = finite(chunk)
+    if kind.kind == "number" or not types.is_floating(chunk.type):
+        return chunk
+    fractions = compute.any(compute.not_equal(chunk, compute.floor(chunk))).as_py()
+    return chunk if fractions else compute.cast(chunk, pyarrow.int64(), safe=False)
+
+
+def to_date(chunk: pyarrow.Array, kind: ColumnKind) -> pyarrow.Array:
+    """Give dates as timestamps in UTC without a zone, in seconds, or microseconds where the training rows had them."""
+    types = pyarrow.types
+    if types.is_timestamp(chunk.type):
+        naive = compute.cast(chunk, pyarrow.timestamp(chunk.type.unit, "UTC")) if chunk.type.tz else chunk
+        naive = compute.cast(naive, pyarrow.timestamp(chunk.type.unit))
+        return compute.cast(naive, pyarrow.timestamp(kind.format.get("precision", "us")), safe=False)
+    if types.is_date(chunk.type):
+        return compute.cast(compute.cast(chunk, pyarrow.date64()), pyarrow.timestamp("s"), safe=False)
+    whole = kind.format.get("whole")
+    if is_text(chunk.type):
+        text = chunk
+        values = read_whole_dates(read_numbers(text, NumberFormat()), whole) if whole else None
+        if values is None:
+            values = read_dates(text, kind.format.get("order", "dmy"))
+    elif whole and (types.is_integer(chunk.type) or types.is_floating(chunk.type)):
+        values = read_whole_dates(chunk, whole)
+    else:
+        return chunk
+    precision = pyarrow.timestamp(kind.format.get("precision", "s"))
+    return compute.cast(pyarrow.array(values), precision, safe=False)
+
+
+def to_seconds(chunk: pyarrow.Array) -> pyarrow.Array:
+    """Give durations and times of day as seconds, float64."""
+    types = pyarrow.types
+    if is_text(chunk.type):
+        return read_seconds(chunk)
+    if types.is_duration(chunk.type) or types.is_time(chunk.type):
+        per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[chunk.type.unit]
+        whole = compute.cast(chunk, pyarrow.int32()) if types.is_time32(chunk.type) else chunk
+        return compute.divide(compute.cast(compute.cast(whole, pyarrow.int64()), pyarrow.float64()), float(per_second))
+    return chunk
+
+
+def to_boolean(text: pyarrow.Array) -> pyarrow.Array:
+    """Read the usual words of yes and no, in any case."""
+    words = compute.utf8_lower(trimmed(text))
+    true = compute.is_in(words, value_set=pyarrow.array(TRUE_WORDS, words.type))
+    known = compute.is_in(words, value_set=pyarrow.array(TRUE_WORDS + FALSE_WORDS, words.type))
+    return compute.if_else(known, true, pyarrow.scalar(None, pyarrow.bool_()))

@@ -81,7 +81,7 @@ def _list_into(listing: Listing, root: str, folder: str, below: str, seen: set[s
                 continue
             if entry.is_symlink():
                 target = os.path.realpath(entry.path)
-                if not os.path.exists(target) or not target.startswith(os.path.join(root, "")):
+                if not os.path.exists(target) or not f"{target}/".startswith(f"{root.rstrip(os.sep)}/"):
                     if not is_junk(entry.name, False):
                         listing.outside.append(name)
                     continue

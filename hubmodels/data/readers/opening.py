@@ -3,22 +3,31 @@
 import os
 from pathlib import Path
 
+from ...errors import HubmodelsError
 from ...recipe import ReadingOptions
+from .archives import OPENERS, table_suffix
 from .media_archives import is_media_archive, unpack
 from .media_columns import with_media
 from .media_files import holds_media, list_folder
 from .media_folder import MediaFolder
 from .pieces import Source
-from .table_files import TABLE_KINDS, TableFiles
+from .standard_input import open_standard_input
+from .table_files import SAVED_OTHERWISE, TABLE_KINDS, TableFiles
+from .table_folders import check_regular, open_table_folder
 from .text_folder import open_text
 
+STANDARD_INPUT = "-"
 
-def open_source(path: str | os.PathLike, options: ReadingOptions | None = None) -> Source | None:
+
+def open_source(
+    path: str | os.PathLike, options: ReadingOptions | None = None, remembered: bool = False
+) -> Source | None:
     """Open what lies at a path.
 
     Args:
-        path: a file or a folder that exists.
+        path: a file or a folder that exists, or `-` for the standard input.
         options: how to read it, where what it holds shall not decide.
+        remembered: the options are those of the training's files: of this one they hold as far as it agrees.
 
     Returns:
         What reads it; None for what only `datasets` reads.
@@ -26,12 +35,25 @@ def open_source(path: str | os.PathLike, options: ReadingOptions | None = None) 
     Raises:
         HubmodelsError: it cannot be read, or not with these options.
     """
-    path = Path(path)
     options = options or ReadingOptions()
-    if path.is_file() and path.suffix.lower() in TABLE_KINDS:
-        return with_media(TableFiles({"train": [path]}, path.parent, options), path.parent)
+    if os.fspath(path) == STANDARD_INPUT:
+        return open_standard_input(options, remembered)
+    path = Path(path)
+    check_regular(path)
     if path.is_dir() and holds_media(list_folder(path)):
         return MediaFolder(path, options)
     if is_media_archive(path):
         return MediaFolder(unpack(path), options)
-    return open_text(path, options)
+    if path.is_dir():
+        tables = open_table_folder(path, options, remembered)
+        return open_text(path, options, remembered) if tables is None else with_media(tables, path)
+    suffix, compression = table_suffix(path)
+    if suffix in TABLE_KINDS:
+        tables = TableFiles.open({"train": [path]}, {path: path.name}, options, remembered)
+        return with_media(tables, path.parent)
+    if suffix in SAVED_OTHERWISE:
+        raise HubmodelsError(f"{path.name} is of a kind that is not read: save it as {SAVED_OTHERWISE[suffix]}")
+    if compression is not None and path.is_file() and suffix not in (".txt", ".tar"):
+        endings = ", ".join(f"csv{ending}" for ending in OPENERS)
+        raise HubmodelsError(f"{path.name} does not say what is compressed: give it an ending such as {endings}")
+    return open_text(path, options, remembered)

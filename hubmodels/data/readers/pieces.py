@@ -1,12 +1,14 @@
 """What every reader gives: the rows of a path piece by piece, as they stand there, and where each of them stands."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow
 
 from ...recipe import ReadingOptions
+
+PIECE_BYTES = 64 * 2**20  # of a table in memory, at most, where it has more than one row
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,34 @@ class NamesFiles(Protocol):
     @property
     def location(self) -> str:
         """Return where these files lie."""
+
+
+def coalesce(tables: Iterable[pyarrow.Table], rows_per_piece: int) -> Iterator[pyarrow.Table]:
+    """Join and cut tables to pieces of one schema and so many rows, or fewer where these have many bytes."""
+    waiting: list[pyarrow.Table] = []
+    num_rows, num_bytes, is_first = 0, 0, True
+    for table in tables:
+        for part in bounded_slices(table, rows_per_piece):
+            if waiting and (
+                num_rows + len(part) > rows_per_piece
+                or num_bytes + part.nbytes > PIECE_BYTES
+                or not part.schema.equals(waiting[0].schema)
+            ):
+                yield pyarrow.concat_tables(waiting)
+                waiting, num_rows, num_bytes, is_first = [], 0, 0, False
+            if len(part) or (is_first and not waiting):
+                waiting.append(part)
+            num_rows, num_bytes = num_rows + len(part), num_bytes + part.nbytes
+    if waiting:
+        yield pyarrow.concat_tables(waiting)
+
+
+def bounded_slices(table: pyarrow.Table, rows_per_piece: int) -> Iterator[pyarrow.Table]:
+    """Cut a table into slices of so many rows, or fewer where these have many bytes."""
+    bytes_per_row = table.nbytes / max(len(table), 1)
+    count = max(1, min(rows_per_piece, int(PIECE_BYTES / max(bytes_per_row, 1))))
+    if len(table) <= count:
+        yield table
+        return
+    for start in range(0, len(table), count):
+        yield table.slice(start, count)

@@ -21,7 +21,7 @@ from ...errors import HubmodelsError, one_line
 from ...recipe import ReadingOptions
 from ...report import Note, note, repeat_notes
 from .archives import DAMAGED, open_bytes
-from .encodings import check_encoding, find_encoding
+from .encodings import check_encoding, scan_text
 from .media_files import first_names, hash_files
 from .pieces import Piece
 
@@ -145,7 +145,7 @@ class TextFiles:
         path = self.folder / name
         given = check_encoding(self.options.encoding) if self.options.encoding else None
         try:
-            encoding = given if given is not None and not self.remembered else find_encoding(path, given)
+            encoding = scan_text(path, given, self.remembered).encoding
             encodings[encoding] += 1
             with io.TextIOWrapper(open_bytes(path), encoding=encoding, errors="replace") as file:
                 for text in split_text(file, self.options.sample_by):

@@ -216,6 +216,7 @@ class MlpTabularOutput(ModelOutput):
 
     Args:
         loss: scalar, when there are labels. In training the mean of the members' losses, else that of their mean.
+        row_loss: (B,), regression: the same of each row.
         logits: (B, L). Classification: of the mean of the members' probabilities. Regression: their mean prediction, in
             the targets' units.
         quantile_values: (B, L, Q), regression with `quantiles`: these, in the targets' units.
@@ -226,6 +227,7 @@ class MlpTabularOutput(ModelOutput):
     """
 
     loss: Tensor | None = None
+    row_loss: Tensor | None = None
     logits: Tensor | None = None
     quantile_values: Tensor | None = None
     quantile_levels: Tensor | None = None
@@ -422,15 +424,16 @@ class MlpForTabularRegression(MlpTabularPreTrainedModel):
         if self.num_ensemble > 1:
             members = self.target_scale.restore(values[..., 0])  # (B, K, L)
             spread = members.std(dim=1)  # (B, L)
-        loss = None
+        row_loss = None
         if labels is not None:
             targets = self.target_scale.normalize(labels.view(len(labels), self.num_labels).to(values.dtype))  # (B, L)
             if self.num_ensemble > 1 and self.training:  # each member learns by itself
-                loss = self.regression_loss(values, targets[:, None])
+                row_loss = self.regression_loss(values, targets[:, None])
             else:
-                loss = self.regression_loss(mean, targets)
+                row_loss = self.regression_loss(mean, targets)
         output = MlpTabularOutput(
-            loss=loss,
+            loss=None if row_loss is None else row_loss.mean(),
+            row_loss=row_loss,
             logits=restored[0],
             quantile_values=restored[1:].movedim(0, -1) if self.quantiles else None,
             quantile_levels=values.new_tensor([self.quantiles]).repeat(len(values), 1) if self.quantiles else None,
@@ -441,18 +444,18 @@ class MlpForTabularRegression(MlpTabularPreTrainedModel):
         return self.finish(output, return_dict)
 
     def regression_loss(self, values: Tensor, targets: Tensor) -> Tensor:
-        """Compute mean squared error of values[..., 0], plus the pinball losses (Koenker and Bassett 1978) of the
-        others.
+        """Compute each row's mean squared error of values[..., 0], plus the pinball losses (Koenker and Bassett 1978)
+        of the others, (B,).
 
         Args:
             values: (B, [K,] L, 1 + Q), normalised.
             targets: (B, [1,] L), normalised.
         """
         errors = targets[..., None] - values  # (B, [K,] L, 1 + Q)
-        loss = errors[..., 0].square().mean()
+        loss = errors[..., 0].square().flatten(1).mean(1)  # (B,)
         if self.quantiles:
             levels = values.new_tensor(self.quantiles)
-            loss = loss + torch.maximum(levels * errors[..., 1:], (levels - 1) * errors[..., 1:]).mean()
+            loss = loss + torch.maximum(levels * errors[..., 1:], (levels - 1) * errors[..., 1:]).flatten(1).mean(1)
         return loss
 
 

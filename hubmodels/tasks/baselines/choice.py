@@ -4,18 +4,20 @@ A tenth of the rows decides; of few rows, on which a tenth decides nothing, five
 settings apart which err on the same rows, minus the log loss of classes and minus the error of numbers.
 """
 
+import inspect
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 FEW_ROWS, FEW_FOLDS = 2_000, 5
 
 Estimator = Any  # of scikit-learn: has fit and predict, a classifier also predict_proba and classes_
-Score = Callable[[Estimator, Any, np.ndarray], float]  # fitted estimator, inputs, targets -> greater is better
+Weights: TypeAlias = np.ndarray | None  # of rows, (N,); None where all weigh the same
+Score = Callable[[Estimator, Any, np.ndarray, Weights], float]  # fitted estimator, inputs, targets -> greater is better
 
 
 @dataclass
@@ -34,6 +36,7 @@ def choose(
     score: Score,
     seed: int,
     seconds: float = float("inf"),
+    weights: Weights = None,
 ) -> Choice:
     """Fit every setting without the held-out rows, and the best one to all rows.
 
@@ -44,7 +47,10 @@ def choose(
         score: measures a fitted estimator on held-out rows.
         seed: of the order in which rows are held out.
         seconds: no further setting is tried after this long.
+        weights: of the rows, which every fit and every score honours.
     """
+    if weights is not None:  # a row of weight 0 is no row, also for what counts rows
+        inputs, targets, weights = inputs[weights > 0], targets[weights > 0], weights[weights > 0]
     order = np.random.default_rng(seed).permutation(len(targets))
     folds = np.array_split(order, FEW_FOLDS) if len(order) < FEW_ROWS else np.array_split(order, 10)[:1]
     folds = [fold for fold in folds if 0 < len(fold) < len(order)]
@@ -58,15 +64,16 @@ def choose(
             rest = np.setdiff1d(order, held_out)
             if targets.ndim == 1 and len(np.unique(targets[rest])) == 1 < len(np.unique(targets)):
                 continue  # without the held-out rows there is nothing to separate
-            model = fit_quietly(make_model(), inputs[rest], targets[rest])
-            per_fold.append(score(model, inputs[held_out], targets[held_out]))
+            seen, measured = (None, None) if weights is None else (weights[rest], weights[held_out])
+            model = fit_quietly(make_model(), inputs[rest], targets[rest], seen)
+            per_fold.append(score(model, inputs[held_out], targets[held_out], measured))
         scores.append(float(np.mean(per_fold)) if per_fold else 0.0)
     best = int(np.argmax(scores))
-    return Choice(fit_quietly(make_models[best](), inputs, targets), scores[best], len(scores))
+    return Choice(fit_quietly(make_models[best](), inputs, targets, weights), scores[best], len(scores))
 
 
-def fit_quietly(model: Estimator, inputs: Any, targets: np.ndarray) -> Estimator:
-    """Fit an estimator without the warnings that choosing among settings answers."""
+def fit_quietly(model: Estimator, inputs: Any, targets: np.ndarray, weights: Weights = None) -> Estimator:
+    """Fit an estimator without the warnings that choosing among settings answers; `weights` are the rows'."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
@@ -74,21 +81,50 @@ def fit_quietly(model: Estimator, inputs: Any, targets: np.ndarray) -> Estimator
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="Found unknown categories")
         warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
-        return model.fit(inputs, targets)
+        return model.fit(inputs, targets) if weights is None else fit_weighted(model, inputs, targets, weights)
 
 
-def class_probabilities(model: Estimator, inputs: Any, num_classes: int) -> np.ndarray:
-    """Return the probabilities of all classes (N, num_classes), 0 for one that the estimator never saw."""
+def fit_weighted(model: Estimator, inputs: Any, targets: np.ndarray, weights: np.ndarray) -> Estimator:
+    """Fit an estimator, or one made of several, whose members that know weights of rows honour them."""
+    import sklearn
+
+    scaled = weights / weights.mean()  # a penalty weighs against rows of weight 1
+    with sklearn.config_context(enable_metadata_routing=True):
+        for member in (model, *model.get_params(deep=True).values()):
+            if hasattr(member, "fit") and "sample_weight" in inspect.signature(member.fit).parameters:
+                member.set_fit_request(sample_weight=True)
+        return model.fit(inputs, targets, sample_weight=scaled)
+
+
+def of_each_label(model: Estimator, targets: np.ndarray) -> Estimator:
+    """Return an estimator of one class a row as it is; of several labels, (N, K), one that fits each by itself."""
+    from sklearn.multiclass import OneVsRestClassifier
+
+    return OneVsRestClassifier(model) if targets.ndim == 2 else model
+
+
+def class_probabilities(model: Estimator, inputs: Any, num_classes: int, several: bool = False) -> np.ndarray:
+    """Return the probabilities of all classes (N, num_classes), 0 for one that the estimator never saw.
+
+    Of `several` labels a row each has a probability of its own."""
+    if several:
+        return model.predict_proba(inputs)
     probabilities = np.zeros((inputs.shape[0], num_classes))
     probabilities[:, model.classes_] = model.predict_proba(inputs)
     return probabilities
 
 
 def negative_log_loss(num_classes: int) -> Score:
-    """Return the score of classifiers: minus the mean log loss, in nats."""
+    """Return the score of classifiers: minus the mean log loss, in nats; of several labels the mean over these."""
 
-    def score(model: Estimator, inputs: Any, targets: np.ndarray) -> float:
-        chances = class_probabilities(model, inputs, num_classes)[np.arange(len(targets)), targets]
-        return float(np.log(np.maximum(chances, np.finfo(np.float32).tiny)).mean())
+    def score(model: Estimator, inputs: Any, targets: np.ndarray, weights: Weights) -> float:
+        several, smallest = targets.ndim == 2, np.finfo(np.float32).tiny
+        chances = class_probabilities(model, inputs, num_classes, several)
+        if several:
+            chances = np.where(targets > 0, chances, 1 - chances)
+            logarithms = np.log(np.maximum(chances, smallest)).mean(axis=1)
+        else:
+            logarithms = np.log(np.maximum(chances[np.arange(len(targets)), targets], smallest))
+        return float(np.average(logarithms, weights=weights))
 
     return score

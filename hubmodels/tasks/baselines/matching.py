@@ -56,7 +56,7 @@ def ridge_matching(matching: Matching, train: EncodedColumns, test: EncodedColum
     projection = PCA(min(COMPONENTS, *pixels.shape), random_state=seed).fit(pixels)
     inputs = np.hstack([projection.transform(pixels), colours])
 
-    def score(model: Any, inputs: np.ndarray, targets: np.ndarray) -> float:
+    def score(model: Any, inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
         return -float(np.log(matching.rank(model.predict(inputs), targets)["image_to_text_ranks"]).mean())
 
     chosen = choose([_maker(penalty) for penalty in PENALTIES], inputs, targets, score, seed)

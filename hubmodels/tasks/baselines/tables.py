@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...report import Baseline
-from .choice import Estimator, Score, choose, class_probabilities
+from ..contract.weights import column_weights
+from .choice import Estimator, Score, Weights, choose, class_probabilities, of_each_label
 from .linear import PENALTIES
 
 if TYPE_CHECKING:
@@ -62,11 +63,12 @@ def table_baseline(
         The method that is best on held-out training rows, the others beside it, the weakest last.
     """
     inputs, targets = tables.matrix(train), train.tensor("labels").numpy()
+    weights = column_weights(train)
     test_inputs, test_targets = tables.matrix(test), test.tensor("labels").numpy()
     scored: list[tuple[float, Baseline]] = []
     for method in methods.methods:
         started = time.perf_counter()
-        choice = choose(method.makers, inputs, targets, methods.score, seed, BASELINE_SECONDS)
+        choice = choose(method.makers, inputs, targets, methods.score, seed, BASELINE_SECONDS, weights)
         rows = methods.rows_of(choice.model, test_inputs, test_targets)
         name = method.name + (f", best of {choice.num_settings} settings" if choice.num_settings > 1 else "")
         scored.append((choice.score, Baseline(name, rows, time.perf_counter() - started)))
@@ -90,19 +92,17 @@ def class_methods(
     from sklearn.dummy import DummyClassifier
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
 
     several = targets.ndim == 2
 
     def of_each(model: Estimator) -> Estimator:
-        return OneVsRestClassifier(model) if several else model  # a constant where a label has one value in training
+        return of_each_label(model, targets)  # a constant where a label has one value in training
 
     def rows_of_model(model: Estimator, inputs: np.ndarray, targets: np.ndarray) -> "Rows":
-        chances = model.predict_proba(inputs) if several else class_probabilities(model, inputs, num_classes)
-        return rows_of(chances, targets)
+        return rows_of(class_probabilities(model, inputs, num_classes, several), targets)
 
-    def score(model: Estimator, inputs: np.ndarray, targets: np.ndarray) -> float:
-        return -float(rows_of_model(model, inputs, targets)["losses"].mean())
+    def score(model: Estimator, inputs: np.ndarray, targets: np.ndarray, weights: Weights) -> float:
+        return -float(np.average(rows_of_model(model, inputs, targets)["losses"], weights=weights))
 
     def boosting(settings: dict[str, Any]) -> Estimator:
         stopping = boosting_options(tables, len(targets), rarest(targets) >= RARE)
@@ -143,9 +143,9 @@ def number_methods(tables: "FittedTables", num_rows: int, seed: int) -> Methods:
         predictions = model.predict(inputs).reshape(targets.shape)
         return {"labels": targets, "predictions": predictions.astype(targets.dtype)}
 
-    def score(model: Estimator, inputs: np.ndarray, targets: np.ndarray) -> float:
+    def score(model: Estimator, inputs: np.ndarray, targets: np.ndarray, weights: Weights) -> float:
         errors = rows_of_model(model, inputs, targets)["predictions"] - targets.astype(np.float64)
-        return -float(np.sqrt(np.square(errors).mean(axis=0)).mean())
+        return -float(np.sqrt(np.average(np.square(errors), axis=0, weights=weights)).mean())
 
     def boosting(settings: dict[str, Any]) -> Estimator:
         stopping = boosting_options(tables, num_rows, True)

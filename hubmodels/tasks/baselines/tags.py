@@ -1,7 +1,7 @@
 """Tags of words by classical methods: logistic regression on a word and its neighbours, and a word's usual tag."""
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,19 +24,25 @@ RowsOfTags = Callable[[list[tuple[list[int], list[int]]]], "Rows"]  # (true, pre
 
 
 def tags_baseline(
-    train: list[Sentence], test: list[Sentence], num_tags: int, rows_of: RowsOfTags, seed: int
+    train: list[Sentence],
+    test: list[Sentence],
+    num_tags: int,
+    rows_of: RowsOfTags,
+    seed: int,
+    weights: Sequence[float] | None = None,
 ) -> Baseline:
     """Fit logistic regression on the word, its ends, its shape and its neighbours.
 
-    Beside it stands each word's most frequent tag; alone, where there is nothing to separate."""
+    Beside it stands each word's most frequent tag; alone, where there is nothing to separate. Sentences count by their
+    weights where there are any."""
     started = time.perf_counter()
-    pairs = [(tags, predicted) for (_, tags), predicted in zip(test, usual_tags(train, test), strict=True)]
+    pairs = [(tags, predicted) for (_, tags), predicted in zip(test, usual_tags(train, test, weights), strict=True)]
     name = "each word's most frequent tag"
     lookup = Baseline(name=name, rows=rows_of(pairs), seconds=time.perf_counter() - started)
     if len({tag for _, tags in train for tag in tags}) == 1:
         return lookup
     started = time.perf_counter()
-    predictions, note = linear_tags(train, test, num_tags, seed)
+    predictions, note = linear_tags(train, test, num_tags, seed, weights)
     pairs = [(tags, predicted) for (_, tags), predicted in zip(test, predictions, strict=True)]
     return Baseline(
         name=f"logistic regression on the word, its ends, its shape and its neighbours{note}",
@@ -46,18 +52,22 @@ def tags_baseline(
     )
 
 
-def usual_tags(train: list[Sentence], test: list[Sentence]) -> list[list[int]]:
-    """Predict each word's most frequent training tag; of an unknown word the most frequent one of all."""
-    counts: dict[str, Counter[int]] = defaultdict(Counter)
-    for words, tags in train:
+def usual_tags(train: list[Sentence], test: list[Sentence], weights: Sequence[float] | None = None) -> list[list[int]]:
+    """Predict each word's most frequent training tag; of an unknown word the most frequent one of all.
+
+    A sentence counts by its weight where there are any."""
+    counts: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    of_tags: dict[int, float] = defaultdict(float)
+    for (words, tags), weight in zip(train, weights or [1.0] * len(train), strict=True):
         for word, tag in zip(words, tags, strict=True):
-            counts[word][tag] += 1
+            counts[word][tag] += weight
+            of_tags[tag] += weight
     usual = {word: _most_frequent(of_word) for word, of_word in counts.items()}
-    of_all = _most_frequent(Counter(tag for _, tags in train for tag in tags))
+    of_all = _most_frequent(of_tags)
     return [[usual.get(word, of_all) for word in words] for words, _ in test]
 
 
-def _most_frequent(counts: "Counter[int]") -> int:
+def _most_frequent(counts: dict[int, float]) -> int:
     """Return the most frequent number, of equally frequent ones the smallest."""
     return min(counts, key=lambda number: (-counts[number], number))
 
@@ -75,7 +85,13 @@ def word_features(words: Sequence[str], index: int) -> dict[str, bool]:
     return dict.fromkeys(names, True)
 
 
-def linear_tags(train: list[Sentence], test: list[Sentence], num_tags: int, seed: int) -> tuple[list[list[int]], str]:
+def linear_tags(
+    train: list[Sentence],
+    test: list[Sentence],
+    num_tags: int,
+    seed: int,
+    weights: Sequence[float] | None = None,
+) -> tuple[list[list[int]], str]:
     """Predict tags by logistic regression, trained by stochastic gradient, its penalty chosen (see `choose`).
 
     Returns:
@@ -99,7 +115,10 @@ def linear_tags(train: list[Sentence], test: list[Sentence], num_tags: int, seed
         return [[int(labels[0])] * len(words) for words, _ in test], note
     classifier = partial(SGDClassifier, loss="log_loss", max_iter=NUM_EPOCHS, tol=None, random_state=seed, average=True)
     makers = [partial(classifier, alpha=penalty) for penalty in PENALTIES]
-    model = choose(makers, inputs, labels, negative_log_loss(num_tags), seed).model
+    of_words = None
+    if weights is not None:
+        of_words = np.repeat(np.array(weights[: len(sentences)]), [len(words) for words, _ in sentences])
+    model = choose(makers, inputs, labels, negative_log_loss(num_tags), seed, weights=of_words).model
     predictions = []
     for words, _ in test:
         rows = [word_features(words, index) for index in range(len(words))]

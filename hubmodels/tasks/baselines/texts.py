@@ -1,4 +1,4 @@
-"""Linear methods on words and pairs of words: logistic regression and naive Bayes, for one class a text."""
+"""Linear methods on words and pairs of words: logistic regression and naive Bayes, for one class a text or labels."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +12,8 @@ from sklearn.naive_bayes import MultinomialNB
 
 from ...report import Baseline
 from ..contract.types import EncodedColumns, RowsOfProbabilities
-from .choice import Estimator, choose, class_probabilities
+from ..contract.weights import column_weights
+from .choice import Estimator, Weights, choose, class_probabilities, of_each_label
 from .linear import PENALTIES
 
 MAX_ROWS = 200_000  # training texts that are seen at most
@@ -37,27 +38,30 @@ def words_baseline(
 
     Args:
         read_texts: gives encoded rows as text again.
-        train, test: encoded columns that have `labels`, int64 (N,).
-        num_classes: the number of classes.
-        rows_of: makes of probabilities (N, num_classes) and labels (N,) what the target's `predict` gives.
+        train, test: encoded columns that have `labels`, int64 (N,), or (N, num_classes) of 0 and 1.
+        num_classes: the number of classes or labels.
+        rows_of: makes of probabilities (N, num_classes) and labels what the target's `predict` gives.
         seed: of the rows that are seen and held out.
     """
     started = time.perf_counter()
     rows = np.random.default_rng(seed).permutation(len(train))[:MAX_ROWS]
     note = f" ({len(rows):,} of {len(train):,} training texts)" if len(rows) < len(train) else ""
     labels, references = train.tensor("labels").numpy()[rows], test.tensor("labels").numpy()
+    weights, several = column_weights(train), labels.ndim == 2
+    weights = None if weights is None else weights[rows]
     inputs, test_inputs = word_weights(read_texts(train, rows), read_texts(test, np.arange(len(test))))
     seconds_of_both = time.perf_counter() - started
     scored: list[tuple[float, Baseline]] = []
-    for method, make_models in _methods(seed).items():
+    for method, make_models in _methods(labels, seed).items():
         started = time.perf_counter()
         probabilities, score = np.zeros((len(test), num_classes)), 0.0
-        if len(np.unique(labels)) == 1:  # nothing to separate
-            probabilities[:, labels[0]] = 1
+        if not several and len(np.unique(labels if weights is None else labels[weights > 0])) == 1:
+            probabilities[:, labels[0 if weights is None else weights.argmax()]] = 1  # nothing to separate
         else:
-            choice = choose(make_models, inputs, labels, accuracy, seed)
-            probabilities, score = class_probabilities(choice.model, test_inputs, num_classes), choice.score
-        name = f"{method} on TF-IDF of words and pairs{note}"
+            choice = choose(make_models, inputs, labels, accuracy, seed, weights=weights)
+            probabilities = class_probabilities(choice.model, test_inputs, num_classes, several)
+            score = choice.score
+        name = f"{method}{' for each label' if several else ''} on TF-IDF of words and pairs{note}"
         seconds = seconds_of_both + time.perf_counter() - started
         scored.append((score, Baseline(name=name, rows=rows_of(probabilities, references), seconds=seconds)))
     (_, main), *others = sorted(scored, key=lambda pair: -pair[0])
@@ -81,17 +85,24 @@ def word_weights(texts: list[str], test_texts: list[str]) -> tuple[Any, Any]:
     return inputs, vectorizer.transform(test_texts)
 
 
-def accuracy(model: Estimator, inputs: Any, targets: np.ndarray) -> float:
-    """Return the share of rows with the right class.
+def accuracy(model: Estimator, inputs: Any, targets: np.ndarray, weights: Weights) -> float:
+    """Return the share of rows with the right class, of several labels the share of labels that are right.
 
     The log loss does not tell these two methods apart: naive Bayes knows the class better than its probability."""
-    return float(model.score(inputs, targets))
+    right = (model.predict(inputs) == targets).reshape(len(targets), -1).mean(axis=1)
+    return float(np.average(right, weights=weights))
 
 
-def _methods(seed: int) -> dict[str, Sequence[Callable[[], Estimator]]]:
-    """Return the functions that make each method's estimators, one a setting."""
-    logistic = partial(LogisticRegression, max_iter=MAX_ITERATIONS, random_state=seed)
+def _methods(labels: np.ndarray, seed: int) -> dict[str, Sequence[Callable[[], Estimator]]]:
+    """Return the functions that make each method's estimators for such labels, one a setting."""
+
+    def logistic(penalty: float) -> Estimator:
+        return of_each_label(LogisticRegression(C=penalty, max_iter=MAX_ITERATIONS, random_state=seed), labels)
+
+    def bayes(smoothing: float) -> Estimator:
+        return of_each_label(MultinomialNB(alpha=smoothing), labels)
+
     return {
-        "logistic regression": [partial(logistic, C=penalty) for penalty in PENALTIES],
-        "naive Bayes": [partial(MultinomialNB, alpha=smoothing) for smoothing in SMOOTHING],
+        "logistic regression": [partial(logistic, penalty) for penalty in PENALTIES],
+        "naive Bayes": [partial(bayes, smoothing) for smoothing in SMOOTHING],
     }

@@ -62,6 +62,18 @@ def can_be_classes(feature: Any) -> bool:
     )
 
 
+def holds_floats(feature: Any) -> bool:
+    """Tell whether a column holds floats, which are classes where they are whole: 0.0 and 1.0 of 0 and 1 with a gap."""
+    return kind_of(feature).startswith("float")
+
+
+def class_text(value: Any) -> str | None:
+    """Return the name of a class, None where there is none; 1 and 1.0 are the class "1"."""
+    if value is None or value != value:
+        return None
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def holds_lists(feature: Any) -> bool:
     """Tell whether a column of this type holds lists."""
     return kind_of(feature) in ("List", "LargeList", "Sequence")
@@ -79,7 +91,7 @@ def label_column(features: "datasets.Features", chosen: str | None, others: tupl
 
     if chosen is not None:
         name = existing_column(chosen, features, "label_column_name")
-        if not can_be_classes(features[name]):
+        if not (can_be_classes(features[name]) or holds_floats(features[name])):
             raise HubmodelsError(
                 f"column {name!r} holds {kind_of(features[name])}, not classes (text, integers or class labels); "
                 f"choose another --label_column_name"
@@ -88,7 +100,7 @@ def label_column(features: "datasets.Features", chosen: str | None, others: tupl
     candidates = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
     if not candidates:
         by_name = [name for name in features if name.lower() in LABEL_NAMES and name not in others]
-        candidates = [name for name in by_name if can_be_classes(features[name])]
+        candidates = [name for name in by_name if can_be_classes(features[name]) or holds_floats(features[name])]
         if by_name and not candidates:
             raise HubmodelsError(
                 f"column {by_name[0]!r} holds {kind_of(features[by_name[0]])}, not classes (text, integers or class "
@@ -116,13 +128,21 @@ def class_names(train: "datasets.Dataset", column: str) -> list[str]:
         # Dataset.unique would first copy all columns of a split that was carved.
         batches = train.select_columns([column]).iter(batch_size=1000)
         counts = Counter(value for rows in batches for value in rows[column])
-        values, num_rows = set(counts), counts.total()
+        values, num_rows = {value for value in counts if class_text(value) is not None}, counts.total()
+        fraction = next((value for value in values if isinstance(value, float) and not value.is_integer()), None)
+        if fraction is not None:
+            raise HubmodelsError(
+                f"column {column!r} holds fractions such as {fraction:g}: these are not classes; choose another "
+                f"--label_column_name, or predict the number by a task of regression (--target_column_names {column})"
+            )
         if len(values) > 20 and 2 * len(values) > num_rows:
+            numbers = all(isinstance(value, int | float) for value in values)
+            remedy = f", or predict the number by a task of regression (--target_column_names {column})"
             raise HubmodelsError(
                 f"column {column!r} has {len(values):,} different values in {num_rows:,} rows: these are not classes; "
-                f"choose another --label_column_name"
+                f"choose another --label_column_name{remedy if numbers else ''}"
             )
-        names = [str(value) for value in sorted(values - {None})]
+        names = list(dict.fromkeys(str(class_text(value)) for value in sorted(values)))
     if len(names) < 2:
         raise HubmodelsError(f"column {column!r} has {len(names)} class(es); classification needs at least 2")
     return names
@@ -154,18 +174,23 @@ def class_numbers(
     if isinstance(feature, datasets.ClassLabel):
         known: dict[Any, int | None] = {index: label2id.get(name) for index, name in enumerate(feature.names)}
     else:
-        known = {value: label2id.get(str(value)) for value in set(values) if value is not None}
+        known = {value: label2id.get(class_text(value) or "") for value in set(values) if value is not None}
     numbers = [known.get(value) for value in values]
     if None in numbers:
         position = numbers.index(None)
         value = values[position]
-        if value is None or (isinstance(feature, datasets.ClassLabel) and not 0 <= value < len(feature.names)):
+        in_range = not isinstance(feature, datasets.ClassLabel) or (
+            value is not None and 0 <= value < feature.num_classes
+        )
+        if class_text(value) is None or not in_range:
+            count = sum(class_text(value) is None for value in values)
+            more = f", nor have {count - 1:,} more of the rows read with it" if count > 1 else ""
             raise BadRow(
                 row_numbers[position],
                 column,
-                f"there is no class (it holds {value!r}); drop such rows or choose another --label_column_name",
+                f"it has no class (it holds {value!r}{more}); drop such rows or choose another --label_column_name",
             )
-        name = feature.names[value] if isinstance(feature, datasets.ClassLabel) else str(value)
+        name = feature.names[value] if isinstance(feature, datasets.ClassLabel) else str(class_text(value))
         shown = ", ".join(list(label2id)[:12]) + (", ..." if len(label2id) > 12 else "")
         raise BadRow(
             row_numbers[position],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from ...errors import HubmodelsError
 from ...report import Figure
+from ...units import Units
 
 if TYPE_CHECKING:
     import datasets
@@ -147,12 +148,22 @@ class Target:
     decided_fields: ClassVar[tuple[str, ...]] = ()  # what `FittedTarget.config_fields` may hold
     state_fields: ClassVar[dict[str, Any]] = {}  # what `FittedTarget.state` holds, with the type of each
     metric_names: ClassVar[dict[str, str]]  # metric -> its name in a table: {"macro_f1": "macro F1"}
+    weighs_rows: ClassVar[bool] = False  # whether its metrics, losses and baselines honour weights of rows
 
     def columns(self, features: "datasets.Features", claimed: list[str]) -> list[str]:
         """Name the target's columns among those that the input does not claim; none where inputs are their own target.
 
         Raises HubmodelsError where it cannot be told which they are."""
         return []
+
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Say which of the target's columns a row must have, and by which of them carved rows are balanced.
+
+        Args:
+            features: of the data set, of which nothing is selected yet.
+            columns: the target's own, as `columns` names them.
+        """
+        return Units(targets=tuple(columns))
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedTarget[Any]":
         """Take names and statistics of the target from the selected training rows."""
@@ -196,6 +207,9 @@ class FittedTarget(Generic[TargetT]):
 
         `features` are the data set's own: they hold the names of its classes."""
         return {}
+
+    def check_training(self, columns: "EncodedColumns") -> None:
+        """Refuse encoded training rows of which there is nothing to learn. Raises HubmodelsError."""
 
     def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
         """Return what metrics need of each row, predictions and references, from outputs and transformed batch."""

@@ -4,6 +4,7 @@ Options, fitted state and work are three things: a `Task` has the options, `Task
 and the `Problem` that comes of it does the work without being handed anything again (as scikit-learn's `fit` does).
 """
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from ...errors import HubmodelsError
-from ...fields import build, part
+from ...fields import build, option, part
 from ...files import write_json
 from ...report import Baseline, Examination, Figure, Note
 from ...units import Units
 from .parts import FittedInput, FittedTarget, Input, Target
+from .weights import WEIGHT, check_weights, read_weights, weight_name
 
 if TYPE_CHECKING:
     import datasets
@@ -42,6 +44,9 @@ class Task:
 
     input: Input = part(Input)
     target: Target = part(Target)
+    weight_column: str | None = option(
+        None, "column of the rows' weights, >= 0: loss, metrics and baseline honour them; no feature"
+    )
 
     @classmethod
     def from_options(cls, **options: Any) -> Self:
@@ -77,25 +82,54 @@ class Task:
 
     def columns(self, features: "datasets.Features") -> tuple[list[str], list[str]]:
         """Name the input's and the target's columns. Raises HubmodelsError where it cannot be told which they are."""
+        features = self.without_weights(features)
         targets = self.target.columns(features, self.input.claims(features))
         return self.input.columns(features, targets), targets
 
+    def weight_columns(self, features: "datasets.Features") -> list[str]:
+        """Name the column of weights, if any. Raises HubmodelsError where the rows of this task cannot be weighed."""
+        if self.weight_column is None:
+            return []
+        if not self.target.weighs_rows:
+            raise HubmodelsError(
+                f"{self.tag} does not weigh its rows: leave out --weight_column (tasks that tell a class, labels, tags "
+                "or numbers of a row weigh them, in the families mlp, cnn, rnn and transformer)"
+            )
+        return [weight_name(self.weight_column, features)]
+
+    def without_weights(self, features: "datasets.Features") -> "datasets.Features":
+        """Leave out the column of weights, which is no feature and no target."""
+        import datasets
+
+        if self.weight_column is None:
+            return features
+        return datasets.Features({name: kind for name, kind in features.items() if name != self.weight_column})
+
     def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
-        """Select the columns that the task reads, the target's last; files are left undecoded.
+        """Select the columns that the task reads: inputs, targets, weights; files are left undecoded.
 
         Raises HubmodelsError when a column that it needs is not there or is of the wrong type."""
-        features = dataset.features
+        weights, features = self.weight_columns(dataset.features), self.without_weights(dataset.features)
         self.input.check(features, self.target.columns(features, self.input.claims(features)))
         inputs, targets = self.columns(features)
-        return self.input.undecoded(dataset.select_columns([*inputs, *targets]), inputs)
+        return self.input.undecoded(dataset.select_columns([*inputs, *targets, *weights]), inputs)
+
+    def prepare(self, rows: "datasets.Dataset") -> "datasets.Dataset":
+        """Make rows of what a split holds, where its rows are not those that the task speaks of, as steps of series.
+
+        Called with the training rows first, of which nothing is selected or carved yet; unchanged by default."""
+        return rows
 
     def unreadable(self, rows: "datasets.Dataset") -> dict[int, str]:
         """Find those of the selected rows whose files cannot be read, with the reason."""
         return self.input.unreadable(rows, self.columns(rows.features)[0])
 
     def units(self, features: "datasets.Features") -> Units:
-        """Say what of the data set, of which nothing is selected yet, may not be torn apart when splits are carved."""
-        return Units()
+        """Say what of the data set, of which nothing is selected yet, may not be torn apart when splits are carved.
+
+        It also says what is read, what a row must have, and by what carved rows are balanced."""
+        inputs, targets = self.columns(features)
+        return dataclasses.replace(self.target.units(features, targets), inputs=tuple(inputs))
 
     def training_rows(self, rows: "datasets.Dataset") -> "datasets.Dataset":
         """Keep those of the selected training and validation rows that the model learns from; all by default."""
@@ -128,6 +162,8 @@ class Task:
         Raises:
             HubmodelsError: the rows cannot be used, or the checkpoint has no processor that fits the options.
         """
+        for column in self.weight_columns(train.features):
+            check_weights(train, column)
         inputs, targets = self.columns(train.features)
         fitted_input = self.input.load(checkpoint) if checkpoint else self.fit_input(train, inputs)
         fitted_target = self.fit_target(train, targets, fitted_input)
@@ -207,7 +243,8 @@ class Problem(Generic[TaskT, FittedInputT, FittedTargetT]):
         """Return the Arrow types of what `encode` gives, all of fixed size."""
         import datasets
 
-        return datasets.Features(**self.input.encoded_features(), **self.target.encoded_features())
+        weights = {} if self.task.weight_column is None else {WEIGHT: datasets.Value("float32")}
+        return datasets.Features(**self.input.encoded_features(), **self.target.encoded_features(), **weights)
 
     def encode(self, rows: "RawRows", row_numbers: list[int], features: "datasets.Features") -> "Rows":
         """Encode a batch of selected rows as arrays, once and for all epochs.
@@ -218,7 +255,15 @@ class Problem(Generic[TaskT, FittedInputT, FittedTargetT]):
         return {
             **self.input.encode(rows, row_numbers, inputs),
             **self.target.encode(rows, row_numbers, targets, features),
+            **self.encode_weights(rows, row_numbers),
         }
+
+    def encode_weights(self, rows: "RawRows", row_numbers: list[int]) -> "Rows":
+        """Encode `sample_weight` (B,) float32 where the task has a column of weights. Raises BadRow for a bad one."""
+        column = self.task.weight_column
+        if column is None:
+            return {}
+        return {WEIGHT: read_weights(rows[column], row_numbers, column).astype("float32")}
 
     def windows(self, columns: "EncodedColumns") -> "tuple[torch.Tensor, int] | None":
         """Return the first step of each window, int64 (W,), and the steps in a window, where rows are steps.

@@ -19,6 +19,11 @@ class EncodedColumns(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the columns."""
+        ...
+
     def batch(self, rows: "torch.Tensor") -> "Batch":
         """Gather the rows with these numbers, int64 (B,), as one tensor a column."""
         ...

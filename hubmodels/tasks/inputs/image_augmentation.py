@@ -113,7 +113,7 @@ def mixup(
 
     Args:
         values: (B, ...), floating point.
-        labels: (B,), classes.
+        labels: (B,), classes; or (B, num_classes), shares of them.
         num_classes: of the blended labels.
         alpha: of the Beta(alpha, alpha) that the share is drawn from, > 0.
 
@@ -125,5 +125,24 @@ def mixup(
     gammas = torch._standard_gamma(torch.full((2,), alpha, device=device), generator=generator).clamp_(min=1e-30)
     share = gammas[0] / gammas.sum()
     partner = torch.randperm(len(values), generator=generator, device=device)
-    targets = functional.one_hot(labels, num_classes).to(values.dtype)
+    one_hot = labels if labels.ndim == 2 else functional.one_hot(labels, num_classes)
+    targets = one_hot.to(values.dtype)
     return torch.lerp(values[partner], values, share), torch.lerp(targets[partner], targets, share)
+
+
+def mixup_weighted(
+    batch: dict[str, torch.Tensor], num_classes: int, alpha: float, generator: torch.Generator | None
+) -> dict[str, torch.Tensor]:
+    """Blend `pixel_values` and `labels` (see `mixup`), and `sample_weight` (B,) where the rows have weights.
+
+    Each row brings its labels by its weight: a blend of rows of weights 0 and 1 has the labels of the second alone."""
+    values, labels, weights = batch["pixel_values"], batch["labels"], batch.get("sample_weight")
+    if weights is None:
+        values, labels = mixup(values, labels, num_classes, alpha, generator)
+        return {"pixel_values": values, "labels": labels}
+    targets = labels if labels.ndim == 2 else functional.one_hot(labels, num_classes)
+    columns = torch.cat([targets * weights[:, None], weights[:, None]], dim=1)  # (B, num_classes + 1)
+    values, columns = mixup(values, columns, num_classes + 1, alpha, generator)
+    blended = columns[:, -1]
+    labels = columns[:, :-1] / blended.clamp(min=torch.finfo(columns.dtype).tiny)[:, None]
+    return {"pixel_values": values, "labels": labels, "sample_weight": blended}

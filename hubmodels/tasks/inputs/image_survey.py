@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import HubmodelsError
+from ...errors import BadRow, HubmodelsError
 from ...files import read_json, write_json
 from ...report import note
 from .image_files import image_batches, open_image, unreadable_words
@@ -88,11 +88,16 @@ def survey_images(rows: "datasets.Dataset", columns: Iterable[str]) -> ImageSurv
     survey = _decode_all(rows, columns)
     if file is not None:
         write_json(file, survey.to_dict())
-    elif key:
+    elif key and not _names_files(rows, columns):
         while len(_remembered) >= NUM_REMEMBERED:
             _remembered.pop(next(iter(_remembered)))
         _remembered[key] = survey
     return survey
+
+
+def _names_files(rows: "datasets.Dataset", columns: list[str]) -> bool:
+    """Tell whether rows name files, which may be overwritten while the rows stay."""
+    return len(rows) > 0 and any(value is not None and value["bytes"] is None for value in map(rows[0].get, columns))
 
 
 def _decode_all(rows: "datasets.Dataset", columns: list[str]) -> ImageSurvey:
@@ -169,6 +174,8 @@ def usual_shape(
     """Return an image processor's `size` and `num_channels`: as given, or where None as the images usually are."""
     if size is None or num_channels is None:
         survey = survey_images(train, [column])
+        for row, reason in survey.unreadable.items():
+            raise BadRow(row, column, reason)
         survey.say_sizes()
         size = size or default_size(survey.usual_size)
         num_channels = num_channels or (1 if survey.all_grey else 3)

@@ -6,63 +6,16 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HubmodelsError, one_line
-from ..contract.columns import choose_column, describe_columns, existing_column, is_number, kind_of
+from ...report import note
+from ..contract.columns import is_number, kind_of
 from ..contract.rows import refused_row
+from .series_times import read_times
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
 
-TIME_NAMES = ("time", "date", "datetime", "timestamp", "ds", "step")
-ID_NAMES = ("id", "series_id", "item_id", "unique_id", "sample_id", "case_id")
-
-
-def time_column(features: "datasets.Features", chosen: str | None) -> str | None:
-    """Name the column of times: the chosen one, else the only one of dates, else one with a usual name, else none.
-
-    Raises HubmodelsError when there is no such column, or several to choose from."""
-    if chosen is not None:
-        return existing_column(chosen, features, "time_column_name")
-    dates = [name for name in features if kind_of(features[name]).startswith(("timestamp", "date"))]
-    candidates = dates or [
-        name
-        for name in features
-        if name.lower() in TIME_NAMES and kind_of(features[name]).startswith(("string", "large_string", "int", "uint"))
-    ]
-    return choose_column(candidates, TIME_NAMES, "time", "time_column_name") if candidates else None
-
-
-def id_column(features: "datasets.Features", chosen: str | None) -> str | None:
-    """Name the column that says which series a row is of: the chosen one, else one with a usual name, else none."""
-    if chosen is not None:
-        return existing_column(chosen, features, "series_id_column_name")
-    candidates = [
-        name
-        for name in features
-        if name.lower() in ID_NAMES
-        and kind_of(features[name]).startswith(("string", "large_string", "int", "uint", "classes"))
-    ]
-    return choose_column(candidates, ID_NAMES, "series id", "series_id_column_name") if candidates else None
-
-
-def number_columns(
-    features: "datasets.Features", chosen: list[str] | None, others: Iterable[str], flag: str
-) -> list[str]:
-    """Name the chosen columns, which must hold numbers, or all columns of numbers but `others`.
-
-    Raises HubmodelsError when there is none."""
-    if chosen is None:
-        taken = set(others)
-        chosen = [name for name in features if name not in taken and is_number(features[name])]
-        if not chosen:
-            raise HubmodelsError(
-                f"the data set has no column of numbers for the series; its columns are {describe_columns(features)} "
-                f"(name them with --{flag})"
-            )
-    for name in chosen:
-        if not is_number(features[existing_column(name, features, flag)]):
-            raise HubmodelsError(f"column {name!r} holds {kind_of(features[name])}, not numbers (--{flag})")
-    return list(chosen)
+MAX_CATEGORIES = 100  # different words of a covariate
 
 
 def read_columns(dataset: "datasets.Dataset", names: Iterable[str]) -> dict[str, Any]:
@@ -89,68 +42,173 @@ def read_numbers(dataset: "datasets.Dataset", names: Iterable[str]) -> "np.ndarr
         raise refused_row(error, range(len(dataset)), "the series cannot be used: ") from None
 
 
-def order_rows(
-    dataset: "datasets.Dataset", id_name: str | None, time_name: str | None, frequency: str | None
-) -> "datasets.Dataset":
-    """Put the rows of each series together, with a row of missing values for each step that the times leave out.
+def sort_rows(
+    dataset: "datasets.Dataset", ids: list[str], time_name: str | None, form: str | None = None
+) -> "tuple[datasets.Dataset, list[tuple[Any, np.ndarray]], np.ndarray | None]":
+    """Put the rows of each series together, by time, and say it where they were not so.
 
-    A series' rows must ascend in time; other series' rows may lie between them. Raises HubmodelsError for times that
-    are unsorted, duplicated or uneven."""
-    import datasets
+    Returns:
+        The rows; each series' id with the numbers of its rows; and the times, datetime64[us] or int64 (N,).
+
+    Raises:
+        HubmodelsError: a row has no time or no id.
+    """
     import numpy as np
 
-    from ...processors.processing_series import group_rows
-    from ...processors.processing_series_times import find_frequency, move_times, step_numbers, to_times
+    from ...processors.processing_series_forms import group_rows
 
-    names = [name for name in (id_name, time_name) if name is not None]
-    if not names:
-        return dataset
-    columns = read_columns(dataset, names)
-    if len(dataset) == 0:
-        return dataset
-    gap_rows: dict[str, list] = {name: [] for name in names}
-    stretches = []
+    names = [name for name in (*ids, time_name) if name is not None]
+    columns = read_columns(dataset, names) if names else {}
+    times = None if time_name is None else read_times(columns[time_name], time_name, form)
     try:
-        groups = group_rows(columns[id_name] if id_name else None, len(dataset))
-        if time_name is not None:
-            times = to_times(columns[time_name], time_name)
-            step = frequency or find_frequency([times[rows] for _, rows in groups])
-        for name, rows in groups:
-            if time_name is not None:
-                label = f"column {time_name!r}" + ("" if name is None else f" of series {name!r}")
-                steps = step_numbers(times[rows], step, label)
-                missing = np.setdiff1d(np.arange(steps[-1] + 1), steps)
-                if len(missing):
-                    row_of_step = np.empty(steps[-1] + 1, dtype=np.int64)
-                    row_of_step[steps] = rows
-                    row_of_step[missing] = len(dataset) + len(gap_rows[time_name]) + np.arange(len(missing))
-                    gap_rows[time_name] += move_times(times[rows[0]], missing, step).tolist()
-                    if id_name is not None:
-                        gap_rows[id_name] += [name] * len(missing)
-                    rows = row_of_step
-            stretches.append(rows)
+        id_values = [columns[name] for name in ids]
+        groups = group_rows((id_values[0] if len(ids) == 1 else id_values) if ids else None, len(dataset))
     except ValueError as error:
         raise HubmodelsError(str(error)) from None
-    order = np.concatenate(stretches)
-    if time_name is not None and gap_rows[time_name]:
-        dataset = datasets.concatenate_datasets([dataset, _gaps(gap_rows, dataset.features, time_name)])
-    elif np.array_equal(order, np.arange(len(dataset))):
+    if times is None:
+        order = np.concatenate([rows for _, rows in groups]) if groups else np.arange(0)
+    else:
+        orders = [rows[np.argsort(times[rows], kind="stable")] for _, rows in groups]
+        order = np.concatenate(orders) if orders else np.arange(0)
+        unsorted = sum(bool((rows != sorted_rows).any()) for (_, rows), sorted_rows in zip(groups, orders, strict=True))
+        if unsorted:
+            descending = all((np.diff(times[rows].astype(np.int64)) <= 0).all() for _, rows in groups)
+            which = "" if not ids else f" of {unsorted:,} of {len(groups):,} series"
+            was = "with the newest first" if descending else "in no order"
+            note("rows", f"the rows{which} stood {was}: they were sorted by {time_name}", surprising=True)
+        times = times[order]
+    edges = np.cumsum([0, *(len(rows) for _, rows in groups)])
+    stretches_of = [(name, np.arange(edges[index], edges[index + 1])) for index, (name, _) in enumerate(groups)]
+    sorted_already = np.array_equal(order, np.arange(len(dataset)))
+    return (dataset if sorted_already else dataset.select(order)), stretches_of, times
+
+
+def order_rows(
+    dataset: "datasets.Dataset",
+    ids: list[str],
+    time_name: str | None,
+    frequency: str | None,
+    form: str | None = None,
+    static: Iterable[str] = (),
+) -> "datasets.Dataset":
+    """Put the rows of each series together, by time, with a row of missing values for each step that is not there.
+
+    Times a little beside their step are put on it. Raises HubmodelsError for times that are duplicated or uneven.
+
+    Args:
+        dataset: the rows.
+        ids: the columns that together name a row's series; none for one series.
+        time_name: the column of times; None where the order of rows is time.
+        frequency: how times go on; found when None.
+        form: how times that are text or numbers are read (see `to_times`).
+        static: columns that gaps repeat.
+    """
+    import numpy as np
+
+    from ...processors.processing_series_calendar import snap_times
+    from ...processors.processing_series_times import find_frequency, move_times, step_numbers
+
+    if len(dataset) == 0 or not (ids or time_name):
         return dataset
-    return dataset.select(order)
+    dataset, groups, times = sort_rows(dataset, ids, time_name, form)
+    if time_name is None or times is None:
+        return dataset
+    first_rows: list[int] = []  # of the series of each gap
+    gap_times: list[Any] = []
+    orders, snapped = [], times.copy()
+    gappy = 0
+    try:
+        step = frequency or find_frequency([times[rows] for _, rows in groups])
+        for name, rows in groups:
+            label = f"column {time_name!r}" + ("" if name is None else f" of series {name!r}")
+            snapped[rows] = snap_times(times[rows], step)
+            steps = step_numbers(snapped[rows], step, label)
+            missing = np.setdiff1d(np.arange(steps[-1] + 1), steps)
+            if len(missing):
+                gappy += 1
+                row_of_step = np.empty(steps[-1] + 1, dtype=np.int64)
+                row_of_step[steps] = rows
+                row_of_step[missing] = len(dataset) + len(first_rows) + np.arange(len(missing))
+                gap_times += move_times(snapped[rows[0]], missing, step).tolist()
+                first_rows += [int(rows[0])] * len(missing)
+                rows = row_of_step
+            orders.append(rows)
+    except ValueError as error:
+        raise HubmodelsError(str(error)) from None
+    say_steps(times, snapped, step, time_name, len(first_rows), gappy, len(groups))
+    moved = not np.array_equal(times, snapped)
+    if moved or form not in (None, "iso"):
+        dataset = replace_column(dataset, time_name, snapped)
+    if not first_rows:
+        return dataset
+    gaps = _gaps(dataset, first_rows, gap_times, time_name, [*ids, *static])
+    return datasets_joined(dataset, gaps).select(np.concatenate(orders))
 
 
-def _gaps(rows: dict[str, list], features: "datasets.Features", time_name: str) -> "datasets.Dataset":
-    """Make rows with an id and a time, in the columns' own types, and nothing else."""
+def say_steps(
+    times: "np.ndarray", snapped: "np.ndarray", step: str, time_name: str, gaps: int, gappy: int, num_series: int
+) -> None:
+    """Say how times go on, which steps are missing, and by how much times were moved."""
+    import numpy as np
+
+    which = "" if num_series == 1 else f" of {gappy:,} of {num_series:,} series"
+    note("rows", f"times in {time_name} go on by {step}", remedy="frequency")
+    if gaps:
+        note(
+            "rows",
+            f"{gaps:,} steps{which} are not there: they count as missing values",
+            surprising=gaps > len(times) / 10,
+        )
+    moved = np.abs((times - snapped).astype(np.int64))
+    if moved.any():
+        count, most = int((moved > 0).sum()), moved.max() / 1e6
+        note(
+            "rows",
+            f"{count:,} times in {time_name} lay up to {most:,.6g} s beside a step of {step}: they were put on it",
+            surprising=True,
+            remedy="frequency",
+        )
+
+
+def replace_column(dataset: "datasets.Dataset", name: str, values: "np.ndarray") -> "datasets.Dataset":
+    """Give rows with other values in a column, of the values' own type."""
+    import datasets
+    import pyarrow
+
+    table = dataset.with_format("arrow")[:]
+    table = table.set_column(table.column_names.index(name), name, pyarrow.array(values))
+    features = dataset.features.copy()
+    features[name] = datasets.Features.from_arrow_schema(table.select([name]).schema.remove_metadata())[name]
+    return datasets.Dataset(table.replace_schema_metadata(None).cast(features.arrow_schema), split=dataset.split)
+
+
+def datasets_joined(first: "datasets.Dataset", second: "datasets.Dataset") -> "datasets.Dataset":
+    """Put the rows of two data sets below each other."""
     import datasets
 
+    return datasets.concatenate_datasets([first, second])
+
+
+def _gaps(
+    dataset: "datasets.Dataset", first_rows: list[int], times: list[Any], time_name: str, repeated: Iterable[str]
+) -> "datasets.Dataset":
+    """Make rows with a time and what a series' rows have in common, in the columns' own types, and nothing else."""
+    import datasets
+
+    features = dataset.features
     kind = kind_of(features[time_name])
     if kind.startswith(("string", "large_string")):
-        rows[time_name] = [str(time) for time in rows[time_name]]
+        times = [str(time) for time in times]
     elif kind.startswith("date"):
-        rows[time_name] = [time.date() for time in rows[time_name]]
-    count = len(rows[time_name])
-    whole = {name: rows.get(name, [None] * count) for name in features}
-    return datasets.Dataset.from_dict(whole, features=features)
+        times = [time.date() for time in times]
+    columns: dict[str, list] = {name: [None] * len(times) for name in features}
+    columns[time_name] = times
+    names = list(repeated)
+    if names:
+        common = dataset.select_columns(names).with_format("arrow")[:]
+        for name in names:
+            columns[name] = common.column(name).take(first_rows).to_pylist()
+    return datasets.Dataset.from_dict(columns, features=features)
 
 
 def load_series_processor(path: str, **kwargs: Any) -> Any:
@@ -164,32 +222,52 @@ def load_series_processor(path: str, **kwargs: Any) -> Any:
         raise HubmodelsError(f"no usable processor of series (processor_config.json) at {path}: {reason}") from error
 
 
-def usual_frequency(train: "datasets.Dataset", id_name: str | None, time_name: str) -> str:
-    """Find the commonest step between the times of rows that stand in order. Raises HubmodelsError without any."""
-    from ...processors.processing_series_times import find_frequency, to_times
+def usual_frequency(groups: "list[tuple[Any, np.ndarray]]", times: "np.ndarray") -> str:
+    """Find how the times of sorted series go on. Raises HubmodelsError where no series has two steps."""
+    from ...processors.processing_series_times import find_frequency
 
-    columns = read_columns(train, [name for name in (id_name, time_name) if name is not None])
     try:
-        times = to_times(columns[time_name], time_name)
-        if id_name is None:
-            return find_frequency([times])
-        return find_frequency([times[first:last] for first, last in stretches(columns[id_name].to_numpy())])
+        return find_frequency([times[rows] for _, rows in groups])
     except ValueError as error:
         raise HubmodelsError(f"the series cannot be used: {error}") from None
 
 
-def series_codes(ids: Any) -> "np.ndarray":
+def is_single_value(feature: Any) -> bool:
+    """Tell whether a column holds one number, text, time or class a row."""
+    import datasets
+
+    return isinstance(feature, datasets.Value | datasets.ClassLabel)
+
+
+def read_categories(dataset: "datasets.Dataset", name: str) -> list[str] | None:
+    """Name the categories of a column of words in sorted order; None for a column of numbers.
+
+    Raises HubmodelsError where there are too many for these to be categories."""
+    from ...processors.processing_series_times import category_name
+
+    if is_number(dataset.features[name]):
+        return None
+    words = read_columns(dataset, [name])[name].dropna()
+    names = sorted({category_name(word) for word in words.unique()})
+    if len(names) > MAX_CATEGORIES:
+        raise HubmodelsError(
+            f"column {name!r} has {len(names):,} different words: at most {MAX_CATEGORIES} are categories; leave it out"
+        )
+    return names
+
+
+def series_codes(*columns: Any) -> "np.ndarray":
     """Compute int64 codes of series' ids that do not depend on the batch: a number itself, else 63 bits of a hash."""
     import numpy as np
 
-    array = np.asarray(ids)
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64)
+    arrays = [np.asarray(column) for column in columns]
+    if len(arrays) == 1 and arrays[0].dtype.kind in "iu":
+        return arrays[0].astype(np.int64)
+    names = arrays[0].tolist() if len(arrays) == 1 else list(zip(*(array.tolist() for array in arrays), strict=True))
     codes = {
-        name: int.from_bytes(hashlib.blake2b(str(name).encode(), digest_size=8).digest()) >> 1
-        for name in set(array.tolist())
+        name: int.from_bytes(hashlib.blake2b(str(name).encode(), digest_size=8).digest()) >> 1 for name in set(names)
     }
-    return np.array([codes[name] for name in array.tolist()], dtype=np.int64)
+    return np.array([codes[name] for name in names], dtype=np.int64)
 
 
 def stretches(codes: "np.ndarray") -> list[tuple[int, int]]:

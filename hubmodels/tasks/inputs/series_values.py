@@ -28,7 +28,7 @@ def read_series(values: Any, row: int, column: str) -> "np.ndarray":
     """Read one series (T, C) float64, NaN where missing. Raises HubmodelsError naming the row."""
     import numpy as np
 
-    from ...processors.processing_series import read_arrays
+    from ...processors.processing_series_forms import read_arrays
 
     try:
         if values is None or len(values) == 0:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ...budget import seconds_left
+from ...report import note
+
 if TYPE_CHECKING:
     from ..contract.types import Batch, EncodedColumns, Predict, Rows
     from .tables import FittedTables
@@ -62,8 +65,13 @@ def importances(
     """
     generator = np.random.default_rng(0)
     whole = loss(predict(rows))
-    growth = {}
-    for name, (numbers, categories) in tables.processor.feature_places.items():
+    growth: dict[str, np.ndarray] = {}
+    columns = tables.processor.feature_places
+    for name, (numbers, categories) in columns.items():
+        if growth and seconds_left() < 0:
+            said = f"The importance of {len(growth):,} of {len(columns):,} columns was measured: the time was over"
+            note("results", said, surprising=True, remedy="evaluation_budget: a larger share of the training time")
+            break
         orders = [generator.permutation(len(rows)) for _ in range(IMPORTANCE_REPEATS)]
         losses = [loss(predict(rows.shuffled(numbers, categories, order))) for order in orders]
         growth[name] = np.array(losses) - whole

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from ...errors import HubmodelsError, one_line
+from ...errors import BadRow, HubmodelsError, nearest, one_line
 from ...fields import option
 from ..contract.columns import existing_column, kind_of
 from ..contract.parts import FittedInput, Input
 from ..contract.rows import refused_row
+from .table_notes import columns_to_leave_out, say_columns
 
 if TYPE_CHECKING:
     import datasets
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from ..contract.types import Batch, EncodedColumns, RawRows, Rows
 
+SAID_CATEGORIES = ("category", "boolean")  # of these
+COLUMN_KINDS = ("number", "category", "date", "text", "boolean", "identifier")
 UNREADABLE = ("Image", "Audio", "Video", "List", "LargeList", "Sequence", "dict")  # kinds that no table model reads
 
 
@@ -29,6 +32,18 @@ class TableColumns(Input):
     numeric_scaling: Literal["quantile", "robust"] = option(
         "quantile", "scaling of numbers: to a normal distribution, or by median and quartiles with a smooth clip"
     )
+
+    column_kinds: dict | None = option(None, "what columns are; text and identifiers are not predicted from")
+    missing_values: Literal["indicator", "refuse"] = option(
+        "indicator", "gaps among the columns to predict from: the median, and a category that says so; or an error"
+    )
+
+    def __post_init__(self) -> None:
+        for name, kind in (self.column_kinds or {}).items():
+            if kind not in COLUMN_KINDS:
+                hint = nearest(str(kind), COLUMN_KINDS)
+                allowed = ", ".join(COLUMN_KINDS)
+                raise ValueError(f"column_kinds: {name!r} cannot be {kind!r}{hint}; kinds are {allowed}")
 
     def claims(self, features: "datasets.Features") -> list[str]:
         """Name no column: any may be the target. Raises HubmodelsError where the columns of a stream are not known."""
@@ -69,16 +84,20 @@ class TableColumns(Input):
             raise streamed()
         table = train.select_columns(columns)
         classes = [name for name in columns if kind_of(train.features[name]) == "classes"]
-        categories = [name for name in self.categorical_column_names or [] if name in columns]
+        kinds = {name: kind for name, kind in (self.column_kinds or {}).items() if name in columns}
+        said = [*(self.categorical_column_names or []), *(name for name in kinds if kinds[name] in SAID_CATEGORIES)]
+        categories = [name for name in said if name in columns]
         try:
             processor = TabularProcessor.fit(
                 table,
                 scaling=self.numeric_scaling,
                 categorical=list(dict.fromkeys([*classes, *categories])),
                 min_frequency=self.min_frequency,
+                left_out=columns_to_leave_out(train, columns, kinds),
             )
         except ValueError as error:
             raise refused_row(error, range(len(train)), "the table cannot be used: ") from None
+        say_columns(processor)
         return self.bind(processor)
 
     @property
@@ -101,6 +120,7 @@ class TableColumns(Input):
         except (OSError, ValueError, TypeError, KeyError) as error:
             reason = one_line(error, 200)
             raise HubmodelsError(f"no usable table processor (processor_config.json) at {path}: {reason}") from error
+        say_columns(processor)
         return self.bind(processor)
 
 
@@ -144,10 +164,28 @@ class FittedTableColumns(FittedInput[TableColumnsT], Generic[TableColumnsT]):
 
     def process(self, table: Any, row_numbers: list[int]) -> "Rows":
         """Let the processor encode a mapping of columns, or a pyarrow Table."""
+        from ...processors.processing_table_columns import BadValue
+
+        if self.options.missing_values == "refuse":
+            self.refuse_gaps(table, row_numbers)
         try:
             return dict(self.processor(table))
+        except BadValue as error:
+            raise BadRow(row_numbers[error.row], error.column, error.reason) from None
         except ValueError as error:
             raise refused_row(error, row_numbers) from None
+
+    def refuse_gaps(self, table: Any, row_numbers: list[int]) -> None:
+        """Raise BadRow for the first gap in a column that the processor reads."""
+        from ...processors.processing_table import read_table
+        from ...processors.processing_table_columns import is_missing
+
+        for name, values in read_table(table, self.input_columns())[0].items():
+            gaps = [row for row, value in enumerate(values) if is_missing(value) or value == ""]
+            if gaps and name in self.input_columns():
+                more = f" ({len(gaps) - 1:,} more of the rows read with it have one)" if len(gaps) > 1 else ""
+                reason = f"it is a gap{more}, and missing_values is refuse; fill it, or choose missing_values indicator"
+                raise BadRow(row_numbers[gaps[0]], name, reason)
 
     def input_columns(self) -> list[str]:
         """Name the columns that the processor reads."""
@@ -193,6 +231,7 @@ class Tables(TableColumns):
     num_bins: int = option(48, "bins of each number where the model embeds it piecewise linearly, >= 1")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, value in (("min_category_frequency", self.min_category_frequency), ("num_bins", self.num_bins)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

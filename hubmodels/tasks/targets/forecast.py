@@ -8,6 +8,7 @@ from ...abilities import quantile_values
 from ...errors import HubmodelsError
 from ...fields import option
 from ...report import Figure
+from ...units import Units
 from ..contract.columns import existing_column, is_number, kind_of, ordered_labels
 from ..contract.parts import FittedTarget, Target
 
@@ -58,6 +59,10 @@ class Forecast(Target):
                     f"column {name!r} holds {kind_of(features[name])}, not numbers (--target_column_names)"
                 )
         return names
+
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Ask nothing of a step: channels have gaps."""
+        return Units()
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedForecast":
         """Take the names of the channels; what is measured against their season follows (`FittedForecast.learn`)."""

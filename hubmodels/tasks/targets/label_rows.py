@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from .class_rows import calibration_error
+from ..contract.weights import mean_over_rows, row_weights, sum_over_rows
+from .class_rows import calibration_error, weighted_roc_auc
 
 Rows = dict[str, np.ndarray]
 
@@ -55,27 +56,29 @@ def label_metrics(rows: Rows) -> dict[str, float]:
     occur or are predicted, `roc_auc` the mean over the labels, NaN where one has no area. `log_loss`,
     `calibration_error` and `label_accuracy` are over all decisions, row by row and label by label."""
     right = rows["labels"] == rows["predictions"]
+    weights = row_weights(rows)
     scores = label_scores(rows)["f1"]
+    of_decisions = None if weights is None else weights.repeat(right.shape[1])
     return {
-        "accuracy": right.all(axis=1).mean(),
+        "accuracy": mean_over_rows(right.all(axis=1), weights),
         "macro_f1": float(np.nanmean(scores)) if np.isfinite(scores).any() else float("nan"),
-        "roc_auc": mean_roc_auc(rows["probabilities"], rows["labels"]),
-        "log_loss": rows["losses"].mean(dtype=np.float64),
-        "calibration_error": calibration_error(flat_rows(rows)),
-        "label_accuracy": right.mean(),
+        "roc_auc": mean_roc_auc(rows["probabilities"], rows["labels"], weights),
+        "log_loss": mean_over_rows(rows["losses"], weights),
+        "calibration_error": calibration_error(flat_rows(rows), of_decisions),
+        "label_accuracy": mean_over_rows(right.mean(axis=1), weights),
     }
 
 
 def label_scores(rows: Rows) -> dict[str, np.ndarray]:
     """Compute precision, recall and F1 of each label, (K,); NaN where it is never predicted, never true, or neither."""
-    labels, predictions = rows["labels"], rows["predictions"]
-    hits = (labels * predictions).sum(axis=0, dtype=np.float64)
-    true, predicted = labels.sum(axis=0), predictions.sum(axis=0)
+    labels, predictions, weights = rows["labels"], rows["predictions"], row_weights(rows)
+    hits = sum_over_rows(labels * predictions, weights).astype(np.float64)
+    true, predicted = sum_over_rows(labels, weights), sum_over_rows(predictions, weights)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {"precision": hits / predicted, "recall": hits / true, "f1": 2 * hits / (true + predicted)}
 
 
-def mean_roc_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def mean_roc_auc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Compute the mean over the labels of the area under the ROC curve, from mean ranks (Mann and Whitney 1947).
 
     NaN where a label is true of all rows or of none."""
@@ -85,6 +88,9 @@ def mean_roc_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
     negatives = len(labels) - positives
     if (positives == 0).any() or (negatives == 0).any():
         return float("nan")
+    if weights is not None:
+        areas = [weighted_roc_auc(probabilities[:, k], labels[:, k] == 1, weights) for k in range(labels.shape[1])]
+        return float(np.mean(areas))
     sums = (rankdata(probabilities, axis=0) * labels).sum(axis=0)
     return float(((sums - positives * (positives + 1) / 2) / (positives * negatives)).mean())
 

@@ -1,4 +1,8 @@
-"""One number a row or several, whatever the row is: names, scale, predictions, metrics, answers, residuals."""
+"""One number a row or several, whatever the row is: names, scale, predictions, metrics, answers, residuals.
+
+A model computes in float32. Numbers that lose digits there, such as seconds since 1970, are centred and scaled in
+float64 before a model sees them, and what it says is restored in float64.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,9 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import BadRow, HubmodelsError
 from ...fields import option
-from ...report import Figure
+from ...report import Figure, note
+from ...units import Units
 from ..contract.columns import choose_column, describe_columns, existing_column, kind_of, ordered_labels
 from ..contract.parts import FittedTarget, Target
+from ..contract.weights import mean_over_rows, row_weights
 
 if TYPE_CHECKING:
     import datasets
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
 
 TARGET_NAMES = ("target", "targets", "label", "labels", "y", "value", "price")
 NUMERIC = ("int", "uint", "float", "bool", "decimal")  # how the types of columns of numbers begin
+LARGEST_FLOAT32 = 3.4e38
 SCALE = ("target_mean", "target_std", "target_min", "target_max")  # config fields, one number a target each
 
 
@@ -25,9 +32,10 @@ SCALE = ("target_mean", "target_std", "target_min", "target_max")  # config fiel
 class Numbers(Target):
     """Holds the options of the numbers of a row."""
 
-    state_fields: ClassVar[dict[str, Any]] = {"names": list[str]}
+    state_fields: ClassVar[dict[str, Any]] = {"names": list[str], "center": list[float], "spread": list[float]}
     decided_fields: ClassVar[tuple[str, ...]] = ("num_labels", "problem_type", *SCALE)
 
+    weighs_rows: ClassVar[bool] = True
     main_metric: ClassVar[str] = "rmse"
     greater_is_better: ClassVar[bool] = False
     shares: ClassVar[tuple[str, ...]] = ("coverage",)
@@ -62,17 +70,44 @@ class Numbers(Target):
                 )
         return list(names)
 
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Balance carved rows by the range of the first number."""
+        return Units(targets=tuple(columns), numbers=columns[0])
+
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedNumbers":
-        """Take each target's name, mean, standard deviation and range over the training rows."""
-        table = train.select_columns(columns).with_format("arrow")[:]
-        values = number_matrix(table.to_pydict(), list(range(len(train))), columns).astype("float64")
+        """Take each target's name, mean, standard deviation and range over the training rows.
+
+        Raises HubmodelsError for a target that is the same in all of them."""
+        import numpy as np
+
+        from .number_rows import check_targets, mean_and_spread, needs_centring, number_matrix
+
+        table = train.select_columns(columns).with_format("arrow")[:].to_pydict()
+        values = number_matrix(table, range(len(train)), columns)
+        check_targets(table, values, columns)
+        mean, std = mean_and_spread(values)
+        center, spread = np.zeros(len(columns)), np.ones(len(columns))
+        for index in np.flatnonzero(needs_centring(values, mean, std)):
+            center[index], spread[index] = mean[index], std[index] or 1.0
+            note(
+                "columns",
+                f"the model predicts (value - {center[index]:.17g}) / {spread[index]:.6g}: as they are, float32 would "
+                "not tell these values apart; answers and metrics are in the column's own units",
+                column=columns[index],
+                kind="target",
+                surprising=True,
+            )
+        values = (values - center) / spread
+        mean, std = mean_and_spread(values)
         scale = {
-            "target_mean": values.mean(axis=0).tolist(),
-            "target_std": [float(deviation) or 1.0 for deviation in values.std(axis=0)],
+            "target_mean": mean.tolist(),
+            "target_std": [float(deviation) or 1.0 for deviation in std],
             "target_min": values.min(axis=0).tolist(),
             "target_max": values.max(axis=0).tolist(),
         }
-        return FittedNumbers(options=self, names=list(columns), scale=scale)
+        return FittedNumbers(
+            options=self, names=list(columns), scale=scale, center=center.tolist(), spread=spread.tolist()
+        )
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Any]) -> "FittedNumbers":
         """Take the names from problem.json, of a release of 0.1.0 from the config's `id2label`."""
@@ -81,7 +116,16 @@ class Numbers(Target):
         names = list(state.get("names") or labels)
         if labels and len(names) != len(labels):
             raise HubmodelsError(f"problem.json names {len(names)} targets, the model has {len(labels)}")
-        return FittedNumbers(options=self, names=names, scale=scale)
+        center, spread = (list(state.get(name) or ()) for name in ("center", "spread"))
+        if {len(center), len(spread)} not in ({0}, {len(names)}):
+            raise HubmodelsError(f"problem.json has {len(center)} centers and {len(spread)} spreads of {len(names)}")
+        return FittedNumbers(
+            options=self,
+            names=names,
+            scale=scale,
+            center=center or [0.0] * len(names),
+            spread=spread or [1.0] * len(names),
+        )
 
 
 @dataclass(kw_only=True)
@@ -89,15 +133,22 @@ class FittedNumbers(FittedTarget[Numbers]):
     """Numbers by name, L of them, and their scale over the training rows. They are told in their own units."""
 
     names: list[str]
-    scale: dict[str, list[float]]  # of `SCALE`; empty for a model that does not normalise
+    scale: dict[str, list[float]]  # of `SCALE`, as the model sees numbers; empty for one that does not normalise
+    center: list[float]  # what is taken from each number, and
+    spread: list[float]  # what it is divided by before a model sees it: 0 and 1 where float32 holds it as it is
+
+    @property
+    def is_scaled(self) -> bool:
+        """Tell whether a model sees other numbers than the targets' own."""
+        return any(self.center) or any(value != 1 for value in self.spread)
 
     def config_fields(self) -> dict[str, Any]:
         """Return how many numbers there are, their scale and the `problem_type`."""
         return {"num_labels": len(self.names), "problem_type": "regression", **self.scale}
 
     def state(self) -> dict[str, Any]:
-        """Return the names of the targets."""
-        return {"names": self.names}
+        """Return the names of the targets, and how their numbers become those that a model sees."""
+        return {"names": self.names} | ({"center": self.center, "spread": self.spread} if self.is_scaled else {})
 
     def encoded_features(self) -> dict[str, Any]:
         """Return the Arrow type of `labels`."""
@@ -108,39 +159,78 @@ class FittedNumbers(FittedTarget[Numbers]):
     def encode(
         self, rows: "RawRows", row_numbers: list[int], columns: list[str], features: "datasets.Features"
     ) -> "Rows":
-        """Encode `labels` (B, L) float32 in the targets' own units. Raises HubmodelsError for one that is missing."""
+        """Encode `labels` (B, L) float32 as a model sees them. Raises BadRow for one that is missing or not finite."""
+        import numpy as np
+
+        from .number_rows import number_matrix
+
         if len(columns) != len(self.names):
             raise HubmodelsError(
                 f"the model predicts {len(self.names)} number(s) ({', '.join(self.names)}), not {len(columns)} "
                 f"({', '.join(columns)}); name as many columns with --target_column_names"
             )
-        return {"labels": number_matrix(rows, row_numbers, columns)}
+        values = (number_matrix(rows, row_numbers, columns) - self.center) / self.spread
+        for row, target in np.argwhere(np.abs(values) > LARGEST_FLOAT32)[:1]:
+            raise BadRow(
+                row_numbers[row],
+                columns[target],
+                f"the target {rows[columns[target]][row]!r} is too large beside those of the training for float32",
+            )
+        return {"labels": values.astype(np.float32)}
+
+    def own_units(self, values: Any) -> Any:
+        """Turn numbers (..., L) that a model sees, a tensor or an array, into the targets' units, in float64.
+
+        Where they are the same they stay as they are."""
+        import numpy as np
+
+        if not self.is_scaled:
+            return values
+        if isinstance(values, np.ndarray):
+            return values.astype(np.float64) * self.spread + self.center
+        values = (values.cpu() if values.device.type == "mps" else values).double()
+        return values * values.new_tensor(self.spread) + values.new_tensor(self.center)
+
+    def own_spread(self, values: Any) -> Any:
+        """Turn differences (..., L) of numbers that a model sees, a tensor, into the targets' units."""
+        zero = values.new_zeros(len(self.names))
+        return self.own_units(values) - self.own_units(zero) if self.is_scaled else values
+
+    def rows_in_own_units(self, rows: "Rows") -> "Rows":
+        """Return `labels` and `predictions` of a classical method in the targets' units."""
+        return {**rows, **{name: self.own_units(rows[name]) for name in ("labels", "predictions")}}
 
     def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
         """Return `labels` and `predictions` (B, L), of a model with quantiles their values and losses too.
 
         These are `quantile_values` (B, L, Q) and `quantile_losses` (B, L), the mean pinball loss over the quantiles
-        (Koenker and Bassett 1978)."""
+        (Koenker and Bassett 1978). All are in the targets' own units."""
         from ...abilities import quantile_values
 
-        rows = {"labels": batch["labels"], "predictions": outputs.logits.float()}
+        rows = {"labels": self.own_units(batch["labels"]), "predictions": self.own_units(outputs.logits.float())}
         if (values := quantile_values(outputs)) is not None:
-            values = rows["quantile_values"] = values.float()
+            values = values.float()
             levels = outputs.quantile_levels.float()[:, None]  # (B, 1, Q)
             errors = batch["labels"].view(values.shape[:2])[..., None] - values  # (B, L, Q)
-            rows["quantile_losses"] = (errors * (levels - (errors < 0).float())).mean(dim=-1)
+            rows["quantile_losses"] = self.own_spread((errors * (levels - (errors < 0).float())).mean(dim=-1))
+            rows["quantile_values"] = self.own_units(values.movedim(1, -1)).movedim(-1, 1)
         return rows
 
     def metrics(self, rows: "Rows") -> dict[str, float]:
         """Compute means over the targets; coverage and quantile loss only where there are quantiles."""
         import numpy as np
 
+        from .number_rows import metrics_by_target
+
+        weights = row_weights(rows)
         metrics = {name: float(values.mean()) for name, values in metrics_by_target(rows).items()}
         if "quantile_values" in rows and rows["quantile_values"].shape[-1] > 1:
             low, high = rows["quantile_values"].min(axis=-1), rows["quantile_values"].max(axis=-1)
-            metrics["coverage"] = float(np.mean((low <= rows["labels"]) & (rows["labels"] <= high)))
+            covered = (low <= rows["labels"]) & (rows["labels"] <= high)
+            metrics["coverage"] = float(mean_over_rows(covered.mean(axis=1), weights))
         if "quantile_losses" in rows:
-            metrics["quantile_loss"] = float(rows["quantile_losses"].mean(dtype=np.float64))
+            losses = rows["quantile_losses"].mean(axis=1, dtype=np.float64)
+            metrics["quantile_loss"] = float(mean_over_rows(losses, weights))
         return metrics
 
     def class_names(self) -> list[str]:
@@ -149,6 +239,8 @@ class FittedNumbers(FittedTarget[Numbers]):
 
     def class_metrics(self, rows: "Rows") -> "dict[str, np.ndarray]":
         """Compute the metrics of each of several targets."""
+        from .number_rows import metrics_by_target
+
         return metrics_by_target(rows) if len(self.names) > 1 else {}
 
     def answers(self, outputs: "ModelOutput") -> "dict[str, np.ndarray]":
@@ -158,13 +250,14 @@ class FittedNumbers(FittedTarget[Numbers]):
         members. Of several targets each column ends in the target's name."""
         from ...abilities import quantile_values, spread
 
-        told = {"prediction": outputs.logits}
+        told = {"prediction": self.own_units(outputs.logits.float())}
         if (quantiles := quantile_values(outputs)) is not None and quantiles.shape[-1] > 1:
-            told |= {"low": quantiles.amin(dim=-1), "high": quantiles.amax(dim=-1)}
+            low, high = quantiles.float().amin(dim=-1), quantiles.float().amax(dim=-1)
+            told |= {"low": self.own_units(low), "high": self.own_units(high)}
         if (deviations := spread(outputs)) is not None:
-            told["uncertainty"] = deviations
+            told["uncertainty"] = self.own_spread(deviations.float())
         return {
-            self.answer_name(what, target): values[:, target].float().cpu().numpy()
+            self.answer_name(what, target): values[:, target].cpu().numpy()
             for what, values in told.items()
             for target in range(len(self.names))
         }
@@ -188,31 +281,3 @@ class FittedNumbers(FittedTarget[Numbers]):
     def line_names(self) -> list[str]:
         """Name the entries of `mean_prediction`."""
         return self.names
-
-
-def number_matrix(rows: "RawRows", row_numbers: list[int], names: list[str]) -> "np.ndarray":
-    """Return the targets (B, L) float32. Raises HubmodelsError for one that is missing or not finite."""
-    import numpy as np
-
-    targets = np.array([rows[name] for name in names], dtype=np.float64).T
-    if not np.isfinite(targets).all():
-        row, target = np.argwhere(~np.isfinite(targets))[0]
-        raise BadRow(
-            row_numbers[row],
-            names[target],
-            f"there is no target (it holds {rows[names[target]][row]!r}); drop such rows",
-        )
-    return targets.astype(np.float32)
-
-
-def metrics_by_target(rows: "Rows") -> "dict[str, np.ndarray]":
-    """Compute RMSE, MAE and R2 (NaN where the targets are all equal) of each target, (L,)."""
-    import numpy as np
-
-    labels = rows["labels"].astype(np.float64)
-    errors = rows["predictions"] - labels
-    squares = np.square(errors).mean(axis=0)
-    variance = labels.var(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        r2 = np.where(variance > 0, 1 - squares / variance, np.nan)
-    return {"rmse": np.sqrt(squares), "mae": np.abs(errors).mean(axis=0), "r2": r2}

@@ -4,16 +4,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ...errors import HubmodelsError
 from ...fields import option
 from ...report import Figure
-from ..contract.columns import class_names, class_numbers, label_column, label_maps, ordered_labels
+from ...units import Units
+from ..contract.columns import (
+    class_names,
+    class_numbers,
+    holds_lists,
+    label_column,
+    label_maps,
+    ordered_labels,
+)
 from ..contract.parts import FittedTarget, Target
+from ..contract.weights import column_weights
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
 
-    from ..contract.types import Batch, ModelOutput, RawRows, Rows
+    from ..contract.types import Batch, EncodedColumns, ModelOutput, RawRows, Rows
 
 
 @dataclass(kw_only=True)
@@ -21,6 +31,7 @@ class OneClass(Target):
     """Holds the options of a class a row."""
 
     decided_fields: ClassVar[tuple[str, ...]] = ("id2label", "label2id", "problem_type")
+    weighs_rows: ClassVar[bool] = True
     main_metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
     shares: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -36,6 +47,10 @@ class OneClass(Target):
     def columns(self, features: "datasets.Features", claimed: list[str]) -> list[str]:
         """Name the class column: the chosen one, else the only one of classes, else one with a usual name."""
         return [label_column(features, self.label_column_name, others=tuple(claimed))]
+
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Balance carved rows by their classes."""
+        return Units(targets=tuple(columns), classes=columns[0])
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedOneClass":
         """Take a class column's own names in their order, or the distinct texts or integers of the rows, sorted."""
@@ -66,10 +81,27 @@ class FittedOneClass(FittedTarget[OneClass]):
         self, rows: "RawRows", row_numbers: list[int], columns: list[str], features: "datasets.Features"
     ) -> "Rows":
         """Encode `labels` (B,) int64 as the model numbers them. Raises HubmodelsError for an unknown class."""
-        (column,) = columns
+        column = columns[0]
+        if len(columns) > 1 or holds_lists(features[column]):
+            raise HubmodelsError(
+                f"the model has one class a row, unlike column {', '.join(map(repr, columns))}; choose another "
+                "--label_column_name"
+            )
         return {
             "labels": class_numbers(rows[column], row_numbers, column, features[column], dict(enumerate(self.names)))
         }
+
+    def check_training(self, columns: "EncodedColumns") -> None:
+        """Refuse rows that are all of one class."""
+        labels, weights = columns.tensor("labels"), column_weights(columns)
+        if weights is not None:
+            labels = labels[weights > 0]
+        classes = labels.unique().tolist()
+        if len(classes) == 1:
+            raise HubmodelsError(
+                f"all {len(labels):,} training rows{'' if weights is None else ' with a weight'} have the class "
+                f"{self.names[classes[0]]!r}: there is nothing to tell apart; give rows of at least two classes"
+            )
 
     def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
         """Return label, prediction, its probability and the loss of each row (see `classification_rows`)."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ...errors import HubmodelsError, nearest
 from ...fields import option
 from ...report import Figure
+from ...units import Units
 from ..contract.columns import class_names, ordered_labels
 from ..contract.parts import FittedTarget, Target
 
@@ -59,6 +60,10 @@ class ImageReconstruction(Target):
 
         needed = self.normal_classes is not None
         return optional_label_column(features, self.label_column_name, claimed, needed=needed)
+
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Balance carved rows by their classes, where there are any; a row needs none."""
+        return Units(classes=columns[0] if columns else None)
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedImageReconstruction":
         """Take the names of the classes where there are any."""

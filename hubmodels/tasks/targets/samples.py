@@ -14,6 +14,7 @@ from ... import abilities
 from ...errors import HubmodelsError
 from ...fields import option
 from ...report import Estimate, Examination, Figure
+from ...units import Units
 from ..contract.columns import class_names, label_maps, ordered_labels
 from ..contract.parts import FittedTarget, Target
 from ..contract.problem import FittedInputT, Problem, TaskT
@@ -59,6 +60,10 @@ class Samples(Target):
         from .optional_class import optional_label_column
 
         return optional_label_column(features, self.label_column_name, claimed, needed=False)
+
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Balance carved rows by their classes, where there are any; a row needs none."""
+        return Units(classes=columns[0] if columns else None)
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedSamples":
         """Take the names of the classes where there are any."""

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ...report import note
 from ..contract.columns import class_names, ordered_labels
+from ..contract.weights import row_weights
 from .one_class import FittedOneClass, OneClass
 
 if TYPE_CHECKING:
@@ -46,18 +48,39 @@ class FittedScoredClass(FittedOneClass):
         """Return what every class a row has (see `classification_rows`), and the `probabilities` (B, K)."""
         return {**super().predict(outputs, batch), "probabilities": outputs.logits.float().softmax(dim=-1)}
 
+    def relate(self, rows: "Rows") -> "Rows":
+        """Note which classes no measured row has: the balanced accuracy is without them, ROC-AUC is undefined."""
+        import numpy as np
+
+        counts = np.bincount(rows["labels"], minlength=len(self.names))
+        if missing := [name for name, count in zip(self.names, counts.tolist(), strict=True) if not count]:
+            shown = ", ".join(map(repr, missing[:6])) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
+            present = len(self.names) - len(missing)
+            over = f"over the {present} of {len(self.names)} classes that occur" if present > 1 else "undefined"
+            note(
+                "results",
+                f"no measured row has the class {shown}: the balanced accuracy is {over}, ROC-AUC is undefined",
+                surprising=True,
+            )
+        return rows
+
     def metrics(self, rows: "Rows") -> dict[str, float]:
-        """Compute the metrics of one class a row, the balanced accuracy and the area under the ROC curve."""
+        """Compute the metrics of one class a row, the balanced accuracy and the area under the ROC curve.
+
+        The balanced accuracy is over the classes that occur, NaN where these are fewer than two."""
         from .class_rows import confusion_matrix, roc_auc
 
         shared = super().metrics(rows)
-        counts = confusion_matrix(rows, len(self.names))
+        weights = row_weights(rows)
+        counts = confusion_matrix(rows, len(self.names), weights)
         present = counts.sum(axis=1) > 0
+        recalls = counts.diagonal()[present] / counts.sum(axis=1)[present]
         return {
             "accuracy": shared["accuracy"],
-            "balanced_accuracy": (counts.diagonal()[present] / counts.sum(axis=1)[present]).mean(),
+            # Of a single class it would be its recall, and 1 for a model that always says that class.
+            "balanced_accuracy": recalls.mean() if len(recalls) > 1 else float("nan"),
             "macro_f1": shared["macro_f1"],
-            "roc_auc": roc_auc(rows["probabilities"], rows["labels"]),
+            "roc_auc": roc_auc(rows["probabilities"], rows["labels"], weights),
             "log_loss": shared["log_loss"],
             "calibration_error": shared["calibration_error"],
         }

@@ -70,11 +70,13 @@ def usual_seasons(frequency: str | None) -> tuple[int, ...]:
     """Return seasons that series of a frequency often have: a day and a week of hours, a week and a year of days."""
     if frequency is None or frequency.isdigit():
         return ()
-    from ...processors.processing_series_times import UNITS, parse_frequency
+    from ...processors.processing_series_calendar import UNITS, parse_rule
 
-    number, unit = parse_frequency(frequency)
-    if unit == "M":
-        return (12 // number,) if 12 % number == 0 and number < 12 else ()
-    step = number * UNITS[unit]
+    rule = parse_rule(frequency)
+    if rule.unit in ("M", "BM"):
+        return (12 // rule.number,) if 12 % rule.number == 0 and rule.number < 12 else ()
+    if rule.unit == "B":
+        return (5,) if rule.number == 1 else ()
+    step = rule.number * UNITS[rule.unit]
     wholes = (UNITS["h"], UNITS["D"], 7 * UNITS["D"], 365 * UNITS["D"])
     return tuple(whole // step for whole in wholes if whole > step and whole % step == 0)

@@ -1,17 +1,23 @@
-"""Several labels a row, or none: in columns of 0 and 1, or in one column of lists of names.
+"""One class a row or several labels, as the columns say: `SeveralLabels` decides it for every task that classifies.
 
-Labels are 0 or 1 for each of K names, (B, K) float32. A label is predicted where its probability is at least 1/2.
+Several labels stand in columns of 0 and 1, in a column of lists of names, or in texts such as "a;b" with a
+`label_separator`. They are 0 or 1 for each of K names, (B, K) float32. A label is predicted where its probability is at
+least 1/2.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ...errors import HubmodelsError
 from ...fields import option
-from ...report import Figure
+from ...report import Figure, note
+from ...units import Units
 from ..contract.columns import label_column, label_maps, ordered_labels
 from ..contract.parts import FittedTarget, Target
-from .label_columns import label_columns, label_matrix, label_names
+from .label_columns import check_labels, label_columns, label_matrix, label_names
+from .one_class import FittedOneClass, OneClass
+from .scored_class import ScoredClass
 
 if TYPE_CHECKING:
     import datasets
@@ -25,13 +31,15 @@ MAX_LINES = 7  # labels in a figure of mean predictions
 
 @dataclass(kw_only=True)
 class SeveralLabels(Target):
-    """Holds the options of the labels of a row.
+    """Holds the options of the class of a row, or of its labels.
 
-    Where the columns say so it has one class, which is another target's to measure. Of several labels the metric
-    `accuracy` counts a row whose labels are all right, as scikit-learn's does."""
+    Where the columns say so it has one class, which `one_class` measures. Of several labels the metric `accuracy`
+    counts a row whose labels are all right, as scikit-learn's does."""
 
+    one_class: ClassVar[type[OneClass]] = OneClass
     decided_fields: ClassVar[tuple[str, ...]] = ("id2label", "label2id", "problem_type")
 
+    weighs_rows: ClassVar[bool] = True
     main_metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
     shares: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -49,9 +57,13 @@ class SeveralLabels(Target):
         None, "column of the classes (the only class column when absent), or of lists of labels, or several of 0 and 1"
     )
 
+    label_separator: str | None = option(
+        None, "what stands between the labels of a row in a column of text, such as ; in a;b: then each is a label"
+    )
+
     def several(self, features: "datasets.Features") -> list[str]:
         """Name the columns of rows with several labels; none where each row has one class."""
-        return label_columns(features, self.label_column_name)
+        return label_columns(features, self.label_column_name, self.label_separator)
 
     def columns(self, features: "datasets.Features", claimed: list[str]) -> list[str]:
         """Name the columns of the labels, or the one class column."""
@@ -60,13 +72,32 @@ class SeveralLabels(Target):
             chosen = chosen[0] if chosen else None
         return self.several(features) or [label_column(features, chosen, others=tuple(claimed))]
 
-    def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedSeveralLabels":
-        """Take the names of several columns in their order, or what the lists of the training rows hold, sorted."""
-        return FittedSeveralLabels(options=self, names=label_names(train, columns))
+    def units(self, features: "datasets.Features", columns: list[str]) -> Units:
+        """Balance carved rows by their classes, where each row has one."""
+        return Units(targets=tuple(columns), classes=None if self.several(features) else columns[0])
 
-    def restore(self, config: Mapping[str, Any], state: Mapping[str, Any]) -> "FittedSeveralLabels":
-        """Take the names of the labels from the config's `id2label`."""
+    def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedLabels":
+        """Decide by the columns whether rows have one class each or several labels, and name these.
+
+        Names are those of several columns in their order, or what the lists of the training rows hold, sorted."""
+        if not self.several(train.features):
+            return self.one_class(label_column_name=columns[0]).fit(train, columns)
+        names = label_names(train, columns, self.label_separator)
+        check_labels(train, columns, names, self.label_separator)
+        return FittedSeveralLabels(options=self, names=names)
+
+    def restore(self, config: Mapping[str, Any], state: Mapping[str, Any]) -> "FittedLabels":
+        """Decide by the model's `problem_type`, and take the names from the config's `id2label`."""
+        if config.get("problem_type") != MULTI_LABEL:
+            return self.one_class().restore(config, state)
         return FittedSeveralLabels(options=self, names=ordered_labels(config))
+
+
+@dataclass(kw_only=True)
+class ScoredLabels(SeveralLabels):
+    """Holds the options of the class of a row, which is measured by its probability too, or of its labels."""
+
+    one_class: ClassVar[type[OneClass]] = ScoredClass
 
 
 @dataclass(kw_only=True)
@@ -88,8 +119,13 @@ class FittedSeveralLabels(FittedTarget[SeveralLabels]):
     def encode(
         self, rows: "RawRows", row_numbers: list[int], columns: list[str], features: "datasets.Features"
     ) -> "Rows":
-        """Encode `labels` (B, K) float32 of 0 and 1. Raises HubmodelsError for what is no label of the model."""
-        return {"labels": label_matrix(rows, row_numbers, columns, features, self.names)}
+        """Encode `labels` (B, K) float32 of 0 and 1. Raises BadRow for what is no label of the model."""
+        if not self.options.several(features):
+            raise HubmodelsError(
+                f"the model has several labels a row, unlike column {', '.join(map(repr, columns))}; choose another "
+                "--label_column_name"
+            )
+        return {"labels": label_matrix(rows, row_numbers, columns, features, self.names, self.options.label_separator)}
 
     def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
         """Return labels, predictions, probabilities and losses of each row (see `probability_rows`)."""
@@ -98,6 +134,18 @@ class FittedSeveralLabels(FittedTarget[SeveralLabels]):
         probabilities = outputs.logits.float().sigmoid().cpu().numpy()
         rows = self.probability_rows(probabilities, batch["labels"].cpu().numpy())
         return {name: torch.from_numpy(values).to(outputs.logits.device) for name, values in rows.items()}
+
+    def relate(self, rows: "Rows") -> "Rows":
+        """Note which labels are true of all measured rows or of none: ROC-AUC is undefined then."""
+        shares = rows["labels"].mean(axis=0).tolist()
+        if constant := [name for name, share in zip(self.names, shares, strict=True) if share in (0, 1)]:
+            shown = ", ".join(map(repr, constant[:6])) + (f" and {len(constant) - 6} more" if len(constant) > 6 else "")
+            note(
+                "results",
+                f"ROC-AUC is undefined: the label {shown} is true of all measured rows or of none",
+                surprising=True,
+            )
+        return rows
 
     def metrics(self, rows: "Rows") -> dict[str, float]:
         """Compute what scikit-learn calls so (see `label_metrics`)."""
@@ -142,3 +190,6 @@ class FittedSeveralLabels(FittedTarget[SeveralLabels]):
     def line_names(self) -> list[str]:
         """Name the entries of `mean_prediction`."""
         return self.names[:MAX_LINES]
+
+
+FittedLabels = FittedOneClass | FittedSeveralLabels

@@ -17,6 +17,7 @@ from ..contract.columns import (
     label_maps,
 )
 from ..contract.parts import FittedTarget, Target
+from ..contract.weights import row_weights, sum_over_rows
 
 if TYPE_CHECKING:
     import datasets
@@ -35,6 +36,7 @@ class Tags(Target):
 
     decided_fields: ClassVar[tuple[str, ...]] = ("id2label", "label2id")
 
+    weighs_rows: ClassVar[bool] = True
     main_metric: ClassVar[str] = "f1"
     greater_is_better: ClassVar[bool] = True
     metric_names: ClassVar[dict[str, str]] = {
@@ -117,13 +119,17 @@ class FittedTags(FittedTarget[Tags]):
 
     def metrics(self, rows: "Rows") -> dict[str, float]:
         """Compute precision, recall and F1 over all entities (micro), and the share of words with the right tag."""
-        right, predicted, actual = (float(rows[name].sum()) for name in ("right", "predicted", "actual"))
+        weights = row_weights(rows)
+        right, predicted, actual = (
+            float(sum_over_rows(rows[name], weights).sum()) for name in ("right", "predicted", "actual")
+        )
+        hits, words = (float(sum_over_rows(rows[name], weights)) for name in ("hits", "words"))
         nothing = float("nan")
         return {
             "f1": 2 * right / (predicted + actual) if predicted + actual else nothing,
             "precision": right / predicted if predicted else nothing,
             "recall": right / actual if actual else nothing,
-            "accuracy": float(rows["hits"].sum() / rows["words"].sum()) if rows["words"].sum() else nothing,
+            "accuracy": hits / words if words else nothing,
         }
 
     def class_names(self) -> list[str]:
@@ -136,7 +142,10 @@ class FittedTags(FittedTarget[Tags]):
         """Compute precision, recall and F1 of each kind of entity."""
         import numpy as np
 
-        right, predicted, actual = (rows[name].sum(axis=0).astype(float) for name in ("right", "predicted", "actual"))
+        weights = row_weights(rows)
+        right, predicted, actual = (
+            sum_over_rows(rows[name], weights).astype(float) for name in ("right", "predicted", "actual")
+        )
         with np.errstate(invalid="ignore"):
             return {"precision": right / predicted, "recall": right / actual, "f1": 2 * right / (predicted + actual)}
 

@@ -1,0 +1,302 @@
+"""Deciding what the columns of a table are, once, over all training rows: by what nearly all of their cells are."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.compute as compute
+
+from ...errors import HubmodelsError, nearest
+from ...recipe import ReadingOptions
+from .columns import LEFT_OUT, NAMED_KINDS, ColumnKind, Kinds, Unfit, is_text, read_chunk, read_column, shorten
+from .decision import Decision, bearable, describe_unfit
+from .gaps import are_gaps, trimmed
+from .numbers import NumberFormat, count_codes, guess_formats
+from .times import ORDERS, DateCount, count_dates, guess_whole_dates, looks_like_dates
+from .typed import as_whole, decide_typed, decide_whole
+
+SAMPLE = 2_000  # cells by which it is seen what may be tried on the whole column
+NEARLY = 0.8  # share of numbers in a sample from which it is said why a column holds none
+
+
+def decide_kinds(table: pyarrow.Table, options: ReadingOptions) -> Kinds:
+    """Decide what each column is, by what nearly all its cells are, and say it (`report.note`).
+
+    Args:
+        table: all training rows, as the files have them; it is read chunk by chunk.
+        options: `column_kinds`, `drop_columns`, `decimal` and `date_order` win over what is found.
+
+    Raises:
+        HubmodelsError: an option names a column that is not there, or a kind that is none.
+    """
+    check_options(table.column_names, options)
+    decisions: dict[str, Decision] = {}
+    drafts: dict[str, Draft] = {}
+    for name in dict.fromkeys(table.column_names):
+        if table.column_names.count(name) > 1:
+            continue
+        if name in (options.drop_columns or []):
+            decisions[name] = Decision(ColumnKind(LEFT_OUT), "left out, as drop_columns says")
+            continue
+        column = table.column(name)
+        said_kind = (options.column_kinds or {}).get(name)
+        draft = said_draft(column, said_kind, options) if said_kind else draft_of(name, column, options)
+        if isinstance(draft, Draft):
+            drafts[name] = draft
+        elif draft is not None:
+            decisions[name] = draft
+    votes = Counter(draft.vote for draft in drafts.values() if draft.vote)
+    for name, draft in drafts.items():
+        decisions[name] = draft.settle(name, table.column(name), votes, options)
+    for name in table.column_names:
+        if name in decisions:
+            decisions[name].say(name)
+    return Kinds({name: decision.kind for name, decision in decisions.items()})
+
+
+def check_options(names: list[str], options: ReadingOptions) -> None:
+    """Refuse columns that are not there and kinds that are none."""
+    for field, given in (("column_kinds", options.column_kinds or {}), ("drop_columns", options.drop_columns or [])):
+        for name in given:
+            if name not in names:
+                hint = nearest(str(name), names) or f"; its columns are {', '.join(names)}"
+                raise HubmodelsError(f"{field}: the data set has no column {name!r}{hint}")
+    for name, kind in (options.column_kinds or {}).items():
+        if kind not in NAMED_KINDS:
+            hint = nearest(str(kind), NAMED_KINDS)
+            raise HubmodelsError(f"column_kinds: {name!r} cannot be {kind!r}{hint}; kinds are {', '.join(NAMED_KINDS)}")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Holds what a column's own cells tell, of which the other columns may settle the rest."""
+
+    choices: tuple[ColumnKind, ...]  # several where the decimal mark or the order of dates is ambiguous
+    vote: str | None = None  # what a decisive column says to ambiguous ones: a decimal mark, or an order
+    said: bool = False  # by the person: then every cell that does not fit is a gap
+
+    def settle(self, name: str, column: pyarrow.ChunkedArray, votes: Counter[str], options: ReadingOptions) -> Decision:
+        """Choose, read the whole column, and decide."""
+        chosen, why = self.choose(votes, options)
+        unfit, present, words = examine(name, column, chosen)
+        what = "date" if chosen.kind == "date" else "duration" if chosen.kind == "duration" else "number"
+        if not self.said and not bearable(unfit.count, present):
+            share = f"{present - unfit.count:,} of {present:,} values are {what}s"
+            text = f"text: {share}, others such as {shorten(unfit.words[0])} are not"
+            return Decision(ColumnKind("text"), text, True, f"column_kinds: {{{name}: {what}}}")
+        settled = replace(chosen, format={**chosen.format, "gaps": unfit.words}) if unfit.count else chosen
+        described = describe_format(chosen)
+        text = f"{what}s{f' ({described})' if described else ''}"
+        text += f"; gaps are written {', '.join(map(repr, words))}" if words else ""
+        text += describe_unfit(unfit, present, what)
+        remedy = f"column_kinds: {{{name}: category}}" if unfit.count else None
+        if len(self.choices) > 1:
+            option = "date_order" if what == "date" else "decimal"
+            other = next(choice for choice in self.choices if choice != chosen)
+            value = other.format["order"] if what == "date" else f'"{other.format.get("decimal", ".")}"'
+            text, remedy = f"{text}; {why}", f"{option}: {value}"
+        surprising = bool(unfit.count) or len(self.choices) > 1
+        decision = Decision(settled, text, surprising, remedy, trivial=text == "numbers")
+        return decision if what != "number" or self.said else refine(name, column, decision)
+
+    def choose(self, votes: Counter[str], options: ReadingOptions) -> tuple[ColumnKind, str]:
+        """Choose among ambiguous readings by what the other columns say, and say why."""
+        first = self.choices[0]
+        if len(self.choices) == 1:
+            return first, ""
+        marks = {choice.format.get("order") or choice.format.get("decimal", "."): choice for choice in self.choices}
+        ranked = sorted(marks, key=lambda mark: -votes[mark])
+        ambiguous = "day and month could be either way round" if first.kind == "date" else "the mark is ambiguous"
+        if votes[ranked[0]] > votes[ranked[1]]:
+            return marks[ranked[0]], f"{ambiguous}, and read as in the file's other columns"
+        if options.separator == ";" and "," in marks:
+            return marks[","], f"{ambiguous}, and read as where semicolons separate the cells"
+        return first, f"{ambiguous} in all rows"
+
+
+def draft_of(name: str, column: pyarrow.ChunkedArray, options: ReadingOptions) -> Draft | Decision | None:
+    """Find out what a column's cells may be; None where its type or its text stays as it is."""
+    if not is_text(column.type):
+        return decide_typed(name, column)
+    sample = take_sample(column)
+    if not sample:
+        return None
+    formats = guess_formats(sample, options.decimal)
+    if not formats and options.decimal:  # this column has the other mark
+        formats = guess_formats(sample)
+    if formats:
+        return number_draft(column, formats)
+    if looks_like_dates(sample):
+        return date_draft(column, sample, options)
+    if is_clock(sample):
+        return Draft((ColumnKind("duration"),))
+    if set(sample) <= {"True", "False"} and set(column.unique().drop_null().to_pylist()) <= {"True", "False", ""}:
+        return Decision(ColumnKind("boolean"), "true and false", trivial=True)
+    return text_decision(name, sample)
+
+
+def said_draft(column: pyarrow.ChunkedArray, kind: str, options: ReadingOptions) -> Draft | Decision:
+    """Read a column as the person says."""
+    decision = Decision(ColumnKind(kind), f"{kind}, as column_kinds says")
+    if not is_text(column.type) or kind not in ("number", "date"):
+        if kind == "date" and pyarrow.types.is_integer(column.type):
+            return Decision(said_whole_dates(column), "date, as column_kinds says")
+        return decision
+    sample = take_sample(column)
+    if kind == "date":
+        whole = compute.all(compute.match_substring_regex(column, r"^(\d{8,})?$")).as_py()
+        if sample and whole and not looks_like_dates(sample):
+            return Decision(said_whole_dates(as_whole("", column)), "date, as column_kinds says")
+        return replace(date_draft(column, sample, options), said=True)
+    numbers = [text for text in sample if any(sign.isdigit() for sign in text)]
+    for cells in (sample, numbers, numbers[: len(numbers) // 2]):
+        if formats := guess_formats(cells, options.decimal):
+            return replace(number_draft(column, formats), said=True)
+    return Draft((ColumnKind("number"),), said=True)
+
+
+def said_whole_dates(values: pyarrow.ChunkedArray) -> ColumnKind:
+    """Read whole numbers as the dates that they are said to be."""
+    ends = compute.min_max(values).as_py()
+    form = guess_whole_dates("time", ends["min"] or 0, ends["max"] or 0) or "compact"
+    return ColumnKind("date", {"whole": form, "precision": "s" if form in ("compact", "s") else "us"})
+
+
+def take_sample(column: pyarrow.ChunkedArray) -> list[str]:
+    """Take cells that are no gaps, trimmed, drawn at random from a column: always the same ones."""
+    if len(column) > 2 * SAMPLE:
+        indices = np.sort(np.random.default_rng(0).integers(len(column), size=2 * SAMPLE))
+        column = column.take(pyarrow.array(indices))
+    cells: list[str] = []
+    for chunk in column.chunks:
+        text = trimmed(chunk)
+        cells += text.filter(compute.invert(are_gaps(text))).to_pylist()
+    step = max(1, len(cells) // SAMPLE)
+    return cells[::step]
+
+
+def number_draft(column: pyarrow.ChunkedArray, formats: list[NumberFormat]) -> Draft:
+    """Draft a column of numbers: of two formats the one that reads more cells, or both where neither does."""
+    choices = tuple(ColumnKind("number", form.to_dict()) for form in formats)
+    if len(choices) > 1:
+        counts = [examine("", column, choice)[0].count for choice in choices]
+        choices = tuple(choice for choice, count in zip(choices, counts, strict=True) if count == min(counts))
+    form = formats[0] if len(choices) > 1 else NumberFormat.of(choices[0].format)
+    decisive = len(choices) == 1 and (form.decimal == "," or has_mark(column, "."))
+    return Draft(choices, form.decimal if decisive else None)
+
+
+def has_mark(column: pyarrow.ChunkedArray, mark: str) -> bool:
+    """Tell whether a cell among the first ones holds a mark."""
+    head = column.slice(0, SAMPLE)
+    return bool(compute.any(compute.match_substring(head, mark)).as_py())
+
+
+def date_draft(column: pyarrow.ChunkedArray, sample: list[str], options: ReadingOptions) -> Draft:
+    """Draft a column of dates: the order that reads more cells, or both where neither does."""
+    counts = sum_counts(column, count_dates)
+    order = options.date_order
+    orders: tuple[str, ...] = ("dmy",)
+    if order is not None:
+        orders = (order,)
+    elif counts.dmy != counts.mdy:
+        orders = ("dmy",) if counts.dmy > counts.mdy else ("mdy",)
+    elif counts.numeric:  # dots are written where the day stands first
+        dotted = sum("." in text[:6] for text in sample) > len(sample) / 2
+        orders = ("dmy", "mdy") if dotted else ("mdy", "dmy")
+    precision = "us" if counts.fractions else "s"
+    zone = {"zone": "UTC"} if counts.zoned else {}
+    choices = tuple(ColumnKind("date", {"order": order, "precision": precision, **zone}) for order in orders)
+    return Draft(choices, orders[0] if len(orders) == 1 and counts.numeric else None)
+
+
+def sum_counts(column: pyarrow.ChunkedArray, count: Callable[[pyarrow.Array], DateCount]) -> DateCount:
+    """Add up what is counted of each chunk."""
+    return sum((count(chunk) for chunk in column.chunks), DateCount())
+
+
+def is_clock(sample: list[str]) -> bool:
+    """Tell whether at least nine of ten cells are durations or times of day."""
+    seconds = read_chunk(pyarrow.array(sample, pyarrow.string()), ColumnKind("duration"))
+    return len(sample) - seconds.null_count >= 0.9 * len(sample)
+
+
+def examine(name: str, column: pyarrow.ChunkedArray, kind: ColumnKind) -> tuple[Unfit, int, list[str]]:
+    """Read a whole column, one chunk in memory at a time.
+
+    Returns:
+        The cells that do not fit, how many are no gaps, and the words for gaps, the first ones.
+    """
+    unfit, present, first_row = Unfit(), 0, 0
+    words: list[str] = []
+    for chunk in column.chunks:
+        values = read_chunk(chunk, kind)
+        unfit.look(chunk, values, first_row)
+        if values.null_count > chunk.null_count and len(words) < 8:
+            text = trimmed(chunk).drop_null()
+            gaps = text.filter(are_gaps(text)).unique().to_pylist()
+            words += [word for word in gaps if word not in words]
+        present += len(values) - values.null_count
+        first_row += len(chunk)
+    return unfit, present + unfit.count, words[:8]
+
+
+def describe_format(kind: ColumnKind) -> str:
+    """Say how a column is written, nothing where it is as usual."""
+    if kind.kind == "date":
+        zone = "; times with a zone are read in UTC" if kind.format.get("zone") else ""
+        return ORDERS[kind.format["order"]] + zone
+    return "in seconds" if kind.kind == "duration" else NumberFormat.of(kind.format).describe()
+
+
+def refine(name: str, column: pyarrow.ChunkedArray, decision: Decision) -> Decision:
+    """Look at a column of numbers once more: codes stay text, whole numbers may be dates or count the rows."""
+    form = NumberFormat.of(decision.kind.format)
+    if form.plain:
+        counts = [count_codes(chunk) for chunk in column.chunks]
+        num_codes = sum(count for count, _ in counts)
+        widths = all(one_width for _, one_width in counts)
+        if num_codes and (widths or not bearable(num_codes, len(column) - column.null_count)):
+            text = f"codes: {num_codes:,} whole numbers begin with 0 or have more digits than a number holds"
+            return Decision(ColumnKind("category"), text, remedy=f"column_kinds: {{{name}: number}}")
+    if not is_whole(column, decision.kind):
+        return decision
+    whole = replace(decision, kind=replace(decision.kind, kind="whole number"))
+    if not form.plain:
+        return whole
+    other = decide_whole(name, column, read_column(name, column, whole.kind))
+    if other is None or (other.kind.kind == "category"):
+        return whole
+    return replace(other, kind=replace(other.kind, format={**decision.kind.format, **other.kind.format}))
+
+
+def is_whole(column: pyarrow.ChunkedArray, kind: ColumnKind) -> bool:
+    """Tell whether all numbers of a column are written as whole ones: 1, not 1.0."""
+    form = NumberFormat.of(kind.format)
+    if has_mark(column, form.decimal):
+        return False
+    marks = rf"[eE]|\d{'[.]' if form.decimal == '.' else ','}\d"
+    for chunk in column.chunks:
+        values = read_chunk(chunk, kind)
+        fractions: Any = compute.not_equal(values, compute.floor(values))
+        if compute.any(fractions).as_py():
+            return False
+        cells = compute.if_else(compute.is_valid(values), chunk, pyarrow.scalar(None, chunk.type))
+        if compute.any(compute.match_substring_regex(cells, marks)).as_py():
+            return False
+    return True
+
+
+def text_decision(name: str, sample: list[str]) -> Decision | None:
+    """Say of text that is nearly a column of numbers why it is none; None of other text."""
+    for size in (1, 2, 5):
+        numbers = [text for text in sample if text[:1].isdigit() or text[:size].strip("-+$€£¥( ")[:1].isdigit()]
+        if NEARLY * len(sample) <= len(numbers) < len(sample) and guess_formats(numbers):
+            other = next(text for text in sample if text not in numbers)
+            share = f"{len(numbers) / len(sample):.0%}"
+            text = f"text: about {share} of its values are numbers, others such as {shorten(other)} are not"
+            return Decision(ColumnKind("text"), text, True, f"column_kinds: {{{name}: number}}")
+    return Decision(ColumnKind("text"), "text", trivial=True)
