@@ -74,7 +74,7 @@ def _load_dataset(path: str, streaming: bool, **options: Any) -> dict[str, Split
         )
     builder = datasets.load_dataset_builder(path, **options)
     if streaming:
-        return {name: _stream_sound_files(split) for name, split in builder.as_streaming_dataset().items()}
+        return builder.as_streaming_dataset()
     if importlib.util.find_spec("torchcodec") is None:
         _prepare_without_encoder(builder)
     else:
@@ -111,7 +111,7 @@ def _prepare_without_encoder(builder: datasets.DatasetBuilder) -> None:
     builder.info.features = _replace_audio(builder.info.features, datasets.Audio)
 
 
-def _stream_sound_files(stream: datasets.IterableDataset) -> datasets.IterableDataset:
+def stream_sound_files(stream: datasets.IterableDataset) -> datasets.IterableDataset:
     """Give a stream's sounds as the files that they are, without torchcodec too."""
     stream = stream._resolve_features()
     features = _replace_audio(stream.features, _SoundFile)

@@ -11,7 +11,7 @@ from ..errors import HubmodelsError, nearest
 from ..recipe import DataArguments
 from ..report import note
 from ..units import Units
-from .hub import SplitRows, find_commit, load_dataset_splits
+from .hub import SplitRows, find_commit, load_dataset_splits, stream_sound_files
 from .origins import Origin
 from .readers import STANDARD_INPUT, open_source
 from .reading import Reading
@@ -229,6 +229,7 @@ def stream_splits(splits: dict[str, datasets.IterableDataset], arguments: DataAr
 
     A missing split is the head of the shuffled stream."""
     limit = arguments.max_eval_samples
+    splits = {role: stream_sound_files(split) for role, split in splits.items()}
     carved, sentences = [], []
     for role in ("test", "validation"):
         if role in splits:

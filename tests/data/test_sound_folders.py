@@ -55,7 +55,8 @@ def test_a_damaged_sound_is_named_and_left_out(folder: Path) -> None:
 
 
 def test_a_second_start_says_the_same(folder: Path) -> None:
-    (folder / "low" / "03.wav").write_bytes(write_wav(np.zeros(800), RATE))
+    for number in range(8):  # some of them are training rows, however they are carved
+        (folder / "low" / f"{number:02}.wav").write_bytes(write_wav(np.zeros(800 + number), RATE))
     first = start(folder)
     assert any("silent" in note.text for note in first)
     assert {note.text for note in start(folder)} == {note.text for note in first}

@@ -178,3 +178,9 @@ def test_a_restored_problem_predicts_before_it_transforms(prepare: Callable) -> 
     restored = problem.task.bind(problem.task.input.bind(problem.processor), problem.config_fields(), {})
     rows = restored.predict(SimpleNamespace(logits=logits), batch)
     assert rows["right"].sum(dim=0).tolist() == rows["actual"].sum(dim=0).tolist() == [2, 2]  # of LOC and of PER
+
+
+def test_rows_without_words_are_found() -> None:
+    rows = datasets.Dataset.from_dict({"tokens": [["a"], [], None, ["b", "c"]]})
+    reason = "there are no words in column 'tokens'"
+    assert TokenClassification().input.unreadable(rows, ["tokens"]) == {1: reason, 2: reason}

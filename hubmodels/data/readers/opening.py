@@ -15,6 +15,7 @@ from .standard_input import open_standard_input
 from .table_files import SAVED_OTHERWISE, TABLE_KINDS, TableFiles
 from .table_folders import check_regular, open_table_folder
 from .text_folder import open_text
+from .text_kinds import text_suffix
 
 STANDARD_INPUT = "-"
 
@@ -53,7 +54,7 @@ def open_source(
         return with_media(tables, path.parent)
     if suffix in SAVED_OTHERWISE:
         raise HubmodelsError(f"{path.name} is of a kind that is not read: save it as {SAVED_OTHERWISE[suffix]}")
-    if compression is not None and path.is_file() and suffix not in (".txt", ".tar"):
+    if compression is not None and path.is_file() and suffix != ".tar" and text_suffix(path.name) is None:
         endings = ", ".join(f"csv{ending}" for ending in OPENERS)
         raise HubmodelsError(f"{path.name} does not say what is compressed: give it an ending such as {endings}")
     return open_text(path, options, remembered)

@@ -50,6 +50,18 @@ class Words(TokenizedInput):
         """Name the column of words: the chosen one, else the only one of lists of texts, else by a usual name."""
         return [word_column(features, self.text_column_name, targets)]
 
+    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+        """Find the rows without a list of words, with the reason."""
+        (column,) = columns
+        reasons: dict[int, str] = {}
+        first_row = 0
+        for rows in dataset.select_columns(columns).iter(batch_size=ROWS_AT_ONCE):
+            for row, words in enumerate(rows[column], first_row):
+                if not words:
+                    reasons[row] = f"there are no words in column {column!r}"
+            first_row += len(rows[column])
+        return reasons
+
     def texts(self, train: "datasets.Dataset", columns: list[str]) -> Iterator[str]:
         """Give every sentence as a text."""
         (column,) = columns
