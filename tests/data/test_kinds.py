@@ -298,6 +298,31 @@ def test_columns_are_dropped_and_unknown_names_and_kinds_refused() -> None:
             decide({"age": ["1", "2"], "town": ["a", "b"]}, **options)
 
 
+def test_what_a_person_says_of_a_column_is_read_so_or_refused() -> None:
+    days = [20240101.0 + row % 28 for row in range(60)]
+    assert read(days, column_kinds={"x": "date"})[1] == datetime.datetime(2024, 1, 2)
+    assert read([1, 2.0, 1.5], column_kinds={"x": "category"}) == ["1", "2", "1.5"]
+    assert read([1, 0, None], column_kinds={"x": "boolean"}) == [True, False, None]
+    for cells, kind, words in (
+        (["a", "b"] * 30, "number", "none of the 60 values of column 'x' is a number; the first is 'a' .row 0"),
+        (["a", "b"] * 30, "boolean", "'a' is no boolean"),
+        ([DAYS[0]] * 30, "number", "holds timestamp.* cannot be read as number"),
+        ([[1]] * 30, "category", "holds list.* cannot be read as category"),
+    ):
+        with pytest.raises(HubmodelsError, match=words):
+            read(cells, column_kinds={"x": kind})
+
+
+def test_views_of_text_are_text() -> None:
+    assert read(pyarrow.array(["$5", "$7"] * 30, pyarrow.string_view()))[:2] == [5, 7]
+
+
+def test_dates_of_both_orders_are_text_and_said() -> None:
+    _, table, notes = decide({"x": ["31/12/2024", "12/31/2024"] * 30})
+    assert table["x"][0].as_py() == "31/12/2024"
+    assert "order of day and month" in notes["x"].text
+
+
 def test_a_column_says_the_same_whether_it_is_cut_into_chunks_or_not() -> None:
     cells = ["?" if row % 50 == 0 else f"{row * 1.5:,.1f}" for row in range(5_000)]
     whole, _, notes = decide({"x": cells})
@@ -319,3 +344,11 @@ def test_a_large_table_is_decided_in_time_linear_in_its_rows() -> None:
     started = time.process_time()
     decide(columns)
     assert time.process_time() - started < 5  # 0.2 s alone; a loop over cells in Python takes longer
+
+
+def test_a_wide_table_is_decided_in_seconds() -> None:
+    draw = np.random.default_rng(0)
+    columns = {f"x{number}": np.char.mod("%.4f", draw.normal(size=300)) for number in range(500)}
+    started = time.process_time()
+    decide(columns)
+    assert time.process_time() - started < 5

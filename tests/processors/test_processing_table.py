@@ -1,6 +1,7 @@
 """The processor of tables: the same tensors from any form of a table, statistics against scikit-learn and by hand."""
 
 import datetime
+import decimal
 import json
 import warnings
 
@@ -13,6 +14,7 @@ from sklearn.preprocessing import QuantileTransformer
 from transformers import AutoProcessor
 
 from hubmodels.processors.processing_table import MAX_QUANTILES, TabularProcessor
+from hubmodels.processors.processing_table_columns import BadValue
 
 NUM_ROWS = 400
 
@@ -241,3 +243,45 @@ def test_scaled_numbers_can_be_put_back_into_their_units(frame, scaling) -> None
     restored = fitted.restore_numbers(fitted(frame)["numeric_features"])
     expected = frame[["size", "rooms"]].fillna({"rooms": frame["rooms"].median()}).to_numpy()
     np.testing.assert_allclose(restored, expected, rtol=1e-4)
+
+
+def test_numerals_in_text_are_read_as_python_reads_them(frame, processor) -> None:
+    row = frame.iloc[:20]
+    text = {name: [None if pd.isna(value) else str(value) for value in row[name]] for name in processor.column_names}
+    text["rooms"] = ["" if value is None else value for value in text["rooms"]]
+    text["garden"] = [value.lower() for value in text["garden"]]  # true and false, as other languages write them
+    assert same(processor(text, return_tensors="pt"), processor(row, return_tensors="pt"))
+
+
+def test_a_category_of_whole_numbers_is_the_same_in_any_type() -> None:
+    fitted = TabularProcessor.fit({"code": [1, 2, 3] * 10}, categorical=["code"])
+    for form in ([1, 2, 3], [1.0, 2.0, 3.0], ["1", "2", "3"], ["1.0", "2.0", "3.0"]):
+        assert fitted({"code": form})["categorical_features"][:, 0].tolist() == [1, 2, 3]
+    assert fitted({"code": ["01", "1.5"]})["categorical_features"][:, 0].tolist() == [0, 0]
+
+
+def test_durations_and_decimals_are_numbers() -> None:
+    spans = [datetime.timedelta(minutes=minute) for minute in range(30)]
+    seconds = TabularProcessor.fit({"x": [60.0 * minute for minute in range(30)]})
+    for form in (spans, pd.Series(spans), np.array(spans, dtype="timedelta64[s]")):
+        fitted = TabularProcessor.fit({"x": form})
+        assert fitted.columns == seconds.columns
+        np.testing.assert_array_equal(
+            fitted({"x": form})["numeric_features"], seconds({"x": spans})["numeric_features"]
+        )
+    amounts = [decimal.Decimal(number) / 8 for number in range(30)]
+    assert TabularProcessor.fit({"x": amounts}).columns == TabularProcessor.fit({"x": np.arange(30) / 8}).columns
+
+
+def test_columns_that_are_left_out_have_their_reason() -> None:
+    fitted = TabularProcessor.fit({"x": [1, 2, 3], "id": [4, 5, 6]}, left_out={"id": "an identifier"})
+    assert (fitted.column_names, fitted.dropped) == (["x"], {"id": "an identifier"})
+    with pytest.raises(ValueError, match=r"no column tells anything .id: an identifier"):
+        TabularProcessor.fit({"id": [4, 5, 6]}, left_out={"id": "an identifier"})
+
+
+def test_a_bad_value_has_its_row_and_column(processor, frame) -> None:
+    with pytest.raises(BadValue, match="must hold numbers, row 3 holds 'x") as caught:
+        processor(frame.astype({"size": object}).assign(size=[1.0, "2", None, "x" * 99, *[5.0] * (NUM_ROWS - 4)]))
+    assert (caught.value.row, caught.value.column) == (3, "size")
+    assert len(str(caught.value)) < 150

@@ -75,6 +75,7 @@ def read_column(name: str, column: pyarrow.ChunkedArray, kind: ColumnKind) -> py
     """Turn a column into values of its kind, chunk by chunk.
 
     Raises BadRow for the first cell that cannot be, with how many more there are."""
+    column = with_kernels(column)
     chunks, unfit, first_row = [], Unfit(), 0
     for chunk in column.chunks:
         values = read_chunk(chunk, kind)
@@ -92,6 +93,11 @@ def read_column(name: str, column: pyarrow.ChunkedArray, kind: ColumnKind) -> py
     if len({chunk.type for chunk in chunks}) > 1:  # whole numbers, and then some that are not
         chunks = [compute.cast(chunk, pyarrow.float64()) for chunk in chunks]
     return pyarrow.chunked_array(chunks, type=None if chunks else empty_type(column.type, kind))
+
+
+def with_kernels(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
+    """Give a column of views of text as text, which Arrow can compute with."""
+    return compute.cast(column, pyarrow.large_string()) if pyarrow.types.is_string_view(column.type) else column
 
 
 def empty_type(arrow_type: pyarrow.DataType, kind: ColumnKind) -> pyarrow.DataType:
@@ -133,8 +139,6 @@ def read_chunk(chunk: pyarrow.Array, kind: ColumnKind) -> pyarrow.Array:
     """Turn a chunk of any type into values of a kind; null for gaps and for what cannot be."""
     if pyarrow.types.is_dictionary(chunk.type):
         chunk = chunk.dictionary_decode()
-    if pyarrow.types.is_string_view(chunk.type):
-        chunk = compute.cast(chunk, pyarrow.large_string())
     if kind.kind in TEXT_KINDS:
         return to_text(chunk)
     if kind.kind in ("whole number", "number", "row index"):
@@ -145,6 +149,8 @@ def read_chunk(chunk: pyarrow.Array, kind: ColumnKind) -> pyarrow.Array:
         return to_seconds(chunk)
     if kind.kind == "boolean" and is_text(chunk.type):
         return to_boolean(chunk)
+    if kind.kind == "boolean" and (pyarrow.types.is_integer(chunk.type) or pyarrow.types.is_floating(chunk.type)):
+        return compute.cast(chunk, pyarrow.bool_())
     return chunk
 
 

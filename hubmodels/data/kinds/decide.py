@@ -11,14 +11,25 @@ import pyarrow.compute as compute
 
 from ...errors import HubmodelsError, nearest
 from ...recipe import ReadingOptions
-from .columns import LEFT_OUT, NAMED_KINDS, ColumnKind, Kinds, Unfit, is_text, read_chunk, read_column, shorten
+from .columns import (
+    LEFT_OUT,
+    NAMED_KINDS,
+    ColumnKind,
+    Kinds,
+    Unfit,
+    is_text,
+    read_chunk,
+    read_column,
+    shorten,
+    with_kernels,
+)
 from .decision import Decision, bearable, describe_unfit
 from .gaps import are_gaps, trimmed
 from .numbers import NumberFormat, count_codes, guess_formats
-from .times import ORDERS, DateCount, count_dates, guess_whole_dates, looks_like_dates
+from .times import ORDERS, DateCount, count_dates, guess_whole_dates, looks_like_dates, read_dates
 from .typed import as_whole, decide_typed, decide_whole
 
-SAMPLE = 2_000  # cells by which it is seen what may be tried on the whole column
+SAMPLE = 500  # cells by which it is seen what may be tried on the whole column
 NEARLY = 0.8  # share of numbers in a sample from which it is said why a column holds none
 
 
@@ -41,16 +52,16 @@ def decide_kinds(table: pyarrow.Table, options: ReadingOptions) -> Kinds:
         if name in (options.drop_columns or []):
             decisions[name] = Decision(ColumnKind(LEFT_OUT), "left out, as drop_columns says")
             continue
-        column = table.column(name)
+        column = with_kernels(table.column(name))
         said_kind = (options.column_kinds or {}).get(name)
-        draft = said_draft(column, said_kind, options) if said_kind else draft_of(name, column, options)
+        draft = said_draft(name, column, said_kind, options) if said_kind else draft_of(name, column, options)
         if isinstance(draft, Draft):
             drafts[name] = draft
         elif draft is not None:
             decisions[name] = draft
     votes = Counter(draft.vote for draft in drafts.values() if draft.vote)
     for name, draft in drafts.items():
-        decisions[name] = draft.settle(name, table.column(name), votes, options)
+        decisions[name] = draft.settle(name, with_kernels(table.column(name)), votes, options)
     for name in table.column_names:
         if name in decisions:
             decisions[name].say(name)
@@ -83,7 +94,14 @@ class Draft:
         chosen, why = self.choose(votes, options)
         unfit, present, words = examine(name, column, chosen)
         what = "date" if chosen.kind == "date" else "duration" if chosen.kind == "duration" else "number"
+        if self.said and unfit.count == present > 0:
+            raise HubmodelsError(
+                f"column_kinds: none of the {present:,} values of column {name!r} is a {what}; the first is "
+                f"{shorten(unfit.words[0])} (row {unfit.rows[0]})"
+            )
         if not self.said and not bearable(unfit.count, present):
+            if all(word.strip().isdigit() for word in unfit.words):
+                return refine(name, column, Decision(chosen, "numbers"))
             share = f"{present - unfit.count:,} of {present:,} values are {what}s"
             text = f"text: {share}, others such as {shorten(unfit.words[0])} are not"
             return Decision(ColumnKind("text"), text, True, f"column_kinds: {{{name}: {what}}}")
@@ -99,7 +117,7 @@ class Draft:
             value = other.format["order"] if what == "date" else f'"{other.format.get("decimal", ".")}"'
             text, remedy = f"{text}; {why}", f"{option}: {value}"
         surprising = bool(unfit.count) or len(self.choices) > 1
-        decision = Decision(settled, text, surprising, remedy, trivial=text == "numbers")
+        decision = Decision(settled, text, surprising, remedy, trivial=text in ("numbers", "dates"))
         return decision if what != "number" or self.said else refine(name, column, decision)
 
     def choose(self, votes: Counter[str], options: ReadingOptions) -> tuple[ColumnKind, str]:
@@ -138,13 +156,19 @@ def draft_of(name: str, column: pyarrow.ChunkedArray, options: ReadingOptions) -
     return text_decision(name, sample)
 
 
-def said_draft(column: pyarrow.ChunkedArray, kind: str, options: ReadingOptions) -> Draft | Decision:
-    """Read a column as the person says."""
-    decision = Decision(ColumnKind(kind), f"{kind}, as column_kinds says")
+def said_draft(name: str, column: pyarrow.ChunkedArray, kind: str, options: ReadingOptions) -> Draft | Decision:
+    """Read a column as the person says. Raises HubmodelsError where its type cannot be that."""
+    words, types = f"{kind}, as column_kinds says", pyarrow.types
     if not is_text(column.type) or kind not in ("number", "date"):
-        if kind == "date" and pyarrow.types.is_integer(column.type):
-            return Decision(said_whole_dates(column), "date, as column_kinds says")
-        return decision
+        readable = types.is_integer(column.type) or types.is_floating(column.type) or types.is_decimal(column.type)
+        if kind == "date" and readable:
+            return Decision(said_whole_dates(column), words)
+        readable |= types.is_boolean(column.type) or types.is_duration(column.type) or types.is_time(column.type)
+        is_date = types.is_timestamp(column.type) or types.is_date(column.type)
+        if types.is_nested(column.type) or (kind == "number" and not readable) or (kind == "date" and not is_date):
+            raise HubmodelsError(f"column_kinds: column {name!r} holds {column.type}, which cannot be read as {kind}")
+        spans = kind == "number" and (types.is_duration(column.type) or types.is_time(column.type))
+        return Decision(ColumnKind("duration" if spans else kind), words)
     sample = take_sample(column)
     if kind == "date":
         whole = compute.all(compute.match_substring_regex(column, r"^(\d{8,})?$")).as_py()
@@ -160,22 +184,33 @@ def said_draft(column: pyarrow.ChunkedArray, kind: str, options: ReadingOptions)
 
 def said_whole_dates(values: pyarrow.ChunkedArray) -> ColumnKind:
     """Read whole numbers as the dates that they are said to be."""
-    ends = compute.min_max(values).as_py()
+    ends = compute.min_max(compute.cast(values, pyarrow.int64(), safe=False)).as_py()
     form = guess_whole_dates("time", ends["min"] or 0, ends["max"] or 0) or "compact"
     return ColumnKind("date", {"whole": form, "precision": "s" if form in ("compact", "s") else "us"})
 
 
 def take_sample(column: pyarrow.ChunkedArray) -> list[str]:
     """Take cells that are no gaps, trimmed, drawn at random from a column: always the same ones."""
+    cells: list[str] = []
     if len(column) > 2 * SAMPLE:
         indices = np.sort(np.random.default_rng(0).integers(len(column), size=2 * SAMPLE))
-        column = column.take(pyarrow.array(indices))
+        cells = present_cells(column.take(pyarrow.array(indices)))
+    if len(cells) < SAMPLE // 5:  # a short column, or nearly all gaps
+        cells = present_cells(column)
+    if len(cells) > SAMPLE:
+        cells = [cells[index] for index in np.sort(np.random.default_rng(0).permutation(len(cells))[:SAMPLE])]
+    return cells
+
+
+def present_cells(column: pyarrow.ChunkedArray) -> list[str]:
+    """Give the cells that are no gaps, trimmed; of very many the first."""
     cells: list[str] = []
     for chunk in column.chunks:
         text = trimmed(chunk)
-        cells += text.filter(compute.invert(are_gaps(text))).to_pylist()
-    step = max(1, len(cells) // SAMPLE)
-    return cells[::step]
+        cells += text.filter(compute.invert(are_gaps(text)))[: 20 * SAMPLE].to_pylist()
+        if len(cells) > 20 * SAMPLE:
+            break
+    return cells
 
 
 def number_draft(column: pyarrow.ChunkedArray, formats: list[NumberFormat]) -> Draft:
@@ -209,7 +244,10 @@ def date_draft(column: pyarrow.ChunkedArray, sample: list[str], options: Reading
         orders = ("dmy", "mdy") if dotted else ("mdy", "dmy")
     precision = "us" if counts.fractions else "s"
     zone = {"zone": "UTC"} if counts.zoned else {}
-    choices = tuple(ColumnKind("date", {"order": order, "precision": precision, **zone}) for order in orders)
+    common: dict[str, str] = {"precision": precision, **zone}
+    if order is None and not counts.numeric:  # every cell begins with the year, or names the month
+        return Draft((ColumnKind("date", common),))
+    choices = tuple(ColumnKind("date", {"order": order, **common}) for order in orders)
     return Draft(choices, orders[0] if len(orders) == 1 and counts.numeric else None)
 
 
@@ -247,8 +285,8 @@ def examine(name: str, column: pyarrow.ChunkedArray, kind: ColumnKind) -> tuple[
 def describe_format(kind: ColumnKind) -> str:
     """Say how a column is written, nothing where it is as usual."""
     if kind.kind == "date":
-        zone = "; times with a zone are read in UTC" if kind.format.get("zone") else ""
-        return ORDERS[kind.format["order"]] + zone
+        zone = "times with a zone are read in UTC" if kind.format.get("zone") else ""
+        return "; ".join(filter(None, (ORDERS.get(kind.format.get("order", "")), zone)))
     return "in seconds" if kind.kind == "duration" else NumberFormat.of(kind.format).describe()
 
 
@@ -299,4 +337,10 @@ def text_decision(name: str, sample: list[str]) -> Decision | None:
             share = f"{len(numbers) / len(sample):.0%}"
             text = f"text: about {share} of its values are numbers, others such as {shorten(other)} are not"
             return Decision(ColumnKind("text"), text, True, f"column_kinds: {{{name}: number}}")
+    cells = pyarrow.array(sample, pyarrow.string())
+    dates = np.any([~np.isnat(read_dates(cells, order)) for order in ("dmy", "mdy")], axis=0)
+    if np.count_nonzero(dates) >= NEARLY * len(sample):
+        shown = shorten(sample[int(np.argmin(dates))]) if not dates.all() else "all in one order of day and month"
+        text = f"text: about {dates.mean():.0%} of its values are dates, but not {shown}"
+        return Decision(ColumnKind("text"), text, True, f"column_kinds: {{{name}: date}}")
     return Decision(ColumnKind("text"), "text", trivial=True)

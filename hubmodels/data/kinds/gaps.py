@@ -8,7 +8,7 @@ GAP_WORDS = (
     "", "?", "??", "na", "n/a", "n.a.", "n.a", "#n/a", "#n/a n/a", "#na", "<na>", "-", "--", "---",
     "\u2013", "\u2014", ".", "..", "null", "none", "nil", "nan", "-nan", "nat", "missing", "unknown", "not available",
     "#value!", "#div/0!", "#num!",
-    "#ref!", "#null!", "#name?", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "\\n",
+    "#ref!", "#null!", "#name?", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "\\n", "0000-00-00", "0000-00-00 00:00:00",
 )  # fmt: skip
 
 

@@ -33,8 +33,11 @@ BLANK = f"[{BLANKS}]*"
 TOKEN = re.compile(
     rf"\(?{BLANK}[{MINUS}+]?{BLANK}(?P<before>[^{MINUS}+\d\s.,'()][^{MINUS}\d\s()]*)?{BLANK}[{MINUS}+]?{BLANK}"
     rf"(?P<body>\d[\d.,{APOSTROPHES}{BLANKS}]*|[.,]\d+)(?P<exponent>[eE][-+]?\d+)?{BLANK}"
-    rf"(?P<after>[^{MINUS}\d\s().,'][^\d()]*?)?{BLANK}[{MINUS}]?{BLANK}\)?"
+    rf"(?P<after>[^{MINUS}\d\s().,'][^\d()]*?)?{BLANK}[{MINUS}]?{BLANK}\)?",
+    re.ASCII,
 )
+PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+THOUSANDS_OR_DECIMALS = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
 MOST_FORMATS = (  # decimal mark and separator of thousands, the first that fits counts
     (".", None), (".", ","), (".", " "), (".", "'"), (",", None), (",", "."), (",", " "), (",", "'"),
 )  # fmt: skip
@@ -119,6 +122,10 @@ def guess_formats(sample: Sequence[str], decimal: str | None = None) -> list[Num
         sample: trimmed cells without gaps.
         decimal: the decimal mark where it is known.
     """
+    if decimal != "," and all(map(PLAIN.fullmatch, sample)) and sample:  # what most files hold, and fast
+        marked = [text for text in sample if "." in text]
+        if not marked or not all(map(THOUSANDS_OR_DECIMALS.fullmatch, marked)):
+            return [NumberFormat()]
     tokens = [token for text in sample if (token := TOKEN.fullmatch(text)) is not None]
     if len(tokens) < 0.9 * len(sample) or not tokens:
         return []
@@ -130,7 +137,7 @@ def guess_formats(sample: Sequence[str], decimal: str | None = None) -> list[Num
         unit = None
     marks = [(mark, separator) for mark, separator in MOST_FORMATS if decimal in (None, mark)]
     formats = [NumberFormat(mark, separator, unit) for mark, separator in marks]
-    fits = {form: sum(map(bool, map(re.compile(form.pattern()).match, sample))) for form in formats}
+    fits = {form: sum(map(bool, map(re.compile(form.pattern(), re.ASCII).match, sample))) for form in formats}
     best = max(fits.values())
     if best < 0.9 * len(sample):
         return []
