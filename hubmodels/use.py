@@ -249,7 +249,8 @@ def write_answers(
                 except BadRow as error:
                     raise error.named(piece.words(error.row)) from error
                 answers = answer(model, encoded, problem.answers, transform, batch_size, dtype)
-                writer.write(number, join_answers(piece.raw, answers, keep, problem.input_columns()))
+                inputs = [name for name in problem.input_columns() or () if name not in piece.file_columns]
+                writer.write(number, join_answers(piece.raw, answers, keep, inputs))
             num_rows += len(piece.table)
             bar.update(len(piece.table))
     if num_rows == 0:

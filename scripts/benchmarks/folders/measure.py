@@ -63,9 +63,8 @@ def timed(work, *arguments: object) -> float:
 def main() -> None:
     """Print a table."""
     datasets.disable_progress_bars()
-    print(
-        f"# Folders of PNGs, {date.today()}, {os.cpu_count()} CPUs ({platform.machine()}), load {os.getloadavg()[0]:.1f}\n"
-    )
+    machine = f"{os.cpu_count()} CPUs ({platform.machine()}), load {os.getloadavg()[0]:.1f}"
+    print(f"# Folders of PNGs, {date.today()}, {machine}\n")
     print("| images | datasets: list and decode | until the training begins | ratio | again, from the cache |")
     print("|---|---|---|---|---|")
     for count in map(int, sys.argv[1:]):
