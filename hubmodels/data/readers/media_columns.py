@@ -185,8 +185,7 @@ class MediaColumns:
             for piece in self.tables.pieces(split, ROWS_AT_ONCE):
                 for name in self.kinds:
                     if name in piece.table.column_names:
-                        paths += [
-                            path for path in self._files(piece.table.column(name)).field("path").to_pylist() if path
-                        ]
+                        files = self._files(piece.table.column(name)).to_pylist()
+                        paths += [file["path"] for file in files if file and file["path"] and not file["bytes"]]
         described = json.dumps([self.tables.content_key(), dict(self.kinds)])
         return hashlib.sha256(f"{described}{hash_files(paths)}".encode()).hexdigest()

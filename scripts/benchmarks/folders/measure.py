@@ -1,6 +1,6 @@
 """Measure how long a folder of small images takes until the training begins, beside `datasets` alone.
 
-    python scripts/benchmarks/folders/measure.py 5000 50000 > scripts/benchmarks/folders/result.md
+    python scripts/benchmarks/folders/measure.py 5000 50000 > scripts/benchmarks/folders/2026-12-01.md
 
 `datasets`: `load_dataset("imagefolder")`, then every image decoded once to an array. Ours: all that lies before the
 first training step (list, hash, decode, statistics, encode), first with an empty cache, then again.
