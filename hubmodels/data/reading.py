@@ -82,6 +82,11 @@ class ReadPiece:
         """Return the rows as their file has them."""
         return self.piece.table
 
+    @property
+    def file_columns(self) -> list[str]:
+        """Name the columns that name files: they tell rows apart, whoever reads the files."""
+        return [] if self.piece.media is None else self.piece.media.column_names
+
     def words(self, row: int) -> str:
         """Say where a row of the piece stands: "row 37 (line 39) of rows.csv"."""
         return row_words(self.piece.file, self.piece.first_row + row, self.piece.first_line)

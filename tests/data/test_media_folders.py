@@ -19,6 +19,8 @@ from hubmodels.data.reading import Reading
 from hubmodels.errors import HubmodelsError
 from hubmodels.recipe import DataArguments
 from hubmodels.report import Note, collect_notes
+from hubmodels.tasks import get_task
+from hubmodels.use import predict_file
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +175,7 @@ def test_the_running_system_is_no_data() -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("metadata.csv", "file_name,weight,city\na/000.png,1.5,Rome\na/001.png,2.5,Oslo\na/002.png,3,Lima\na/003.png,4,"),
+        ("metadata.csv", "file_name,weight,city\n000.png,1.5,Rome\na/001.png,2.5,Oslo\na/002.png,3,Lima\na/003.png,4,"),
         ("labels.tsv", "id\tweight\tcity\n000\t1.5\tRome\n001\t2.5\tOslo\n002\t3\tLima\n003\t4\t\n"),
         ("x.jsonl", "\n".join(
             json.dumps({"pic": f"00{i}.png", "weight": w, "city": c})
@@ -292,6 +294,20 @@ def test_a_column_that_names_images_is_found_by_content_and_opened_beside_its_ta
     assert piece.table.column("Aufnahme")[3].as_py()["path"] == str(tmp_path / "d" / "pics" / "003.png")
 
 
+@pytest.mark.parametrize("form", ["bytes", "struct", "datasets"])
+def test_a_parquet_file_that_holds_images_is_read_as_images(tmp_path, form) -> None:
+    content = [draw(tmp_path / "p" / f"{index}.png", seed=index).read_bytes() for index in range(10)]
+    column = content if form == "bytes" else [{"bytes": one, "path": None} for one in content]
+    rows = datasets.Dataset.from_dict({"shot": column, "y": list(range(10))})
+    if form == "datasets":
+        rows = rows.cast_column("shot", datasets.Image())
+    rows.to_parquet(tmp_path / "t.parquet")
+    loaded, _ = load(tmp_path / "t.parquet")
+    for row in loaded.splits["train"]:
+        expected = Image.open(tmp_path / "p" / f"{row['y']}.png")
+        np.testing.assert_array_equal(np.asarray(row["shot"]), np.asarray(expected))
+
+
 def test_names_of_images_that_are_not_there_stay_text(tmp_path) -> None:
     (tmp_path / "t.csv").write_text("name,y\n" + "\n".join(f"{i}.png,{i}" for i in range(10)))
     loaded, _ = load(tmp_path / "t.csv")
@@ -312,3 +328,24 @@ def test_a_folder_of_tables_with_a_picture_in_it_stays_one_of_tables(tmp_path) -
         (tmp_path / "d" / f"{name}.csv").write_text("a,b\n" + 20 * "1,2\n")
     draw(tmp_path / "d" / "preview.png")
     assert "a" in load(tmp_path / "d")[0].splits["train"].features
+
+
+def test_predictions_of_a_table_repeat_the_paths_as_it_has_them(tmp_path) -> None:
+    fill(tmp_path / "d" / "pics", ("",), 3)
+    (tmp_path / "d" / "t.csv").write_text("image,id\npics/000.png,x\n./pics/001.png,y\npics/002.png,z\n")
+    release = Path(__file__).parents[2] / "model_cards" / "mlp-fashion-mnist"
+    assert predict_file(str(release), str(tmp_path / "d" / "t.csv"), str(tmp_path / "o.jsonl")) == 3
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [(row["image"], row["id"]) for row in rows] == [
+        ("pics/000.png", "x"), ("./pics/001.png", "y"), ("pics/002.png", "z")
+    ]  # fmt: skip
+
+
+def test_captions_beside_images_are_their_texts(tmp_path) -> None:
+    folder = fill(tmp_path / "d", ("",), 12)
+    for index in range(12):
+        (folder / f"{index:03}.txt").write_text(f"a picture of {index}\n")
+    rows = load(folder)[0].splits["train"]
+    task = get_task("zero-shot-image-classification")()
+    assert task.select(rows).column_names == ["image", "text"]
+    assert all(row["text"] == f"a picture of {int(row['file_name'][:3])}" for row in rows)

@@ -1,7 +1,10 @@
 """The image processor against arithmetic by hand on small images."""
 
+import base64
 import io
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +13,8 @@ from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
 from hubmodels.families import build_model
-from hubmodels.processors.processing_image import HubmodelsImageProcessor
+from hubmodels.processors import processing_image
+from hubmodels.processors.processing_image import HubmodelsImageProcessor, open_image
 
 H, W = 5, 7
 GREY = np.random.default_rng(0).integers(0, 256, (H, W), dtype=np.uint8)
@@ -223,3 +227,81 @@ def test_an_unknown_field_of_a_call_is_refused_with_those_that_exist() -> None:
 def test_mixed_sizes_without_resizing_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot be one batch with do_resize false"):
         make(do_resize=False)([COLOUR, np.zeros((4, 4, 3), np.uint8)])
+
+
+# ---------------------------------------------------------------- files
+
+
+def saved(path, kind: str, **options):
+    Image.fromarray(COLOUR).save(path, kind, **options)
+    return path
+
+
+def test_a_file_of_another_kind_under_the_name_of_an_image_is_not_opened(tmp_path) -> None:
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    with pytest.raises(ValueError, match="no image format that is read"):
+        open_image(tmp_path / "a.png")
+    assert open_image(saved(tmp_path / "b.txt", "PNG")).size == (W, H)  # what counts is what it holds
+
+
+def test_what_is_no_plain_file_is_not_read(tmp_path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", "/dev/zero", tmp_path):
+        with pytest.raises((ValueError, OSError), match="no plain file|directory"):
+            open_image(path)
+
+
+def test_a_file_that_is_too_large_in_bytes_or_pixels_is_refused(tmp_path, monkeypatch) -> None:
+    path = saved(tmp_path / "a.png", "PNG")
+    monkeypatch.setattr(processing_image, "LARGEST_IMAGE_FILE", 10)
+    with pytest.raises(ValueError, match="more than 10 bytes"):
+        open_image(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W // 2 - 1)
+    with pytest.raises(ValueError, match="more pixels than 32: make it smaller"):
+        open_image(path)
+
+
+def test_a_heic_photograph_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ValueError, match="HEIC photograph: pip install pillow-heif"):
+        open_image(b"\0\0\0\x18ftypheic" + bytes(40))
+
+
+def test_bytes_base64_text_and_paths_are_the_same_image_and_other_text_is_no_file(tmp_path) -> None:
+    path = saved(tmp_path / "a.png", "PNG")
+    encoded = base64.b64encode(path.read_bytes()).decode()
+    for source in (path, str(path), path.read_bytes(), encoded, f"data:image/png;base64,{encoded}"):
+        np.testing.assert_array_equal(np.asarray(open_image(source)), COLOUR)
+    for text in ("cats", "no/such/file.png"):
+        with pytest.raises(ValueError, match=f"no file at {text}"):
+            open_image(text)
+
+
+def test_the_first_frame_of_an_animation_is_the_image(tmp_path) -> None:
+    frames = [Image.new("RGB", (W, H), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(make().to_pixels(str(tmp_path / "a.gif"))[0, :, 0, 0], [255, 0, 0])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "CMYK", "1", "L"])
+def test_a_pipeline_reads_files_as_the_processor_does(tmp_path, mode: str) -> None:
+    image = Image.fromarray(COLOUR)
+    if mode == "I;16":
+        image = Image.fromarray(GREY.astype(np.uint16) * 257)
+    elif mode in ("RGBA", "LA"):
+        image = image.convert(mode)
+        image.putalpha(Image.fromarray(ALPHA))
+    else:
+        image = image.convert(mode)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    image.save(path)
+    values = {"num_channels": 3, "image_size": [H, W], "hidden_sizes": [4], "num_labels": 3}
+    torch.manual_seed(0)
+    model = build_model("mlp", "ForImageClassification", values).eval()
+    classify = pipeline("image-classification", model=model, image_processor=make())
+    with torch.no_grad():
+        expected = model(**make()(str(path), return_tensors="pt")).logits.softmax(-1)[0]
+    scores = {row["label"]: row["score"] for row in classify(str(path), top_k=3)}
+    for number, name in model.config.id2label.items():
+        assert scores[name] == pytest.approx(expected[number].item(), abs=1e-6)

@@ -17,12 +17,16 @@ from ...recipe import ReadingOptions
 from ...report import note
 from .downloads import download_all
 from .media_files import KIND_OF, hash_files
-from .media_folder import stored
+from .media_folder import STORAGE, stored
 from .pieces import Piece, Source
 
 ROWS_LOOKED_AT = 1_000  # of the first piece, to find columns of paths
 NEARLY_ALL = 0.9  # of a column's values that end as names of files do
 ROWS_AT_ONCE = 65_536
+FIRST_BYTES = {
+    b"\x89PNG": "image", b"\xff\xd8\xff": "image", b"GIF8": "image", b"BM": "image", b"II*\0": "image",
+    b"MM\0*": "image", b"fLaC": "audio", b"OggS": "audio", b"ID3": "audio", b"\xff\xfb": "audio",
+}  # fmt: skip
 MEDIA_FEATURES = {"image": datasets.Image, "audio": datasets.Audio}
 
 
@@ -46,6 +50,21 @@ def kind_of_name(value: str) -> str | None:
     """Tell by its suffix whether a path or URL names an image or a sound."""
     path = value.split("?")[0].split("#")[0] if is_url(value) else value
     return KIND_OF.get(os.path.splitext(path)[1].lower())
+
+
+def kind_of_bytes(value: bytes) -> str | None:
+    """Tell by its first bytes whether a file is an image or a sound."""
+    if value[:4] in (b"RIFF", b"RIFX"):
+        return {b"WEBP": "image", b"WAVE": "audio"}.get(value[8:12])
+    return next((kind for start, kind in FIRST_BYTES.items() if value.startswith(start)), None)
+
+
+def is_stored(kind: pyarrow.DataType) -> bool:
+    """Tell whether a column has the type in which `Image` and `Audio` store files."""
+    return pyarrow.types.is_struct(kind) and {kind.field(index).name for index in range(kind.num_fields)} == {
+        "bytes",
+        "path",
+    }
 
 
 @dataclass(frozen=True)
@@ -79,18 +98,28 @@ class MediaColumns:
             return {}
         kinds = {}
         for name in piece.table.column_names:
-            arrow_type = piece.table.schema.field(name).type
-            if not (pyarrow.types.is_string(arrow_type) or pyarrow.types.is_large_string(arrow_type)):
-                continue
-            values = [value for value in piece.table.column(name)[:ROWS_LOOKED_AT].to_pylist() if value]
-            named = [kind_of_name(value) for value in values]
-            for kind in MEDIA_FEATURES:
-                matching = [value for value, one in zip(values, named, strict=True) if one == kind]
-                if not matching or len(matching) < NEARLY_ALL * len(values):
-                    continue
-                if any(is_url(value) or os.path.isfile(self.resolve(value)) for value in matching):
-                    kinds[name] = kind
+            if name not in self.tables.features and (kind := self._kind_of(piece.table.column(name)[:ROWS_LOOKED_AT])):
+                kinds[name] = kind
         return kinds
+
+    def _kind_of(self, column: pyarrow.ChunkedArray) -> str | None:
+        """Tell what the files are that a column names or holds; None for a column of something else."""
+        values = [value for value in column.to_pylist() if value not in (None, "", b"")]
+        if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
+            named = [kind_of_name(value) for value in values]
+        elif pyarrow.types.is_binary(column.type) or pyarrow.types.is_large_binary(column.type):
+            named = [kind_of_bytes(value) for value in values]
+        elif is_stored(column.type):
+            named = [kind_of_bytes(one["bytes"]) if one["bytes"] else kind_of_name(one["path"] or "") for one in values]
+        else:
+            return None
+        for kind in MEDIA_FEATURES:
+            matching = [value for value, one in zip(values, named, strict=True) if one == kind]
+            if matching and len(matching) >= NEARLY_ALL * len(values):
+                paths = [value for value in matching if isinstance(value, str)]
+                if not paths or any(is_url(value) or os.path.isfile(self.resolve(value)) for value in paths):
+                    return kind
+        return None
 
     @property
     def features(self) -> Mapping[str, Any]:
@@ -116,10 +145,26 @@ class MediaColumns:
         local = download_all(urls)
         return [None if not value else local[value] if is_url(value) else self.resolve(value) for value in values]
 
+    def _files(self, column: pyarrow.ChunkedArray) -> pyarrow.StructArray:
+        """Return a column as the files that it names or holds, as `Image` and `Audio` store them."""
+        if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
+            return stored(pyarrow.array(self.resolve_all(column.to_pylist()), pyarrow.string()))
+        if not is_stored(column.type):
+            content = pyarrow.array(column.to_pylist(), pyarrow.binary())
+            empty = pyarrow.nulls(len(content), pyarrow.string())
+            return pyarrow.StructArray.from_arrays([content, empty], ["bytes", "path"], mask=content.is_null())
+        values = column.to_pylist()
+        outside = self.resolve_all([one["path"] if one and not one["bytes"] else None for one in values])
+        rows = [
+            one and {"bytes": one["bytes"], "path": path or one["path"]}
+            for one, path in zip(values, outside, strict=True)
+        ]
+        return pyarrow.array(rows, STORAGE)
+
     def _say(self) -> None:
         """Say which columns name files."""
         for name, kind in self.kinds.items():
-            words = f"Column {name!r} names files: each row has the {'image' if kind == 'image' else 'sound'} there."
+            words = f"Column {name!r} names or holds files: each row has the {'image' if kind == 'image' else 'sound'}."
             note("columns", words, column=name, kind=f"{kind} files")
 
     def pieces(self, split: str, rows_per_piece: int) -> Iterator[Piece]:
@@ -129,8 +174,7 @@ class MediaColumns:
             columns = {}
             for name in self.kinds:
                 if name in piece.table.column_names:
-                    values = self.resolve_all(piece.table.column(name).to_pylist())
-                    columns[name] = stored(pyarrow.array(values, pyarrow.string()))
+                    columns[name] = self._files(piece.table.column(name))
             yield Piece(piece.table, piece.file, piece.first_row, piece.first_line, pyarrow.table(columns))
 
     def content_key(self) -> str:
@@ -141,7 +185,7 @@ class MediaColumns:
             for piece in self.tables.pieces(split, ROWS_AT_ONCE):
                 for name in self.kinds:
                     if name in piece.table.column_names:
-                        values = self.resolve_all(piece.table.column(name).to_pylist())
-                        paths += [value for value in values if value]
+                        files = self._files(piece.table.column(name)).to_pylist()
+                        paths += [file["path"] for file in files if file and file["path"] and not file["bytes"]]
         described = json.dumps([self.tables.content_key(), dict(self.kinds)])
         return hashlib.sha256(f"{described}{hash_files(paths)}".encode()).hexdigest()

@@ -60,7 +60,9 @@ class Input:
         return self
 
     def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
-        """Find the rows whose files cannot be read: their numbers, with reasons that name the file; none by default."""
+        """Find the rows whose files cannot be read: their numbers, with reasons that name the file; none by default.
+
+        `columns` are the input's and the target's: pairs of images have files in both."""
         return {}
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedInput[Any]":

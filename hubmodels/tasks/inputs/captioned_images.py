@@ -59,6 +59,7 @@ class CaptionedImages(ImageOptions, TokenizedInput):
         if self.text_column_name is not None:
             return [image, text_column(features, self.text_column_name)]
         texts = [name for name, kind in features.items() if name != image and kind_of(kind) in TEXT_TYPES]
+        texts = [name for name in texts if name != "file_name"] or texts  # a folder's names of files describe nothing
         if not texts:
             raise HubmodelsError(f"the data set has no text column beside {image!r}; its columns are {list(features)}")
         return [image, choose_column(texts, CAPTION_NAMES, "text", "text_column_name")]

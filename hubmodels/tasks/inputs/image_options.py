@@ -52,9 +52,12 @@ class ImageOptions(Input):
         import datasets
 
         images = [name for name in columns if isinstance(dataset.features[name], datasets.Image)]
-        if self.image_size is not None or not images:
+        if not images:
             return self
         survey = survey_images(dataset, images[:1])
+        survey.say_sizes()
+        if self.image_size is not None:
+            return self
         usual = survey.usual_size
         channels = self.num_channels or (1 if survey.all_grey else 3)
         size = suitable_size(usual, lambda sides: accepts(config_size((channels, *sides))))

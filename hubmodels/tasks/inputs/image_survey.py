@@ -176,7 +176,6 @@ def usual_shape(
         survey = survey_images(train, [column])
         for row, reason in survey.unreadable.items():
             raise BadRow(row, column, reason)
-        survey.say_sizes()
         size = size or default_size(survey.usual_size)
         num_channels = num_channels or (1 if survey.all_grey else 3)
     return {"size": {"height": size[0], "width": size[1]}, "num_channels": num_channels}

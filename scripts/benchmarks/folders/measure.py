@@ -1,6 +1,6 @@
 """Measure how long a folder of small images takes until the training begins, beside `datasets` alone.
 
-    python scripts/benchmarks/folders/measure.py 5000 50000 > scripts/benchmarks/folders/result.md
+    python scripts/benchmarks/folders/measure.py 5000 50000 > scripts/benchmarks/folders/2026-12-01.md
 
 `datasets`: `load_dataset("imagefolder")`, then every image decoded once to an array. Ours: all that lies before the
 first training step (list, hash, decode, statistics, encode), first with an empty cache, then again.
@@ -63,9 +63,8 @@ def timed(work, *arguments: object) -> float:
 def main() -> None:
     """Print a table."""
     datasets.disable_progress_bars()
-    print(
-        f"# Folders of PNGs, {date.today()}, {os.cpu_count()} CPUs ({platform.machine()}), load {os.getloadavg()[0]:.1f}\n"
-    )
+    machine = f"{os.cpu_count()} CPUs ({platform.machine()}), load {os.getloadavg()[0]:.1f}"
+    print(f"# Folders of PNGs, {date.today()}, {machine}\n")
     print("| images | datasets: list and decode | until the training begins | ratio | again, from the cache |")
     print("|---|---|---|---|---|")
     for count in map(int, sys.argv[1:]):
