@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ._answers import ProblemPipeline, answer_rows
+from ._files import read_file
 
 DEFAULT_BATCH_SIZE = 256
 
@@ -76,7 +77,7 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
         Raises:
             ValueError: another number of channels, an empty or too long series, or an unknown kind of file.
         """
-        table = self.read_file(inputs) if isinstance(inputs, str | os.PathLike) else inputs
+        table = read_file(inputs) if isinstance(inputs, str | os.PathLike) else inputs
         series = self.frame_series(table, id_column)
         one = series is None and is_one_series(table)
         if series is not None:
@@ -147,8 +148,8 @@ class TimeSeriesForecastingPipeline(SeriesPipeline):
                 file's kind is unknown.
         """
         processor = self.processor
-        table = self.read_file(inputs) if isinstance(inputs, str | os.PathLike) else inputs
-        future = self.read_file(future) if isinstance(future, str | os.PathLike) else future
+        table = read_file(inputs) if isinstance(inputs, str | os.PathLike) else inputs
+        future = read_file(future) if isinstance(future, str | os.PathLike) else future
         series = processor.read(table)
         if not series:
             raise ValueError("there are no series to forecast")
