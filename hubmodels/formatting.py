@@ -1,6 +1,8 @@
 """Numbers as people read them, in one form wherever they stand: a table in a terminal, a card, the README."""
 
+import dataclasses
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -58,7 +60,7 @@ def format_notes(notes: "Sequence[Note]") -> str:
     """Format notes for the screen: surprising ones in full with what would decide otherwise, columns as one table."""
     blocks = []
     for topic, title in TOPIC_TITLES.items():
-        about = [note for note in notes if note.topic == topic]
+        about = join_columns([note for note in notes if note.topic == topic])
         lines = [f"  ! {note_sentence(note)}" for note in about if note.surprising]
         lines += [f"  - {note_sentence(note)}" for note in about if not note.surprising and note.column is None]
         columns = [note for note in about if note.column is not None and not note.surprising]
@@ -71,11 +73,41 @@ def format_notes(notes: "Sequence[Note]") -> str:
     return "\n".join(blocks)
 
 
+def join_columns(notes: "Sequence[Note]") -> "list[Note]":
+    """Join the notes about each column, as the reader and the task may both have one, where the first of them stood.
+
+    The kind and the remedy are the last ones."""
+    joined: dict[Any, Note] = {}
+    for number, note in enumerate(notes):
+        key = number if note.column is None else (note.topic, note.column)
+        text = bare_text(note)
+        if (before := joined.get(key)) is None:
+            joined[key] = dataclasses.replace(note, text=text)
+            continue
+        joined[key] = dataclasses.replace(
+            before,
+            text=before.text if text in before.text else f"{before.text}; {text}",
+            kind=note.kind or before.kind,
+            surprising=before.surprising or note.surprising,
+            remedy=note.remedy or before.remedy,
+        )
+    return list(joined.values())
+
+
+def bare_text(note: "Note") -> str:
+    """Return the text of a note without its column's name at the beginning, and without the closing full stop."""
+    text = note.text.rstrip(".")
+    if note.column is None:
+        return text
+    return re.sub(rf"^column {re.escape(repr(note.column))}:? *", "", text, flags=re.IGNORECASE)
+
+
 def note_sentence(note: "Note") -> str:
     """Say a note as a sentence, with what would decide otherwise."""
-    text = note.text.rstrip(".")
-    if note.column is not None and repr(note.column) not in text:
-        text = f"column {note.column!r}, {note.kind}: {text}" if note.kind else f"column {note.column!r}: {text}"
+    text = bare_text(note)
+    if note.column is not None:
+        kind = f", {note.kind}" if note.kind and not text.startswith(note.kind) else ""
+        text = f"column {note.column!r}{kind}: {text}"
     return f"{text} ({note.remedy})" if note.remedy else text
 
 
@@ -97,3 +129,12 @@ def format_duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def without_surrogates(text: str) -> str:
+    """Replace halves of characters, which no tokenizer takes; broken JSON has them."""
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,6 +58,13 @@ def collect_notes(into: list[Note] | None = None) -> Iterator[list[Note]]:
         yield notes
     finally:
         _collector.reset(token)
+
+
+def repeat_notes(notes: Iterable[Note]) -> None:
+    """Say notes again to whoever collects them now: what comes from a cache was decided at another time."""
+    for said in notes:
+        values = dict(vars(said))
+        note(values.pop("topic"), values.pop("text"), **values)
 
 
 @dataclass

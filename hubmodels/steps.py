@@ -1,8 +1,10 @@
 """The steps that training a model and measuring a release share, each from one stage to the next."""
 
 import contextlib
+import dataclasses
 import functools
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,11 +29,15 @@ from .data import (
 )
 from .errors import BadRow, HubmodelsError
 from .evaluation import Evaluation, evaluation_mode, predict
+from .fields import build
+from .files import read_json, write_json
 from .recipe import Recipe, TrainingArguments
-from .report import Examination, Figure, Sound, note
+from .report import Examination, Figure, Note, Sound, collect_notes, note, repeat_notes
 from .tasks import AnyProblem, Task
 
 logger = logging.getLogger("hubmodels")
+
+FITTING_NOTES = "notes.json"  # beside a cached processor: what was decided when it was fitted
 
 # Data
 
@@ -40,6 +46,65 @@ def select_rows(task: Task, splits: Mapping[str, Any]) -> dict[str, Any]:
     """Select of each split the columns that the task reads, and of training and validation the rows to learn from."""
     rows = {name: task.select(split) for name, split in splits.items()}
     return rows | {name: task.training_rows(rows[name]) for name in ("train", "validation") if name in rows}
+
+
+def drop_unreadable(
+    task: Task, rows: Mapping[str, Any], origins: Mapping[str, Origin], max_unreadable: float
+) -> dict[str, Any]:
+    """Leave out rows whose files cannot be read, and name them.
+
+    Args:
+        task: finds them.
+        rows: the selected rows of each split; those of a stream are not looked at.
+        origins: the files of each split.
+        max_unreadable: share of a split's rows that may be left out; one always may.
+
+    Raises:
+        HubmodelsError: there are more of them.
+    """
+    readable = dict(rows)
+    for name, split in rows.items():
+        if not isinstance(split, Dataset):
+            continue
+        with PartialState().main_process_first():
+            unreadable = task.unreadable(split)
+        if not unreadable:
+            continue
+        origin = origins.get(name, Origin())
+        lines = [f"{origin.words(split, row)}: {reason}" for row, reason in sorted(unreadable.items())]
+        shown = "; ".join(lines[:5]) + (f"; and {len(lines) - 5:,} more" if len(lines) > 5 else "")
+        if len(unreadable) > max(1, int(max_unreadable * len(split))):
+            share = math.ceil(100 * len(unreadable) / len(split)) / 100
+            raise HubmodelsError(
+                f"{len(unreadable):,} of {len(split):,} {name} rows cannot be read: {shown} (repair or remove them, or "
+                f"leave them out with --max_unreadable {share:g})"
+            )
+        words = f"{len(unreadable):,} of {len(split):,} {name} rows are left out, since they cannot be read: {shown}."
+        note("rows", words, surprising=True, remedy="max_unreadable: 0")
+        readable[name] = split.select([row for row in range(len(split)) if row not in unreadable])
+    return readable
+
+
+def suit_task(task: Task, train: Any, recipe: Recipe) -> Task:
+    """Return the task with options that the fresh network bounds, such as the size of images, chosen where nobody did.
+
+    Args:
+        task: with the options of the recipe.
+        train: the selected training rows; a stream leaves the task as it is.
+        recipe: says the network. One that is loaded, or told its size, leaves the task as it is.
+    """
+    if not isinstance(train, Dataset) or recipe.model_name_or_path or recipe.model.keys() & set(task.decided_fields):
+        return task
+
+    def accepts(values: dict[str, Any]) -> bool:
+        try:
+            families.build_config(recipe.family, families.declared(recipe.family, values) | recipe.model)
+        except HubmodelsError:
+            return False
+        return True
+
+    suited = task.input.suit(train, task.columns(train.features)[0], accepts)
+    return task if suited is task.input else dataclasses.replace(task, input=suited)
 
 
 def fit_problem(task: Task, train: Any, checkpoint: str | None, seed: int, origin: Origin | None = None) -> AnyProblem:
@@ -69,15 +134,18 @@ def fit_once(task: Task, train: Any, checkpoint: str | None, seed: int) -> AnyPr
         return task.fit(train, checkpoint=checkpoint, seed=seed)
     folder = Path(train.cache_files[0]["filename"]).parent
     cache = folder / f"processor-{cache_key(train._fingerprint, repr(task))}"
-    if (cache / "complete").exists():
-        return task.fit(train, checkpoint=os.fspath(cache), seed=seed)
     with PartialState().main_process_first():
-        if (cache / "complete").exists():
-            return task.fit(train, checkpoint=os.fspath(cache), seed=seed)
-        problem = task.fit(train, seed=seed)
-        problem.processor.save_pretrained(cache)
-        (cache / "complete").touch()
-    return problem
+        if not (cache / FITTING_NOTES).exists():
+            with collect_notes() as notes:
+                problem = task.fit(train, seed=seed)
+            problem.processor.save_pretrained(cache)
+            write_json(
+                cache / FITTING_NOTES, {"notes": [said.to_dict() for said in notes]}
+            )  # last: with it the cache is whole
+            repeat_notes(notes)
+            return problem
+    repeat_notes(build(Note, said) for said in read_json(cache / FITTING_NOTES)["notes"])
+    return task.fit(train, checkpoint=os.fspath(cache), seed=seed)
 
 
 def encode_splits(
@@ -96,6 +164,7 @@ def encode_splits(
                 key=problem.cache_key(),
                 description=f"Encoding {name}",
             )
+        problem.input.say_encoded(columns[name], name)
         if (windows := problem.windows(columns[name])) is not None:
             columns[name] = WindowedColumns(columns[name], *windows)
     return columns

@@ -28,7 +28,7 @@ from .files import atomic_folder, read_json, write_json
 from .processes import find_processes
 from .recipe import DataArguments, TrainingArguments
 from .recipes import parse_recipe, read_recipe
-from .steps import add_evidence, draw_figures, encode_splits, measure, select_rows
+from .steps import add_evidence, draw_figures, drop_unreadable, encode_splits, measure, select_rows
 from .tasks import AnyProblem
 
 MEASURED_FIELDS = {"season_errors", "season_length"}  # of configs of 0.1.0, which no network reads
@@ -55,7 +55,9 @@ class OpenedRelease:
         learnt = Reading.from_dict(self.problem.reading) if self.other_data and self.problem.reading else None
         loaded = load_data(self.data_arguments, task.units, measured, task.prepare, learnt)
         splits = {name: loaded.splits[name] for name in names}
-        return encode_splits(self.problem, select_rows(self.problem.task, splits), loaded.origins)
+        rows = select_rows(task, splits)
+        rows = drop_unreadable(task, rows, loaded.origins, self.data_arguments.max_unreadable)
+        return encode_splits(self.problem, rows, loaded.origins)
 
 
 def open_release(

@@ -33,11 +33,13 @@ from .steps import (
     add_evidence,
     build_model,
     draw_figures,
+    drop_unreadable,
     encode_splits,
     fit_problem,
     make_batches,
     measure,
     select_rows,
+    suit_task,
 )
 from .tasks import AnyProblem
 from .training import Run, TrainingEstimate, estimate, train
@@ -128,13 +130,15 @@ def prepare(recipe: Recipe, notes: list[Note]) -> Prepared:
     try:
         loaded = load_data(data_arguments, task.units, prepare=task.prepare)
         rows = select_rows(task, loaded.splits)
+        rows = drop_unreadable(task, rows, loaded.origins, data_arguments.max_unreadable)
+        task = suit_task(task, rows["train"], recipe)
         problem = fit_problem(
             task, rows["train"], recipe.model_name_or_path, arguments.seed, loaded.origins.get("train")
         )
         in_memory = {name: split for name, split in rows.items() if isinstance(split, Dataset)}
         columns = encode_splits(problem, in_memory, loaded.origins)
-        inputs = list(problem.input.encoded_features())
-        checked = CheckedData(in_memory, columns, inputs, loaded.units, loaded.origins)
+        inputs, read = list(problem.input.encoded_features()), problem.input_columns()
+        checked = CheckedData(in_memory, columns, inputs, loaded.units, loaded.origins, read)
         check_splits(checked, strict=data_arguments.strict_data)
         model = build_model(recipe, problem, arguments.seed)
     finally:
@@ -197,6 +201,8 @@ def train_model(prepared: Prepared) -> Run:
     recipe, model, problem, arguments = prepared.recipe, prepared.model, prepared.problem, prepared.arguments
     columns = prepared.columns
     transform = problem.transform(training=False)
+    if "train" in columns:
+        problem.target.check_training(columns["train"])
     if isinstance(model, FitsAfterTraining) and "train" in columns:
         model.check_training_rows(len(columns["train"]))
 

@@ -58,9 +58,9 @@ def test_a_time_is_said_as_people_say_it(seconds: float, text: str) -> None:
 def test_a_release_repeats_its_notes_and_its_card_escapes_them(tmp_path: Path, monkeypatch) -> None:
     load = workflow.load_data
 
-    def loading(*arguments):
+    def loading(*arguments, **options):
         note(**vars(SAID))
-        return load(*arguments)
+        return load(*arguments, **options)
 
     monkeypatch.setattr(workflow, "load_data", loading)
     outcome = workflow.train_and_release(recipe(tmp_path), baseline=False)

@@ -183,6 +183,12 @@ def test_a_pipeline_refuses_an_option_that_it_does_not_know(request, task, optio
         pipeline(task, model=ask.model.name_or_path, **{option: 3})
 
 
+def test_a_sound_of_no_form_is_refused_in_one_line() -> None:
+    ask = pipeline("audio-classification", model=str(Path(__file__).parents[1] / "model_cards" / "cnn-spoken-digits"))
+    with pytest.raises(ValueError, match="a sound must be a path, .* got int"):
+        ask(5)
+
+
 def test_an_address_is_fetched_only_where_that_is_allowed(pictures) -> None:
     with pytest.raises(HubmodelsError, match="--allow_urls"):
         predict(pictures[0], "https://example.org/cat.png")

@@ -50,7 +50,7 @@ def gather_units(rows: datasets.Dataset, units: Units, group: Sequence[str], see
     if group:
         distinct, unit_of = np.unique(hash_rows(rows, group), return_inverse=True)
         return Pool(unit_of, combine(distinct, salt), class_of, num_classes, grouped=True)
-    inputs = hash_rows(rows, units.inputs) if units.inputs else hash_rows(rows, rows.column_names)
+    inputs = hash_contents(rows, units.inputs or rows.column_names)
     distinct, unit_of, counts = np.unique(inputs, return_inverse=True, return_counts=True)
     if len(distinct) * MOST_COPIES <= len(rows) or len(distinct) < min(FEWEST_UNITS, len(rows)):
         contents = combine(inputs, hash_rows(rows, units.targets))
@@ -58,6 +58,24 @@ def gather_units(rows: datasets.Dataset, units: Units, group: Sequence[str], see
         return Pool(np.arange(len(rows)), keys, class_of, num_classes, grouped=False, num_common=len(distinct))
     num_repeated = int(counts[counts > 1].sum())
     return Pool(unit_of, combine(distinct, salt), class_of, num_classes, grouped=False, num_repeated=num_repeated)
+
+
+def hash_contents(rows: datasets.Dataset, columns: Sequence[str]) -> np.ndarray:
+    """Hash what rows hold beside what numbers them: a table's whole numbers or texts that are all different, (N,)."""
+    hashes = {name: hash_rows(rows, [name]) for name in columns}
+    features = rows.features
+    numbering = [
+        name
+        for name in columns
+        if getattr(features[name], "dtype", "").startswith(("int", "uint", "string", "large_string"))
+        and len(np.unique(hashes[name])) == len(rows)
+    ]
+    if len(columns) - len(numbering) < 2:  # too little to tell rows apart by
+        numbering = []
+    joined = np.zeros(len(rows), dtype=np.uint64)
+    for name in columns:
+        joined = joined if name in numbering else combine(joined, hashes[name])
+    return joined
 
 
 def occurrences(hashes: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The check of the data before a training: copies across splits, contradictions, columns that give the target away.
 
-It works on hashes of what was encoded, which is what the model sees, and takes a time linear in the rows.
+It works on hashes of values as they were read, of images and sounds as they were decoded, in a time linear in the rows.
 `check_splits` makes a note of each finding; with `strict_data` they end the run.
 """
 
@@ -40,6 +40,7 @@ class CheckedData:
     inputs: Sequence[str]  # names of the encoded columns that the model sees
     units: Units
     origins: Mapping[str, Origin]
+    read: Sequence[str] | None = None  # the raw columns that the processor reads; all but the targets when None
 
     def words(self, role: str, row: int) -> str:
         """Say where a row of a split stands, by its file or by the number of its series."""
@@ -50,7 +51,13 @@ class CheckedData:
 
     def input_columns(self, role: str) -> list[str]:
         """Name the raw columns that are read, as far as the selected rows have them."""
-        return [name for name in self.rows[role].features if name not in self.units.targets]
+        names = [name for name in self.rows[role].column_names if name not in self.units.targets]
+        return [name for name in names if name in (self.read or ())] or names
+
+    @functools.cached_property
+    def of_media(self) -> bool:
+        """Tell whether the rows are images or sounds, which are the same where they are the same decoded."""
+        return any(isinstance(kind, datasets.Image | datasets.Audio) for kind in self.rows["train"].features.values())
 
     @functools.cached_property
     def of_texts(self) -> bool:
@@ -125,7 +132,7 @@ def compare(
         if apart_from is not None:
             equal &= ~np.isin(apart_from[role], apart_from["train"])
         copies, originals = np.flatnonzero(equal), order[positions[equal]]
-        if apart_from is None and not data.of_texts:
+        if data.of_media:
             same = same_rows(data, role, copies, originals)
             copies, originals = copies[same], originals[same]
         if len(copies) == 0:
@@ -180,8 +187,8 @@ def contradictions(data: CheckedData, hashes: Mapping[str, np.ndarray]) -> Itera
 
 
 def hash_inputs(data: CheckedData, role: str) -> np.ndarray:
-    """Hash the rows of a split as the model sees them, (N,); texts as they are written."""
-    if data.of_texts:
+    """Hash the rows of a split as they were read, (N,); images and sounds as they were decoded."""
+    if not data.of_media:
         return hash_rows(data.rows[role], data.input_columns(role))
     columns = data.columns[role]
     hashes = [np.zeros(0, dtype=np.uint64)]

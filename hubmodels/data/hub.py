@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import glob
 import importlib.util
 import os
 from pathlib import Path
@@ -9,13 +10,17 @@ from typing import Any, TypeAlias
 
 import datasets
 import numpy as np
+from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from datasets.utils.info_utils import is_small_dataset
 from huggingface_hub.errors import HfHubHTTPError
 
 from ..errors import HubmodelsError, nearest
 from ..recipe import DataArguments
+from .readers import TABLE_KINDS
 
-FILE_BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
+FILE_BUILDERS = {".txt": "text"}  # of files that no reader of ours opens
+
+KNOWN_KINDS = (*TABLE_KINDS, *FILE_BUILDERS)
 
 SplitRows: TypeAlias = datasets.Dataset | datasets.IterableDataset
 
@@ -31,17 +36,20 @@ def load_dataset_splits(arguments: DataArguments, streaming: bool) -> dict[str, 
         arguments.dataset_path is not None
         or path.is_absolute()
         or name.startswith((".", "~"))
-        or path.suffix in FILE_BUILDERS
+        or path.suffix.lower() in KNOWN_KINDS
+        or name in _PACKAGED_DATASETS_MODULES  # `datasets` would read all such files of the working directory
     )
     if looks_local and not path.exists():
         raise HubmodelsError(f"no data set at {name}: the path does not exist")
-    if path.is_file() and path.suffix not in FILE_BUILDERS:
-        raise HubmodelsError(f"cannot read {name}: the file types are {', '.join(FILE_BUILDERS)}, or give a folder")
+    if path.is_file() and path.suffix.lower() not in FILE_BUILDERS:
+        raise HubmodelsError(f"cannot read {name}: the file types are {', '.join(KNOWN_KINDS)}, or give a folder")
+    if path.is_dir() and glob.has_magic(os.path.abspath(path)):
+        raise HubmodelsError(f"the path {os.path.abspath(path)} has a sign of patterns ([, * or ?): rename that folder")
     try:
-        options: dict[str, Any] = {"path": os.fspath(path) if path.exists() else name}
+        # A relative path may be the name of a builder of `datasets`.
+        options: dict[str, Any] = {"path": os.path.abspath(path) if path.exists() else name}
         if path.is_file():
-            options = {"path": FILE_BUILDERS[path.suffix], "data_files": os.fspath(path)}
-            options |= {"sep": "\t"} if path.suffix == ".tsv" else {}
+            options = {"path": FILE_BUILDERS[path.suffix.lower()], "data_files": glob.escape(options["path"])}
         else:
             options |= {"name": arguments.dataset_config_name, "revision": arguments.dataset_revision}
         if _is_plain_text(options, arguments):

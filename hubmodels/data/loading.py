@@ -78,6 +78,53 @@ def load_data(
     """
     if not arguments.dataset:
         raise HubmodelsError("no data set: give --dataset a Hub id, a folder, a file or sklearn:NAME")
+    splits, names, origins, reading = find_splits(arguments, measured, learnt)
+    if arguments.streaming and measured is None:
+        return dataclasses.replace(stream_splits(splits, arguments), reading=reading)
+    for role, split in splits.items():
+        splits[role] = prepare(split)
+        if splits[role].data is not split.data:  # other rows than those of the files
+            origins[role] = Origin()
+    units = find_units(next(iter(splits.values())).features)
+    if measured is None:
+        set_apart(splits, names, units, arguments)
+    splits = {
+        role: with_targets(split, units.targets, role, origins[role], arguments) for role, split in splits.items()
+    }
+    fractions = {"test": arguments.test_fraction, "validation": arguments.validation_fraction}
+    fractions = {role: share for role, share in fractions.items() if measured is None and role not in splits}
+    carved, sentences = carve_splits(splits["train"], fractions, units, arguments) if fractions else ({}, [])
+    splits |= carved
+    origins |= {role: origins["train"] for role in fractions}
+    splits = limit_splits(splits, units, arguments)
+    splits = {role: without_groups(split, units, arguments.group_column) for role, split in splits.items()}
+    some = next(iter(splits.values()))
+    described = [splits.get(role, some)._fingerprint for role in ("train", "test")]
+    return LoadedData(
+        splits={role: splits[role] for role in ("train", "validation", "test") if role in splits},
+        dataset=arguments.dataset,
+        fingerprint=datasets.fingerprint.Hasher.hash(described),
+        revision=find_commit(some.info),
+        license=some.info.license or None,
+        carved=tuple(fractions),
+        reading=reading,
+        origins=origins,
+        units=units,
+        split_sentences=sentences,
+    )
+
+
+def find_splits(
+    arguments: DataArguments, measured: str | None, learnt: Reading | None = None
+) -> tuple[dict[str, SplitRows], dict[str, str], dict[str, Origin], Reading]:
+    """Read the splits that a data set has itself; of data to measure the one that is asked for.
+
+    Returns:
+        The splits by their roles, the name of each, the files of each, and how they were read.
+
+    Raises:
+        HubmodelsError: no such data set or split, a slice that cannot be cut, or an empty split.
+    """
     raw, origins, reading = read_splits(arguments, learnt)
     names = {"train": arguments.train_split, "validation": arguments.validation_split, "test": arguments.test_split}
     raw |= {name: cut_split(raw, name, arguments) for name in set(names.values()) if "[" in name}
@@ -85,49 +132,11 @@ def load_data(
         names = {measured: split_to_measure(raw, names, measured, arguments)}
     check_split_names(raw, names, arguments)
     splits = {role: raw[name] for role, name in names.items() if name in raw}
-    if arguments.streaming and measured is None:
-        return dataclasses.replace(stream_splits(splits, arguments), reading=reading)
     for role, split in splits.items():
-        if len(split) == 0:
+        if isinstance(split, datasets.Dataset) and len(split) == 0:
             raise HubmodelsError(f"split {names[role]!r} of data set {arguments.dataset} has no rows")
-    # Carved rows are of the training rows' table, which `names` tells before they are carved.
-    origin_of = {
-        role: origins.get(names[role if role in splits else "train"].partition("[")[0], Origin()) for role in names
-    }
-    for role, split in splits.items():
-        splits[role] = prepare(split)
-        if splits[role].data is not split.data:  # other rows than those of the files
-            origin_of[role] = Origin()
-    units = find_units(next(iter(splits.values())).features)
-    if measured is None:
-        set_apart(splits, names, units, arguments)
-    splits = {
-        role: with_targets(split, units.targets, role, origin_of[role], arguments) for role, split in splits.items()
-    }
-    fractions = {"test": arguments.test_fraction, "validation": arguments.validation_fraction}
-    fractions = {role: share for role, share in fractions.items() if measured is None and role not in splits}
-    origin_of |= {role: origin_of["train"] for role in fractions}
-    sentences: list[str] = []
-    if measured is None:
-        carved, sentences = carve_splits(splits["train"], fractions, units, arguments)
-        splits |= carved
-    splits = limit_splits(splits, units, arguments)
-    splits = {role: without_groups(split, units, arguments.group_column) for role, split in splits.items()}
-    some = next(iter(splits.values()))
-    return LoadedData(
-        splits={role: splits[role] for role in ("train", "validation", "test") if role in splits},
-        dataset=arguments.dataset or "",
-        fingerprint=datasets.fingerprint.Hasher.hash(
-            [splits.get("train", some)._fingerprint, splits.get("test", some)._fingerprint]
-        ),
-        revision=find_commit(some.info),
-        license=some.info.license or None,
-        carved=tuple(fractions),
-        reading=reading,
-        origins=origin_of,
-        units=units,
-        split_sentences=sentences,
-    )
+    origin_of = {role: origins.get(names[role].partition("[")[0], Origin()) for role in splits}
+    return splits, names, origin_of, reading
 
 
 def split_to_measure(raw: dict[str, SplitRows], names: dict[str, str], role: str, arguments: DataArguments) -> str:
@@ -228,7 +237,7 @@ def stream_splits(splits: dict[str, datasets.IterableDataset], arguments: DataAr
 
     A missing split is the head of the shuffled stream."""
     limit = arguments.max_eval_samples
-    carved = []
+    carved, sentences = [], []
     for role in ("test", "validation"):
         if role in splits:
             splits[role] = stream_head(splits[role], limit)
@@ -239,6 +248,11 @@ def stream_splits(splits: dict[str, datasets.IterableDataset], arguments: DataAr
             shuffled = splits["train"].shuffle(seed=arguments.split_seed, buffer_size=STREAM_BUFFER)
             splits["train"], splits[role] = shuffled.skip(count), stream_head(shuffled, count)
             carved.append(role)
+            sentences.append(
+                f"The data set has no {role} split of its own: the first {count:,} rows of its stream, shuffled among "
+                f"{STREAM_BUFFER:,} by seed {arguments.split_seed}, are it; groups, classes and copies are not seen."
+            )
+            note("splits", sentences[-1], remedy="streaming: false")
         if len(splits[role]) == 0:
             raise HubmodelsError(f"the {role} split of data set {arguments.dataset} has no rows")
     if arguments.max_train_samples is not None:
@@ -252,6 +266,7 @@ def stream_splits(splits: dict[str, datasets.IterableDataset], arguments: DataAr
         revision=find_commit(info),
         license=info.license or None,
         carved=tuple(carved),
+        split_sentences=sentences,
     )
 
 

@@ -4,21 +4,22 @@ Memory holds a few pieces, whatever the size of the files: the rows are written 
 are decided over that file mapped into memory, and they are written again as values."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow
 
 from ..errors import BadRow
 from ..fields import build
 from ..recipe import ReadingOptions
 from ..report import Note, collect_notes, note
-from .cache import TableSpool, cache_key, cached_folder, open_rows, write_tables
-from .kinds import Kinds, decide_kinds
+from .cache import TableSpool, cache_key, cached_folder, mapped_table, open_rows, write_tables
+from .kinds import ColumnKind, Kinds, decide_kinds
 from .origins import FileRows, Origin
 from .readers import NamesFiles, Piece, Source
-from .reading import Reading, row_words
+from .reading import Reading
 
 ROWS_PER_PIECE = 65_536
 
@@ -86,10 +87,22 @@ def write_splits(source: Source, folder: Path, known: Kinds | None = None) -> di
             spool.remove()
     return {
         "splits": names,
-        "kinds": kinds.to_dict(),
+        "kinds": with_types(kinds, mapped_table(folder / names[first]).schema, source.features).to_dict(),
         "notes": [said.to_dict() for said in notes],
         "origins": {split: [dataclasses.asdict(file) for file in files] for split, files in origins.items()},
     }
+
+
+def with_types(kinds: Kinds, schema: pyarrow.Schema, described: Mapping[str, Any]) -> Kinds:
+    """Join the types that files gave their columns to the kinds: a file of text has the same columns without types."""
+    types = pyarrow.types
+    names = {
+        "whole number": [item.name for item in schema if types.is_integer(item.type)],
+        "number": [item.name for item in schema if types.is_floating(item.type)],
+        "boolean": [item.name for item in schema if types.is_boolean(item.type)],
+    }
+    of_types = {name: ColumnKind(kind) for kind, columns in names.items() for name in columns if name not in described}
+    return Kinds(of_types | dict(kinds.columns))
 
 
 def raw_tables(source: Source, split: str, files: list[FileRows]) -> Iterator[Any]:
@@ -107,11 +120,3 @@ def add_origin(files: list[FileRows], piece: Piece) -> None:
         files[-1] = dataclasses.replace(last, num_rows=last.num_rows + len(piece.table))
     else:
         files.append(FileRows(piece.file, len(piece.table), piece.first_line, piece.first_row))
-
-
-def values_of(piece: Piece, kinds: Kinds) -> Any:
-    """Turn a piece's text into values. Raises HubmodelsError naming the file and the row of one that cannot be."""
-    try:
-        return kinds.apply(piece.values)
-    except BadRow as error:
-        raise error.named(row_words(piece.file, piece.first_row + error.row, piece.first_line)) from None

@@ -14,6 +14,7 @@ from .origins import Origin
 from .readers import Piece, Source
 from .reading import Reading, row_words
 from .schemas import cast_table, common_schema
+from .source_rows import with_types
 
 HEAD_ROWS = 10_000  # of the training rows, over which kinds are decided
 ROWS_PER_PIECE = 8_192
@@ -51,7 +52,7 @@ def stream_source(source: Source) -> tuple[dict[str, datasets.IterableDataset], 
             {"source": source, "split": split, "kinds": kinds, "schema": schema, "shards": list_shards(source, split)},
         )
         streams[split] = datasets.IterableDataset(rows, info=datasets.DatasetInfo(features=features))
-    return streams, {}, Reading(source.options, kinds)
+    return streams, {}, Reading(source.options, with_types(kinds, values.schema, source.features))
 
 
 def read_head(source: Source, split: str) -> pyarrow.Table:

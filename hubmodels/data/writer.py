@@ -1,5 +1,7 @@
 """Files of predictions, written in pieces: memory holds a few, whatever the file's size."""
 
+import contextlib
+import gzip
 import os
 import re
 import shutil
@@ -15,15 +17,17 @@ from ..errors import HubmodelsError
 from ..files import atomic_file, atomic_folder
 from .schemas import cast_table, common_schema
 
-OUTPUT_KINDS = (".csv", ".parquet", ".jsonl")
 ERROR_COLUMN = "error"  # says why a row has no answer; it stands last
+OUTPUT_KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 class TableWriter:
     """Writes a file of rows in numbered pieces, by any number of processes, which `join` joins in order.
 
     Args:
-        path: of the file; .csv, .jsonl or .parquet. The pieces lie in a folder beside it until they are joined.
+        path: of the file; .csv, .tsv, .jsonl or .parquet, in any case; of text with .gz behind it too. The
+            pieces lie in a folder beside it until they are joined.
 
     Raises:
         HubmodelsError: an unknown kind of file.
@@ -31,8 +35,12 @@ class TableWriter:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        if self.path.suffix not in OUTPUT_KINDS:
-            raise HubmodelsError(f"cannot write {path}: the kinds of files are {', '.join(OUTPUT_KINDS)}")
+        suffixes = [suffix.lower() for suffix in self.path.suffixes]
+        self.is_compressed = suffixes[-1:] == [".gz"]
+        self.kind = "".join(suffixes[-2:-1] if self.is_compressed else suffixes[-1:])
+        if self.kind not in OUTPUT_KINDS or (self.is_compressed and self.kind == ".parquet"):
+            kinds = f"{', '.join(OUTPUT_KINDS)}, and of text .gz behind it"
+            raise HubmodelsError(f"cannot write {path}: the kinds of files are {kinds}")
         self.folder = self.path.with_name(f".{self.path.name}.pieces")
 
     def clear(self) -> None:
@@ -55,13 +63,13 @@ class TableWriter:
     def check(self, schema: pyarrow.Schema) -> None:
         """Refuse columns that the kind of file cannot hold, by HubmodelsError."""
         nested = [field.name for field in schema if pyarrow.types.is_nested(field.type)]
-        if nested and self.path.suffix == ".csv":
+        if nested and self.kind in SEPARATORS:
             raise HubmodelsError(
-                f"a CSV file cannot hold column {nested[0]!r}, whose values are lists or records: name the columns "
-                "to --keep without it, or write to .parquet"
+                f"a {self.kind[1:].upper()} file cannot hold column {nested[0]!r}, whose values are lists or records: "
+                "name the columns to --keep without it, or write to .parquet"
             )
         files = [field.name for field in schema if is_bytes(field.type)]
-        if files and self.path.suffix != ".parquet":
+        if files and self.kind != ".parquet":
             raise HubmodelsError(
                 f"{self.path.name} cannot hold column {files[0]!r}, whose values are files such as pictures: write to "
                 ".parquet, or to a folder (an --output without an ending)"
@@ -82,20 +90,22 @@ class TableWriter:
         """Join the pieces into the file, which appears whole or not at all. To be called by one process after all have
         written. Gives the number of rows without an answer."""
         num_errors = 0
-        with atomic_file(self.path) as temporary:
+        opened = gzip.open if self.is_compressed else open
+        with atomic_file(self.path) as temporary, contextlib.ExitStack() as stack:
             writer = None
             try:
                 for number, table in enumerate(self.tables()):
                     num_errors += count_errors(table)
-                    if self.path.suffix == ".jsonl":
-                        with open(temporary, "ab") as file:
+                    if self.kind == ".jsonl":
+                        with opened(temporary, "ab") as file:
                             table.to_pandas().to_json(file, orient="records", lines=True, force_ascii=False)
                         continue
-                    if number == 0 and self.path.suffix == ".parquet":
+                    if number == 0 and self.kind == ".parquet":
                         writer = pyarrow.parquet.ParquetWriter(temporary, table.schema)
                     elif number == 0:
-                        options = pyarrow.csv.WriteOptions(quoting_style="needed")
-                        writer = pyarrow.csv.CSVWriter(temporary, table.schema, write_options=options)
+                        options = pyarrow.csv.WriteOptions(quoting_style="needed", delimiter=SEPARATORS[self.kind])
+                        stack.enter_context(sink := opened(temporary, "wb"))
+                        writer = pyarrow.csv.CSVWriter(sink, table.schema, write_options=options)
                     assert writer is not None, "the first piece opens the file"
                     writer.write_table(table)
             finally:

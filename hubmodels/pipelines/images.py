@@ -8,23 +8,37 @@ images of the model's size. Transformers had one until it took it out in favour 
 """
 
 import io
+import os
 from typing import Any
 
 import torch
 from PIL import Image
-from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 from transformers.pipelines.image_classification import ImageClassificationPipeline
 from transformers.pipelines.image_feature_extraction import ImageFeatureExtractionPipeline
 
 from ..abilities import is_class_conditional
+from ..processors.processing_image import open_image
 from ._answers import ProblemPipeline
 from ._classes import check_sample_options, class_number
 
 DEFAULT_TOP_K = -1  # where the caller names none: 5 classes, or all labels
 
 
-class PictureClassificationPipeline(ProblemPipeline, ImageClassificationPipeline):
+class PicturePipeline(ProblemPipeline):
+    """Reads images as training and `hubmodels predict` do: transformers makes RGB of them before a processor asks."""
+
+    def preprocess(self, image: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Open an image (path, URL, base64 text, PIL image, array) and give it to the processor."""
+        if not self.ours:
+            return super().preprocess(image, timeout=timeout, **kwargs)
+        if isinstance(image, str | os.PathLike | bytes):
+            image = open_image(image, timeout)
+        inputs = self.image_processor(images=image, return_tensors="pt", **kwargs)
+        return inputs.to(self.dtype)
+
+
+class PictureClassificationPipeline(PicturePipeline, ImageClassificationPipeline):
     """Give the likeliest classes of each image: `[{"label": ..., "score": ...}, ...]`; of several labels all."""
 
     tag = "image-classification"
@@ -37,7 +51,7 @@ class PictureClassificationPipeline(ProblemPipeline, ImageClassificationPipeline
         return self.likeliest_classes(model_outputs, top_k)
 
 
-class PictureFeaturesPipeline(ProblemPipeline, ImageFeatureExtractionPipeline):
+class PictureFeaturesPipeline(PicturePipeline, ImageFeatureExtractionPipeline):
     """Give the features of each image: the model's latents with `pool=True`."""
 
     tag = "image-feature-extraction"
@@ -54,7 +68,7 @@ class PictureFeaturesPipeline(ProblemPipeline, ImageFeatureExtractionPipeline):
         return type(outputs)(**of_rows)
 
 
-class ImageToImagePipeline(ProblemPipeline):
+class ImageToImagePipeline(PicturePipeline):
     """Reconstruct each image by the model, as a PIL image, grey ("L") or RGB."""
 
     tag = "image-to-image"
@@ -65,10 +79,6 @@ class ImageToImagePipeline(ProblemPipeline):
     def _sanitize_parameters(self, timeout: float | None = None, **kwargs: Any) -> tuple[dict, dict, dict]:
         self.check_options(kwargs)
         return ({} if timeout is None else {"timeout": timeout}), {}, {}
-
-    def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, torch.Tensor]:
-        inputs = self.image_processor(images=[load_image(image, timeout=timeout)], return_tensors="pt")
-        return {"pixel_values": inputs["pixel_values"].to(self.dtype)}
 
     def _forward(self, inputs: dict[str, torch.Tensor]) -> Any:
         return self.model(**inputs)

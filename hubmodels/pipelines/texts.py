@@ -1,12 +1,15 @@
 """Pipelines on texts: transformers' own, with the answers of `hubmodels predict` for our models.
 
-`pipeline("text-classification", model=...)` takes a text, a mapping of `text` and `text_pair`, or a list of either.
+`pipeline("text-classification", model=...)` takes a text, a mapping of `text` and `text_pair`, or of the
+columns that the model was trained on, or a list of either.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from transformers.pipelines.text_classification import TextClassificationPipeline
 
+from ..formatting import without_surrogates
 from ._answers import ProblemPipeline, named_options
 
 
@@ -27,6 +30,13 @@ class SentenceClassificationPipeline(ProblemPipeline, TextClassificationPipeline
     def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> Any:
         if self.ours:
             tokenizer_kwargs = {"truncation": True} | tokenizer_kwargs
+            if isinstance(inputs, Mapping) and "text" not in inputs:  # a row by the names of its columns
+                names = [name for name in self.problem.input_columns() or [] if name in inputs]
+                inputs = dict(zip(("text", "text_pair"), (inputs[name] for name in names), strict=False)) or inputs
+            if isinstance(inputs, str):
+                inputs = without_surrogates(inputs)
+            elif isinstance(inputs, Mapping):
+                inputs = {name: without_surrogates(text) for name, text in inputs.items()}
         return super().preprocess(inputs, **tokenizer_kwargs)
 
     def postprocess(

@@ -8,20 +8,31 @@ Two steps, so that a data set can be stored as bytes and normalised on the devic
 and `processor(images)["pixel_values"]` is exactly the second. This file goes to the Hub as code.
 """
 
+import base64
+import binascii
+import importlib
+import io
 import math
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from huggingface_hub import get_session
+from PIL import Image, ImageOps, UnidentifiedImageError
 from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_utils import BatchFeature
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _TRANSPARENT_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # more than 8 bits a channel; Pillow would clip them
+# The kinds that Pillow decodes itself: others start programs (PostScript) or have no signature. MPO is a phone's JPEG.
+IMAGE_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO", "AVIF", "HEIF")
+LARGEST_IMAGE_FILE = 1024**3  # bytes
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 class HubmodelsImageProcessorKwargs(TypedDict, total=False):
@@ -175,7 +186,7 @@ class HubmodelsImageProcessor(PilBackend):
             for item in images:
                 yield from self._flatten(item, layout)
         elif isinstance(images, str | Path):
-            yield self.fetch_images(str(images))
+            yield open_image(images)
         elif isinstance(images, np.ndarray | torch.Tensor):
             array = images.detach().cpu() if isinstance(images, torch.Tensor) else images
             if isinstance(array, torch.Tensor):
@@ -190,6 +201,72 @@ class HubmodelsImageProcessor(PilBackend):
                 f"an image must be a PIL image, an array or tensor (H, W), (H, W, C) or (C, H, W), a path, or a list "
                 f"of them; got {type(images).__name__}"
             )
+
+
+def open_image(source: Any, timeout: float | None = None) -> Image.Image:
+    """Open a person's image: its header is read, its pixels are not yet decoded.
+
+    Args:
+        source: the path of a plain file, a URL (http, https), bytes of a file, base64 text, or a PIL image.
+        timeout: seconds to wait for a URL; None waits for ever.
+
+    Raises:
+        ValueError: there is none, it is no plain file, too large, or of no kind that is read (`IMAGE_FORMATS`).
+    """
+    if isinstance(source, Image.Image):
+        return source
+    if isinstance(source, bytes | bytearray):
+        return _open_bytes(bytes(source))
+    text = os.fspath(source)
+    if text.startswith(("http://", "https://")):
+        answer = get_session().get(text, timeout=timeout, follow_redirects=True)
+        answer.raise_for_status()
+        return _open_bytes(answer.content)
+    if os.path.exists(text):
+        return _open_bytes(_read_plain_file(text))
+    try:
+        encoded = text.partition(",")[2] if text.startswith("data:image/") else text
+        return _open_bytes(base64.b64decode(encoded, validate=True))
+    except (binascii.Error, ValueError):
+        shown = text if len(text) <= 200 else f"{text[:200]}..."
+        raise ValueError(f"no file at {shown}") from None
+
+
+def _read_plain_file(path: str) -> bytes:
+    """Read a whole file. Raises ValueError for a folder, a pipe or a device, which may never end, and a huge file."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no plain file")
+        content = file.read(LARGEST_IMAGE_FILE + 1)
+    if len(content) > LARGEST_IMAGE_FILE:
+        raise ValueError(f"it has more than {LARGEST_IMAGE_FILE:,} bytes")
+    return content
+
+
+def _open_bytes(content: bytes) -> Image.Image:
+    """Open the bytes of an image file."""
+    if not content:
+        raise ValueError("the file is empty")
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS and "HEIF" not in Image.OPEN:
+        try:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        except ImportError:
+            raise ValueError("it is a HEIC photograph: pip install pillow-heif, or save it as JPEG") from None
+    try:
+        return Image.open(io.BytesIO(content), formats=[name for name in IMAGE_FORMATS if _is_known(name)])
+    except UnidentifiedImageError:
+        raise ValueError(
+            f"it is of no image format that is read ({', '.join(IMAGE_FORMATS)}), or its first bytes are damaged"
+        ) from None
+    except Image.DecompressionBombError:
+        raise ValueError(f"it has more pixels than {2 * (Image.MAX_IMAGE_PIXELS or 0):,}: make it smaller") from None
+
+
+def _is_known(name: str) -> bool:
+    """Tell whether this Pillow reads a kind of image."""
+    Image.init()
+    return name in Image.OPEN
 
 
 def _own_settings(processor: HubmodelsImageProcessor) -> dict[str, Any]:

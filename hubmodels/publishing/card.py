@@ -16,7 +16,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..errors import HubmodelsError
-from ..formatting import column_rows, format_interval, note_sentence
+from ..formatting import column_rows, format_interval, join_columns, note_sentence
 from ..recipe import Recipe, run_only_fields
 from ..report import Note
 
@@ -242,6 +242,7 @@ def _data_sentence(data: Mapping[str, Any]) -> str:
 
 def _decisions(notes: Sequence[Note]) -> dict[str, Any]:
     """Give the notes of a release for the template: sentences, and a table of the columns."""
+    notes = join_columns(notes)
     return {
         "decisions": [_text(note_sentence(note)) for note in notes if note.column is None or note.surprising],
         "decided_columns": [

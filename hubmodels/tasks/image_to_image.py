@@ -139,6 +139,11 @@ class ImageToImage(Task):
         images, targets = self.columns(dataset.features)
         return self.input.undecoded(dataset.select_columns([*images, *targets]), [*images, *targets])
 
+    def unreadable(self, rows: "datasets.Dataset") -> dict[int, str]:
+        """Find the rows of which an image cannot be read, of pairs either of them."""
+        images, targets = self.columns(rows.features)
+        return self.input.unreadable(rows, [*images, *targets])
+
     def example(self) -> str:
         """Return lines that use the pipeline."""
         return (

@@ -8,7 +8,8 @@ from ..fields import part
 from ..report import Baseline, Figure
 from .contract.problem import Problem, Task
 from .inputs.tables import FittedTables, Tables
-from .targets.several_labels import FittedLabels, ScoredLabels
+from .targets.scored_class import FittedScoredClass
+from .targets.several_labels import FittedLabels, FittedSeveralLabels, ScoredLabels
 
 if TYPE_CHECKING:
     from .contract.types import EncodedColumns, Predict, Rows
@@ -32,6 +33,7 @@ class TabularClassificationProblem(Problem["TabularClassification", FittedTables
         def loss(rows: "Rows") -> float:
             return -self.metrics(rows)[self.task.main_metric]
 
+        assert isinstance(self.target, FittedScoredClass | FittedSeveralLabels)
         metric = self.task.metric_names[self.task.main_metric]
         return column_figures(self.input, self.target, predict, columns, loss, metric)
 

@@ -11,11 +11,28 @@ from .inputs.texts import FittedTexts, Texts
 from .targets.several_labels import FittedLabels, FittedSeveralLabels, SeveralLabels
 
 if TYPE_CHECKING:
-    from .contract.types import EncodedColumns, Predict
+    import torch
+
+    from .contract.types import Batch, EncodedColumns, Predict, Transform
 
 
 class TextClassificationProblem(Problem["TextClassification", FittedTexts, FittedLabels]):
     """Texts with their classes, or with their labels."""
+
+    def transform(self, *, training: bool) -> "Transform":
+        """Return what the input does; which text a token is of goes to models that have a vector for it alone."""
+        prepare = self.input.transform(training=training)
+        with_types = bool(self.model_values.get("type_vocab_size"))
+
+        def select(batch: "Batch", generator: "torch.Generator | None" = None) -> "Batch":
+            prepared = prepare(batch, generator)
+            return (
+                prepared
+                if with_types
+                else {name: values for name, values in prepared.items() if name != "token_type_ids"}
+            )
+
+        return select
 
     def baseline(self, train: "EncodedColumns", test: "EncodedColumns") -> Baseline:
         """Fit logistic regression and naive Bayes on TF-IDF of words; the better one is the baseline."""
@@ -41,6 +58,7 @@ class TextClassification(Task):
     head: ClassVar[str] = "ForSequenceClassification"
     problem_class: ClassVar[type[Problem]] = TextClassificationProblem
     requires: ClassVar[tuple[str, ...]] = ("vocab_size",)
+    model_fields: ClassVar[tuple[str, ...]] = ("type_vocab_size",)
 
     input: Texts = part(Texts)
     target: SeveralLabels = part(SeveralLabels)

@@ -140,3 +140,8 @@ def plain_errors(accelerator: Accelerator, checkpoints: Path) -> Iterator[None]:
             f"another process of this run has ended or cannot be reached ({reason}); start all of them again with "
             f"--resume_from_checkpoint latest: the checkpoints are in {checkpoints}"
         ) from error
+
+
+def lock_folder(folder: Path, stack: contextlib.ExitStack) -> None:
+    """Hold the folder until the stack closes."""
+    stack.enter_context(folder_lock(folder))

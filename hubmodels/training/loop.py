@@ -23,7 +23,7 @@ from ..figures import save_figure
 from ..recipe import TrainingArguments
 from . import checkpoints
 from .contracts import Batch, Evaluate, TrainingBatches, Transform
-from .control import Interrupted, Interruption, folder_lock, on_main, plain_errors
+from .control import Interrupted, Interruption, lock_folder, on_main, plain_errors
 from .devices import describe_hardware, float32_precision, largest_batch_size, make_accelerator, make_autocast, place
 from .freezing import freeze_body, training_mode
 from .losses import make_loss
@@ -256,10 +256,9 @@ class Loop:
         positions, losses, norms = self.values.read()
         if not positions:
             return
-        now = time.perf_counter()
-        seconds, rows = now - self.window_start, position.rows - self.window_rows
+        seconds, rows = time.perf_counter() - self.window_start, position.rows - self.window_rows
         position.training_seconds += seconds
-        self.window_start, self.window_rows = now, position.rows
+        self.window_start, self.window_rows = self.window_start + seconds, position.rows
         finite = losses.isfinite().all(dim=1)
         if norms.numel() and not self.state.scaler:  # a loss scaler skips steps whose gradient is infinite
             finite &= norms.isfinite().all(dim=1)
@@ -270,8 +269,7 @@ class Loop:
         entry = {"step": position.step, "epoch": self.epochs(), "loss": position.train_loss}
         if len(players) > 1:
             entry |= {f"loss_{player.name}": float(losses[:, i].mean()) for i, player in enumerate(players)}
-        entry |= self.values.read_measures()
-        entry["learning_rate"] = players[0].optimizer.param_groups[0]["lr"]
+        entry |= self.values.read_measures() | {"learning_rate": players[0].optimizer.param_groups[0]["lr"]}
         if norms.numel():
             entry["grad_norm"] = float(norms.mean())
         entry["samples_per_second"] = round(rows / seconds, 1)
@@ -420,8 +418,10 @@ class Loop:
         # None would look at the type of every gradient in every step; only MPS lacks the foreach kernels.
         self.foreach = self.device.type in ("cpu", "cuda") or None
         self.loss = make_loss(arguments, self.model, self.batches, self.device, self.weighted)
-        self.batch_size = arguments.per_device_train_batch_size
-        self.accumulation = arguments.gradient_accumulation_steps
+        self.batch_size, self.accumulation = (
+            arguments.per_device_train_batch_size,
+            arguments.gradient_accumulation_steps,
+        )
         self.rows_per_step = self.batch_size * self.accumulation * self.num_processes
         self.agreement = make_agreement(arguments, self.model, self.batches.num_rows, self.rows_per_step, self.recipe)
         self.total_steps = self.count_steps()
@@ -496,8 +496,3 @@ class Loop:
         if self.batch_size == self.arguments.per_device_train_batch_size:
             return []
         return [f"memory is short: each step takes {self.accumulation} forward passes of {self.batch_size} rows"]
-
-
-def lock_folder(folder: Path, stack: contextlib.ExitStack) -> None:
-    """Hold the folder until the stack closes."""
-    stack.enter_context(folder_lock(folder))

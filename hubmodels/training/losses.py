@@ -72,8 +72,8 @@ RowLosses = Callable[[Any, torch.Tensor | None], tuple[torch.Tensor, torch.Tenso
 def weigh_rows(losses: RowLosses, scale: float) -> Loss:
     """Give the loss of weighted rows: the mean of weight times loss, the weights scaled to a mean of 1 in training.
 
-    All training rows share one scale, so that a step's gradient does not depend on how it is cut into micro-batches,
-    and rows of weight k count as k rows.
+    All training rows share one scale. So a step's gradient does not depend on how it is cut into micro-batches, and a
+    row of weight k counts as k rows.
 
     Args:
         losses: (outputs, labels) -> the loss of each row, (N,) with N a multiple of B, and how many targets it is a
@@ -116,15 +116,15 @@ def row_losses(
     members of an ensemble learn by themselves.
 
     Raises HubmodelsError where the outputs tell no loss of a row."""
-    if (own := abilities.row_loss(outputs)) is not None and not smoothing and class_weights is None:
-        return own, None
+    if (told := abilities.row_loss(outputs)) is not None and not smoothing and class_weights is None:
+        return told, None
     logits = abilities.logits(outputs)
     if logits is None or labels is None:
         raise HubmodelsError(
             f"weight_column needs a loss of each row, which {type(model).__name__} does not tell: leave it out"
         )
-    pair_targets = model.pair_targets if isinstance(model, abilities.PairsTargets) else pair_rows
-    logits, labels = pair_targets(outputs, labels)
+    if isinstance(model, abilities.PairsTargets):
+        logits, labels = model.pair_targets(outputs, labels)
     config = model.config if isinstance(model, abilities.HasConfig) else None
     kind = config.problem_type if isinstance(config, abilities.KnowsLabels) else None
     if logits.ndim == 3:

@@ -25,7 +25,10 @@ SAVE = {
     ".parquet": lambda path: FRAME.to_parquet(path),
     ".jsonl": lambda path: FRAME.to_json(path, orient="records", lines=True),
 }
-LOAD = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda path: pd.read_json(path, lines=True)}
+LOAD = {
+    ".csv": pd.read_csv, ".CSV": pd.read_csv, ".csv.gz": pd.read_csv, ".tsv": lambda path: pd.read_csv(path, sep="\t"),
+    ".parquet": pd.read_parquet, ".Parquet": pd.read_parquet, ".jsonl": lambda path: pd.read_json(path, lines=True),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("suffix", SAVE)
@@ -85,6 +88,8 @@ def test_what_is_no_file_of_rows_is_refused_in_one_line(tmp_path: Path) -> None:
             list(read_tables(tmp_path / name, 10))
     with pytest.raises(HubmodelsError, match="cannot write"):
         TableWriter(tmp_path / "out.xlsx")
+    with pytest.raises(HubmodelsError, match="cannot write"):
+        TableWriter(tmp_path / "out.parquet.gz")
 
 
 def test_an_output_where_nothing_can_be_written_is_refused(tmp_path) -> None:

@@ -2,15 +2,18 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow
 import pytest
 import torch
+from transformers import BertTokenizerFast
 
 from hubmodels.data import Columns
-from hubmodels.errors import HubmodelsError
+from hubmodels.errors import BadRow, HubmodelsError
+from hubmodels.report import collect_notes
 from hubmodels.tasks.figures.texts import word_influence
 from hubmodels.tasks.text_classification import TextClassification, TextClassificationProblem
 
@@ -24,8 +27,8 @@ def prepare(encode_rows: Callable) -> Callable:
     def bind(texts: list[str], labels: list[str] | None = None, **options) -> tuple[TextClassificationProblem, Columns]:
         task = TextClassification.from_options(**{"tokenizer": "bpe", "vocab_size": 300, **options})
         columns = {"text": texts, "label": labels or ["pos", "neg"] * (len(texts) // 2)}
-        if task.input.text_pair_column_name:
-            columns[task.input.text_pair_column_name] = [text[::-1] for text in texts]
+        if (pair := task.input.chosen[1]) is not None:
+            columns[pair] = [text[::-1] for text in texts]
         rows = task.select(datasets.Dataset.from_dict(columns))
         problem = task.fit(rows)
         return problem, encode_rows(problem, rows)
@@ -49,13 +52,17 @@ def test_texts_are_padded_to_the_longest_one_and_batches_trimmed_to_theirs(prepa
 
 
 def test_longer_texts_are_cut_and_counted(prepare: Callable, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, logger="hubmodels"):
-        problem, encoded = prepare(TEXTS, max_length=4)
+    problem, encoded = prepare(TEXTS, max_length=4)
+    with caplog.at_level(logging.WARNING, logger="hubmodels"), collect_notes() as notes:
+        problem.input.say_encoded(encoded, "train")
         tokenizer = problem.processor
     lengths = [len(tokenizer(text)["input_ids"]) for text in TEXTS]
     cut = sum(length > 4 for length in lengths)
     assert cut > 0
-    assert f"{cut} of 4 texts have more than 4 tokens and are cut" in caplog.text
+    assert f"{cut} of 4 train texts have more than 4 tokens and are cut" in caplog.text
+    assert [(note.text, note.remedy) for note in notes] == [
+        (f"{cut} of 4 train texts have more than 4 tokens and are cut", "max_length: 8")
+    ]
     wanted = tokenizer(TEXTS, truncation=True, max_length=4)["input_ids"]
     assert [
         row[: len(tokens)] for row, tokens in zip(encoded.tensor("input_ids").tolist(), wanted, strict=True)
@@ -143,8 +150,68 @@ def test_inputs_of_a_file_are_encoded_as_the_rows_of_a_data_set(prepare: Callabl
     named = TextClassification.from_options(text_column_name="review").input.bind(problem.processor)
     with pytest.raises(HubmodelsError, match="no column of text 'review' among id, text"):
         named.encode_inputs(table, list(range(4)))
-    with pytest.raises(HubmodelsError, match="row 1, .*: the text is empty"):
-        problem.encode_inputs(pyarrow.table({"text": ["a", " "]}), [0, 1])
+    with pytest.raises(BadRow, match="row 1, .*: there is no text"):
+        problem.encode_inputs(pyarrow.table({"text": ["a", None]}), [0, 1])
+
+
+def test_an_empty_text_is_a_row_with_special_tokens_alone(prepare: Callable) -> None:
+    problem, encoded = prepare(["good", "", "bad", " \n"])
+    assert encoded.tensor("lengths")[1] == 2
+    assert encoded.tensor("input_ids")[1, :2].tolist() == problem.processor("")["input_ids"]
+
+
+def test_a_text_of_a_hundred_thousand_words_is_cut_as_any_other(prepare: Callable) -> None:
+    text = "a fine and very long film indeed " * 15_000
+    problem, encoded = prepare([text, "bad"], max_length=16)
+    assert encoded.tensor("input_ids")[0].tolist() == problem.processor(text, truncation=True)["input_ids"]
+    assert encoded.tensor("is_cut").tolist() == [True, False]
+
+
+def test_two_columns_are_a_pair(prepare: Callable) -> None:
+    problem, encoded = prepare(TEXTS, text_column_names=["text", "other"])
+    separate, again = prepare(TEXTS, text_pair_column_name="other")
+    assert torch.equal(encoded.tensor("input_ids"), again.tensor("input_ids"))
+    table = pyarrow.table({"text": TEXTS, "other": [text[::-1] for text in TEXTS]})
+    assert (problem.encode_inputs(table, list(range(4)))["input_ids"] == encoded.tensor("input_ids").numpy()).all()
+    assert problem.input_columns() == ["text", "other"]
+    for options, message in (
+        ({"text_column_names": ["a", "b", "c"]}, "one column or two"),
+        ({"text_column_names": ["a"], "text_pair_column_name": "b"}, "give it alone"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TextClassification.from_options(**options)
+    with pytest.raises(HubmodelsError, match="no column 'othre', did you mean 'other'.*--text_column_names"):
+        TextClassification.from_options(text_column_names=["text", "othre"]).select(
+            datasets.Dataset.from_dict({"text": TEXTS, "other": TEXTS, "label": ["a", "b", "a", "b"]})
+        )
+
+
+def test_segments_of_pairs_go_to_models_that_tell_them_apart(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    tokenizer = BertTokenizerFast(vocab={word: number for number, word in enumerate(words)}, model_max_length=8)
+    tokenizer.save_pretrained(tmp_path)
+    firsts, seconds = ["good film", "bad", "film film film film film"], ["bad film", "film", "good"]
+    options = {"tokenizer": str(tmp_path), "text_column_names": ["a", "b"]}
+    task = TextClassification.from_options(**options)
+    rows = task.select(datasets.Dataset.from_dict({"a": firsts, "b": seconds, "label": ["x", "y", "x"]}))
+    problem = task.fit(rows)
+    encoded = {
+        name: torch.as_tensor(values) for name, values in problem.encode(rows[:], [0, 1, 2], rows.features).items()
+    }
+    expected = tokenizer(firsts, seconds, padding=True, truncation=True, max_length=8, return_tensors="pt")
+    assert "token_type_ids" not in problem.transform(training=False)(encoded, None)
+    problem.model_values = {"type_vocab_size": 2}
+    batch = problem.transform(training=False)(encoded, None)
+    for name in ("input_ids", "token_type_ids", "attention_mask"):
+        assert torch.equal(batch[name], expected[name])
+
+
+def test_texts_that_are_not_read_are_said() -> None:
+    rows = datasets.Dataset.from_dict({"sentence1": TEXTS, "sentence2": TEXTS, "label": ["a", "b", "a", "b"]})
+    with collect_notes() as notes:
+        assert TextClassification().select(rows).column_names == ["sentence1", "label"]
+    assert [note.remedy for note in notes] == ["text_column_names: [sentence1, sentence2]"]
 
 
 @pytest.mark.parametrize(("options", "message"), [({"max_length": 2}, "max_length"), ({"token_dropout": 1}, "dropout")])

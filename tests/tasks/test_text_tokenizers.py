@@ -4,14 +4,24 @@ import datasets
 import pytest
 from transformers import AutoTokenizer
 
-from hubmodels.errors import HubmodelsError
-from hubmodels.tasks.inputs.text_columns import check_texts, text_column
+from hubmodels.errors import BadRow, HubmodelsError
+from hubmodels.formatting import without_surrogates
+from hubmodels.report import collect_notes
+from hubmodels.tasks.inputs import text_columns
+from hubmodels.tasks.inputs.text_columns import (
+    check_texts,
+    missing_texts,
+    text_column,
+    text_groups,
+    text_pieces,
+)
 from hubmodels.tasks.inputs.tokenizers import (
     GENERATION_TOKENS,
     UNDERSTANDING_TOKENS,
     byte_alphabet,
     load_tokenizer,
     token_characters,
+    tokenize,
     tokenizer_key,
     train_tokenizer,
     vocabulary_size,
@@ -146,10 +156,47 @@ def test_the_text_column_is_found_by_type_then_by_name_or_refused() -> None:
 
 
 def test_a_row_without_text_is_named() -> None:
-    check_texts(["a", ""], [0, 1], "text", empty=True)
-    for values, message in (
-        (["a", None], "row 8, .*: there is no text"),
-        (["a", " \n"], "row 8, .*: the text is empty"),
-    ):
-        with pytest.raises(HubmodelsError, match=message):
-            check_texts(values, [7, 8], "text")
+    check_texts(["a", "", " \n"], [0, 1, 2], "text")
+    with pytest.raises(BadRow, match="row 8, column 'text': there is no text .*give it one, or drop the row"):
+        check_texts(["a", None], [7, 8], "text")
+
+
+def test_rows_without_text_are_found_and_empty_texts_counted() -> None:
+    rows = datasets.Dataset.from_dict({"text": ["a", None, "", " \t", "None"], "pair": ["b", "c", None, "d", "e"]})
+    with collect_notes() as notes:
+        assert missing_texts(rows, ["text", "pair"]) == {
+            1: "there is no text in column 'text'",
+            2: "there is no text in column 'pair'",
+        }
+    assert [note.text for note in notes] == ["2 of 5 texts are empty: the rows stay, as texts without words"]
+
+
+@pytest.mark.parametrize("kind", ["bpe", "characters"])
+@pytest.mark.parametrize(
+    "text", ["a bird_of prey, or two " * 300, "nothing" * 900, "one. \n\n two  three\tand four " * 300]
+)
+def test_a_very_long_text_has_the_same_tokens_in_pieces(kind: str, text: str) -> None:
+    tokenizer = train_tokenizer(kind, [text], GENERATION_TOKENS, None if kind == "characters" else 300)
+    pieces = list(text_pieces(text, size=500))
+    assert "".join(pieces) == text
+    assert len(pieces) > 3
+    assert max(map(len, pieces)) <= 500
+    in_pieces = [token for piece in pieces for token in tokenize(tokenizer, [piece])[0]]
+    if " " in text or kind == "characters":
+        assert in_pieces == tokenize(tokenizer, [text])[0]
+    assert tokenizer.decode(in_pieces) == text
+
+
+@pytest.mark.parametrize("kind", ["bpe", "characters"])
+def test_no_character_stops_a_tokenizer(kind: str) -> None:
+    odd = ["\x00", "\ud800 lone", "\u202eright", "\U0001f468\u200d\U0001f469", "\u200b", "", "\ufeffx", "\udc00\ud800"]
+    tokenizer = train_tokenizer(kind, ["plain words"], UNDERSTANDING_TOKENS, None if kind == "characters" else 300)
+    tokens = tokenize(tokenizer, odd)
+    assert len(tokens) == len(odd)
+    assert tokenize(tokenizer, odd, odd[::-1])[0][0] == tokenizer.cls_token_id
+    assert without_surrogates("\ud83d\ude00") == "\U0001f600"  # two halves of one
+
+
+def test_texts_are_tokenized_in_groups_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_columns, "CHARACTERS_AT_ONCE", 10)
+    assert list(text_groups(["abcd", "efgh", "ijkl", "m" * 30, "n"])) == [["abcd", "efgh"], ["ijkl"], ["m" * 30], ["n"]]

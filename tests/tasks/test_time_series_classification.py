@@ -185,7 +185,7 @@ def test_rows_to_predict_are_the_series_of_a_file(encode) -> None:
         ({"series": [[[1.0], [2.0]], *make_series()[0][1:]]}, "channels"),
         ({"series": [[[1.0, 2.0], [2.0]], *make_series()[0][1:]]}, "steps differ in length"),
         ({"series": [[[1.0, np.inf]], *make_series()[0][1:]]}, "infinite"),
-        ({"label": [None, *make_series()[1][1:]]}, "row 0, column 'label': there is no class"),
+        ({"label": [None, *make_series()[1][1:]]}, "row 0, column 'label': it has no class"),
         ({"label": ["up"] * 30}, "needs at least 2"),
         ({"values": make_series()[0], "data": make_series()[0], "series": [1] * 30}, "several columns of lists"),
         ({"id": [1.0] * 30, "series": [1] * 30}, "neither a column of lists"),

@@ -142,7 +142,7 @@ def test_rows_that_do_not_fit_are_named() -> None:
         ([["a"], ["b", "c"]], [["x"], ["y"]], "row 1, column 'tags': there are 1 tags and 2 words in column 'tokens'"),
         ([["a"], []], [["x"], []], "row 1, column 'tokens': there are no words"),
         ([["a"], [" "]], [["x"], ["x"]], "row 1, column 'tokens': there are no words, or an empty one"),
-        ([["a"], ["b"]], [["x"], [None]], "row 1, column 'tags': there is no class"),
+        ([["a"], ["b"]], [["x"], [None]], "row 1, column 'tags': it has no class"),
     ):
         rows = datasets.Dataset.from_dict({"tokens": words, "tags": tags})
         tokenizer = train_tokenizer("characters", ["a b c"], UNDERSTANDING_TOKENS, None)

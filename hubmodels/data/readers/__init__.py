@@ -2,5 +2,6 @@
 
 from .opening import STANDARD_INPUT, open_source
 from .pieces import NamesFiles, Piece, Source
+from .table_files import TABLE_KINDS
 
-__all__ = ["STANDARD_INPUT", "NamesFiles", "Piece", "Source", "open_source"]
+__all__ = ["STANDARD_INPUT", "TABLE_KINDS", "NamesFiles", "Piece", "Source", "open_source"]

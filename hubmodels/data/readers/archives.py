@@ -1,6 +1,7 @@
 """Files that may be compressed: the name without the ending of the compression, and the bytes without it."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -8,7 +9,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -96,3 +97,27 @@ def seekable(path: Path) -> IO[bytes]:
         shutil.copyfileobj(source, unpacked, 2**20)
     unpacked.seek(0)
     return unpacked
+
+
+NATIVE = {None: None, ".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}  # compressions that Arrow opens itself
+
+
+@contextlib.contextmanager
+def plain_text(path: Path, encoding: str) -> Iterator[tuple[str, str | None]]:
+    """Give a text file in UTF-8 that Arrow reads without Python: its path, and its compression or None.
+
+    A file of another encoding or compression is written anew for as long as the block lasts. Threads of Arrow that call
+    Python to read a file can end the process when the interpreter ends."""
+    compression = table_suffix(path)[1]
+    if encoding == "utf-8" and compression in NATIVE:
+        yield str(path), NATIVE[compression]
+        return
+    with tempfile.TemporaryDirectory(prefix="hubmodels-text-") as folder:
+        copy = Path(folder, "text")
+        with (
+            io.TextIOWrapper(open_bytes(path), encoding=encoding, newline="") as source,
+            open(copy, "w", encoding="utf-8", newline="") as target,
+        ):
+            target.write(source.read(1).removeprefix("\ufeff"))
+            shutil.copyfileobj(source, target, 2**20)
+        yield str(copy), None

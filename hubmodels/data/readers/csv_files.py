@@ -12,7 +12,7 @@ import pyarrow.csv
 
 from ...errors import HubmodelsError
 from ...report import note
-from .archives import open_bytes
+from .archives import open_bytes, plain_text
 from .csv_form import BLANKS, CsvForm
 from .pieces import PIECE_BYTES, coalesce
 
@@ -33,12 +33,11 @@ def read_csv(path: Path, form: CsvForm, rows_per_piece: int) -> Iterator[Lines]:
 
     Raises HubmodelsError naming the line that has more cells than the others, or bytes that are no text."""
     first_row, cell_breaks = 0, 0
-    counter = LineCounter(form.encoding)
     try:
-        for table in coalesce(read_batches(path, form, counter), rows_per_piece):
-            breaks = count_breaks(table)
+        for table in coalesce(read_batches(path, form), rows_per_piece):
+            breaks = count_breaks(table) if form.num_quotes else 0
             # In a piece with lines inside of cells a row's line is not known, behind it it is again.
-            known = not breaks and not counter.blank_lines
+            known = not breaks and not form.blank_lines
             yield Lines(table, first_row, form.lines_before + 1 + cell_breaks if known else None)
             first_row, cell_breaks = first_row + len(table), cell_breaks + breaks
     except UnicodeDecodeError as error:
@@ -48,7 +47,7 @@ def read_csv(path: Path, form: CsvForm, rows_per_piece: int) -> Iterator[Lines]:
         ) from None
 
 
-def read_batches(path: Path, form: CsvForm, counter: "LineCounter") -> Iterator[pyarrow.Table]:
+def read_batches(path: Path, form: CsvForm) -> Iterator[pyarrow.Table]:
     """Read a text file in pieces of any size: by pyarrow, and from an odd line on by Python's csv."""
     num_rows, block_bytes = 0, BLOCK_BYTES
     if form.separator == BLANKS:
@@ -58,12 +57,12 @@ def read_batches(path: Path, form: CsvForm, counter: "LineCounter") -> Iterator[
         odd_lines: list[Any] = []
         rows_seen = 0
         try:
-            for table in read_by_arrow(path, form, counter, block_bytes, odd_lines):
+            for table in read_by_arrow(path, form, block_bytes, odd_lines):
                 rows_seen += len(table)
-                if rows_seen > num_rows:  # the others were given before the file was begun again
+                if rows_seen > num_rows or num_rows == 0:  # others were given before the file was begun again
                     yield table.slice(max(0, len(table) - (rows_seen - num_rows)))
                     num_rows = rows_seen
-            check_quotes(path, form, counter)
+            check_quotes(path, form)
             return
         except pyarrow.ArrowInvalid as error:
             if "straddling" in str(error) or "block size" in str(error):
@@ -79,9 +78,7 @@ def read_batches(path: Path, form: CsvForm, counter: "LineCounter") -> Iterator[
                 raise
 
 
-def read_by_arrow(
-    path: Path, form: CsvForm, counter: "LineCounter", block_bytes: int, odd_lines: list[Any]
-) -> Iterator[pyarrow.Table]:
+def read_by_arrow(path: Path, form: CsvForm, block_bytes: int, odd_lines: list[Any]) -> Iterator[pyarrow.Table]:
     """Read a text file by pyarrow, which puts a line with another number of cells into `odd_lines` and stops."""
 
     def stop(line: Any) -> str:
@@ -89,10 +86,7 @@ def read_by_arrow(
         return "error"
 
     names = [str(number) for number in range(len(form.names))]  # they may hold what pyarrow takes for something else
-    with open_bytes(path) as file:
-        stream = pyarrow.PythonFile(counter.watch(file), mode="r")
-        if form.encoding != "utf-8":
-            stream = pyarrow.transcoding_input_stream(stream, form.encoding, "utf8")
+    with plain_text(path, form.encoding) as (text, compression), pyarrow.input_stream(text, compression) as stream:
         try:
             reader = pyarrow.csv.open_csv(
                 stream,
@@ -117,6 +111,7 @@ def read_by_arrow(
                 raise
             yield empty_table(form)
             return
+        yield empty_table(form)
         for batch in reader:
             yield pyarrow.Table.from_batches([batch]).rename_columns(form.names)
 
@@ -186,9 +181,9 @@ def text_table(form: CsvForm, columns: list[list[str | None]]) -> pyarrow.Table:
     return pyarrow.table([pyarrow.array(column, pyarrow.string()) for column in columns], names=form.names)
 
 
-def check_quotes(path: Path, form: CsvForm, counter: "LineCounter") -> None:
+def check_quotes(path: Path, form: CsvForm) -> None:
     """Refuse a file whose last quoted cell is not closed: it has swallowed lines."""
-    if form.quotechar is None or counter.num_quotes % 2 == 0:
+    if form.quotechar is None or form.num_quotes % 2 == 0:
         return
     with io.TextIOWrapper(open_bytes(path), encoding=form.encoding, newline="") as file:
         reader = csv.reader(file, delimiter=form.separator, quotechar=form.quotechar, strict=True)
@@ -213,39 +208,3 @@ def count_breaks(table: pyarrow.Table) -> int:
             if content is not None and b"\n" in content.to_pybytes():
                 total += pyarrow.compute.sum(pyarrow.compute.count_substring(chunk, "\n")).as_py() or 0
     return total
-
-
-class LineCounter:
-    """Sees the bytes of a file go by, and remembers whether lines were blank and how many quotes there were."""
-
-    def __init__(self, encoding: str) -> None:
-        bare = encoding if encoding not in ("utf-16", "utf-32") else f"{encoding}-le"
-        self.blank = tuple(sign.encode(bare) for sign in ("\n\n", "\n\r\n", "\r\r"))
-        self.quote = '"'.encode(bare)
-        self.blank_lines, self.num_quotes = False, 0
-
-    def watch(self, file: Any) -> "WatchedFile":
-        """Return a file that tells what is read of it, from its beginning on."""
-        self.num_quotes = 0
-        return WatchedFile(file, self)
-
-    def see(self, content: bytes) -> None:
-        """Look at bytes that go by."""
-        self.num_quotes += content.count(self.quote)
-        self.blank_lines = self.blank_lines or any(sign in content for sign in self.blank)
-
-
-class WatchedFile(io.RawIOBase):
-    """Reads a file and shows its bytes to a `LineCounter`."""
-
-    def __init__(self, file: Any, counter: LineCounter) -> None:
-        self.file, self.counter = file, counter
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Read at most so many bytes."""
-        content = self.file.read(size)
-        self.counter.see(content)
-        return content

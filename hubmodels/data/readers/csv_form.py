@@ -12,7 +12,7 @@ from typing import Literal
 from ...errors import HubmodelsError
 from ...recipe import ReadingOptions
 from .archives import open_bytes
-from .encodings import check_encoding, find_encoding
+from .encodings import check_encoding, scan_text
 
 HEAD_CHARACTERS = 2**20
 HEAD_ROWS = 1_000
@@ -33,6 +33,8 @@ class CsvForm:
     names: list[str]  # of the columns, each once
     header: bool
     lines_before: int  # lines in front of the first row
+    blank_lines: bool = False  # stand between others, so that rows are no lines
+    num_quotes: int = 0  # in the whole file
     remarks: dict[str, str] = field(default_factory=dict)  # what is odd about it, by the field that would decide it
 
 
@@ -47,7 +49,8 @@ def find_form(path: Path, options: ReadingOptions, remembered: bool) -> CsvForm:
         HubmodelsError: it is empty or no text, or the encoding is not known.
     """
     given = check_encoding(options.encoding) if options.encoding else None
-    encoding = given if given and not remembered else find_encoding(path, given)
+    scan = scan_text(path, given, remembered)
+    encoding = scan.encoding
     text, whole = read_head(path, encoding)
     if not text.strip():
         raise HubmodelsError(f"{path.name} is empty")
@@ -75,7 +78,10 @@ def find_form(path: Path, options: ReadingOptions, remembered: bool) -> CsvForm:
         rows, ends = rows[preamble:], [end - ends[preamble - 1] for end in ends[preamble:]]
     header = options.header if options.header is not None else has_header(rows)
     names = column_names(rows, header, remarks)
-    return CsvForm(encoding, separator, quotechar, names, header, lines_before + (ends[0] if header else 0), remarks)
+    lines_before += ends[0] if header else 0
+    return CsvForm(
+        encoding, separator, quotechar, names, header, lines_before, scan.blank_lines, scan.num_quotes, remarks
+    )
 
 
 def read_head(path: Path, encoding: str) -> tuple[str, bool]:

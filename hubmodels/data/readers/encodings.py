@@ -1,13 +1,14 @@
 """The encoding of a text file, by its bytes."""
 
 import codecs
+import itertools
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import HubmodelsError, nearest
 from .archives import open_bytes
 
-SCAN_BYTES = 64 * 2**20  # of a file, that are looked through for what is no UTF-8
 SAMPLE_BYTES = 16_384
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -21,27 +22,45 @@ OTHERS = ["cp1250", "cp1251", "cp1253", "cp1254", "koi8_r", "shift_jis", "euc_jp
 COMMON = "utf-8, utf-16, cp1252, latin-1, cp1250, cp1251, shift_jis, gb18030"
 
 
-def find_encoding(path: Path, remembered: str | None = None) -> str:
+@dataclass(frozen=True)
+class TextScan:
+    """Holds what the bytes of a whole text file tell."""
+
+    encoding: str
+    blank_lines: bool  # between others
+    num_quotes: int
+
+
+def scan_text(path: Path, given: str | None, remembered: bool) -> TextScan:
     """Find the encoding of a text file: by its byte order mark, else UTF-8 where that fits, else by its letters.
 
     Args:
         path: of the file, which may be compressed.
-        remembered: the encoding of the training's files, taken where the bytes do not speak against it.
+        given: the encoding that a person said, or with `remembered` that of the training's files.
+        remembered: the bytes decide where they speak against what is given.
     """
+    encoding = given if given and not remembered else None
     decoder = codecs.getincrementaldecoder("utf-8")()
-    scanned, previous = 0, b""
-    only_ascii = True
+    only_ascii, blank_lines, num_quotes, tail = True, False, 0, b""
     with open_bytes(path) as file:
-        while scanned < SCAN_BYTES and (chunk := file.read(2**20)):
-            if scanned == 0 and (mark := by_first_bytes(chunk)) is not None:
-                return mark
-            only_ascii = only_ascii and chunk.isascii()
-            try:
-                decoder.decode(chunk)
-            except UnicodeDecodeError as error:
-                return (None if remembered == "utf-8" else remembered) or by_letters(previous + chunk, error.start)
-            scanned, previous = scanned + len(chunk), chunk[-64:]
-    return remembered if remembered and only_ascii and is_superset_of_ascii(remembered) else "utf-8"
+        start = file.read(2_000)
+        encoding = encoding or by_first_bytes(start)
+        bare = encoding if encoding not in ("utf-16", "utf-32") else f"{encoding}-le"
+        line_break, carriage_return, quote = (sign.encode(bare or "utf-8") for sign in '\n\r"')
+        blank = re.compile(b"%s(%s)?%s[^\r\n]" % (line_break, carriage_return, line_break))
+        for chunk in itertools.chain([start], iter(lambda: file.read(2**20), b"")):
+            if encoding is None:
+                only_ascii = only_ascii and chunk.isascii()
+                try:
+                    decoder.decode(chunk)
+                except UnicodeDecodeError as error:
+                    encoding = (None if given == "utf-8" else given) or by_letters(tail + chunk, error.start)
+            num_quotes += chunk.count(quote)
+            blank_lines = blank_lines or blank.search(tail[-16:] + chunk) is not None
+            tail = chunk[-64:]
+    if encoding is None:
+        encoding = given if given and only_ascii and is_superset_of_ascii(given) else "utf-8"
+    return TextScan(encoding, blank_lines, num_quotes)
 
 
 def by_first_bytes(head: bytes) -> str | None:

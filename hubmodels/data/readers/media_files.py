@@ -17,7 +17,7 @@ from .text_kinds import text_suffix
 FOLDER_KINDS = {  # what a folder may hold, by the name of the column of its files
     "image": (
         ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm",
-        ".pbm", ".pnm", ".tga", ".heic", ".heif", ".avif",
+        ".pbm", ".pnm", ".jp2", ".heic", ".heif", ".avif",
     ),
     "audio": (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aif", ".aiff", ".au"),
 }  # fmt: skip
@@ -81,7 +81,7 @@ def _list_into(listing: Listing, root: str, folder: str, below: str, seen: set[s
                 continue
             if entry.is_symlink():
                 target = os.path.realpath(entry.path)
-                if not os.path.exists(target) or not target.startswith(os.path.join(root, "")):
+                if not os.path.exists(target) or not f"{target}/".startswith(f"{root.rstrip(os.sep)}/"):
                     if not is_junk(entry.name, False):
                         listing.outside.append(name)
                     continue

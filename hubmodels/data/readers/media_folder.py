@@ -38,8 +38,8 @@ class Contents:
 class MediaFolder:
     """Reads a folder of images or sounds; implements `Source`.
 
-    A row has `image` or `audio`, `file_name` (the path below the folder), `label` where folders name classes, and the
-    columns of tables that name the files.
+    A row has `image` or `audio`, and `file_name`, the path below the folder. Where folders name classes it has
+    `label`. Tables and files beside the images or sounds give it their columns.
 
     Args:
         folder: the folder; nothing outside of it is read.

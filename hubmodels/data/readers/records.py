@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow
+import pyarrow.feather
 import pyarrow.ipc
 import pyarrow.parquet
 
@@ -21,7 +22,7 @@ from ...errors import HubmodelsError, nearest, one_line
 from ...recipe import ReadingOptions
 from ...report import note
 from .archives import open_bytes, seekable
-from .encodings import find_encoding
+from .encodings import scan_text
 
 ROWS_AT_ONCE = 10_000
 
@@ -68,17 +69,17 @@ def read_json(path: Path, options: ReadingOptions, remembered: bool) -> Iterator
     """Read JSON lines, an array of records, or a record of columns.
 
     Raises HubmodelsError naming the line that is no JSON."""
-    encoding = options.encoding if options.encoding and not remembered else find_encoding(path, options.encoding)
+    encoding = scan_text(path, options.encoding, remembered).encoding
     with io.TextIOWrapper(open_bytes(path), encoding=encoding.replace("utf-8", "utf-8-sig")) as file:
         lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
-        number, first = next(lines, (0, ""))
-        if not first:
+        head = list(itertools.islice(lines, 2))
+        if not head:
             raise HubmodelsError(f"{path.name} is empty")
-        if is_record(first):
-            records = (parse_line(path, *line) for line in itertools.chain([(number, first)], lines))
-            yield from record_tables(records)
+        numbered = itertools.chain(head, lines)
+        if is_record(head[0][1], alone=len(head) == 1):
+            yield from record_tables(parse_line(path, *line) for line in numbered)
             return
-        text = first + "".join(line for _, line in lines)
+        text = "".join(line for _, line in numbered)
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -86,15 +87,14 @@ def read_json(path: Path, options: ReadingOptions, remembered: bool) -> Iterator
     yield from record_tables(records_of(path, content))
 
 
-def is_record(line: str) -> bool:
-    """Tell whether a line is a JSON record by itself, as of JSON lines."""
+def is_record(line: str, alone: bool) -> bool:
+    """Tell whether a line is a JSON record by itself, as of JSON lines; alone it may hold all rows in its values."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
         # A damaged first line of JSON lines ends as a record does; of a record in several lines it does not.
         return line.lstrip().startswith("{") and line.rstrip().endswith("}")
-    return isinstance(values, dict) and not any(isinstance(value, list | dict) and len(value) > 1_000
-                                                for value in values.values())  # fmt: skip
+    return isinstance(values, dict) and not (alone and any(isinstance(item, list | dict) for item in values.values()))
 
 
 def parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -347,8 +347,6 @@ def read_arrow(path: Path) -> Iterator[pyarrow.Table]:
     """Read an Arrow or Feather file, or a stream of Arrow as `datasets` writes it, piece by piece."""
     with seekable(path) as file:
         if file.read(4) == b"FEA1":
-            import pyarrow.feather
-
             file.seek(0)
             yield pyarrow.feather.read_table(file, memory_map=False)
             return

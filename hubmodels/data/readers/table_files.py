@@ -169,13 +169,17 @@ class TableFiles:
 
         Raises HubmodelsError naming the file that cannot be read, or files of one split that hold different things."""
         opened: dict[str, list[OpenedTable]] = {}
+        columns_of: dict[str, list[str]] = {}
         for split, paths in files.items():
             opened[split] = []
             for path in paths:
                 kind = (kinds or {}).get(path) or table_suffix(path)[0]
                 with naming(names[path]):
                     opened[split].append(OpenedTable.open(path, names[path], options, remembered, kind))
-            check_columns(split, opened[split], names)
+                    columns = opened[split][-1].column_names()
+                    if columns is not None:
+                        columns_of.setdefault(names[path], columns)
+            check_columns({name: columns_of[name] for name in map(names.get, paths) if name in columns_of})
         first = next(iter(opened.get("train") or next(iter(opened.values()))))
         return cls(opened, names, first.options)
 
@@ -239,14 +243,12 @@ def hash_bytes(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def check_columns(split: str, tables: list[OpenedTable], names: Mapping[Path, str]) -> None:
+def check_columns(columns: Mapping[str, list[str]]) -> None:
     """Say where files of one split have other columns than its first.
 
     Raises HubmodelsError where these are other tables altogether."""
-    columns = [(names[table.path], table.column_names()) for table in tables]
-    known = [(name, some) for name, some in columns if some is not None]
-    for name, some in known[1:]:
-        first_name, first = known[0]
+    first_name, first = next(iter(columns.items()), ("", []))
+    for name, some in columns.items():
         lacking, more = [item for item in first if item not in some], [item for item in some if item not in first]
         if not lacking and not more:
             continue

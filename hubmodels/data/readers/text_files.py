@@ -19,9 +19,9 @@ import pyarrow
 
 from ...errors import HubmodelsError, one_line
 from ...recipe import ReadingOptions
-from ...report import Note, note
+from ...report import Note, note, repeat_notes
 from .archives import DAMAGED, open_bytes
-from .encodings import check_encoding, find_encoding
+from .encodings import check_encoding, scan_text
 from .media_files import first_names, hash_files
 from .pieces import Piece
 
@@ -73,7 +73,7 @@ class TextFiles:
 
     def content_key(self) -> str:
         """Hash names and bytes of all files, and what is known of each."""
-        self._say()
+        repeat_notes(self.notes)
         names = [name for files in self.files.values() for name in files]
         columns = {
             split: {name: values.to_pylist() for name, values in some.items()} for split, some in self.columns.items()
@@ -84,7 +84,7 @@ class TextFiles:
 
     def pieces(self, split: str, rows_per_piece: int) -> Iterator[Piece]:
         """Read the rows of a split in order. Raises HubmodelsError naming the file that cannot be read."""
-        self._say()
+        repeat_notes(self.notes)
         encodings: Counter[str] = Counter()
         damaged: Counter[str] = Counter()
         if self.options.sample_by == "document" or self.columns:
@@ -145,7 +145,7 @@ class TextFiles:
         path = self.folder / name
         given = check_encoding(self.options.encoding) if self.options.encoding else None
         try:
-            encoding = given if given is not None and not self.remembered else find_encoding(path, given)
+            encoding = scan_text(path, given, self.remembered).encoding
             encodings[encoding] += 1
             with io.TextIOWrapper(open_bytes(path), encoding=encoding, errors="replace") as file:
                 for text in split_text(file, self.options.sample_by):
@@ -154,12 +154,6 @@ class TextFiles:
                     yield text
         except (OSError, ValueError, *DAMAGED) as error:
             raise HubmodelsError(f"cannot read {name}: {one_line(error)}") from error
-
-    def _say(self) -> None:
-        """Repeat the notes of the opening to whoever collects them now."""
-        for said in self.notes:
-            values = dict(vars(said))
-            note(values.pop("topic"), values.pop("text"), **values)
 
 
 def text_table(texts: list[str]) -> pyarrow.Table:

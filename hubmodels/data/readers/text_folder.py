@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow
 
 from ...recipe import ReadingOptions
-from ...report import collect_notes, note
+from ...report import collect_notes, note, repeat_notes
 from .media_files import Listing, first_names, list_folder
 from .media_labels import label_columns
 from .media_splits import folder_classes, say_classes, split_files, split_of
@@ -92,9 +92,7 @@ def open_files(folder: Path, listing: Listing, files: list[str], options: Readin
         with collect_notes() as of_classes:
             classes = folder_classes(dict(splits))
         if classes:
-            for said in of_classes:
-                values = dict(vars(said))
-                note(values.pop("topic"), values.pop("text"), **values)
+            repeat_notes(of_classes)
             folders = [name for name in listing.folders if name.rpartition("/")[2] not in left_out]
             say_classes(classes, dict(splits), folders)
             splits = {

@@ -11,8 +11,8 @@ SOURCE_KINDS = (
     ".py", ".pyi", ".js", ".mjs", ".jsx", ".tsx", ".java", ".kt", ".scala", ".groovy", ".c", ".h", ".cc", ".cpp",
     ".cxx", ".hpp", ".cs", ".go", ".rs", ".rb", ".php", ".pl", ".pm", ".swift", ".m", ".mm", ".r", ".jl", ".lua", ".hs",
     ".ml", ".fs", ".erl", ".ex", ".exs", ".clj", ".lisp", ".el", ".scm", ".dart", ".sh", ".bash", ".zsh", ".ps1",
-    ".bat", ".sql", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".vue", ".f90", ".f", ".asm", ".s", ".v", ".vhd", ".tcl",
-    ".nim", ".zig", ".sol", ".srt", ".vtt", ".abc", ".po",
+    ".bat", ".sql", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".vue", ".f90", ".f", ".asm", ".s", ".v", ".vhd",
+    ".tcl", ".nim", ".zig", ".sol", ".srt", ".vtt", ".abc", ".po",
 )  # fmt: skip
 COMPANIONS = ("readme", "license", "licence", "copying", "notice", "changelog", "citation", "requirements")
 HEAD_BYTES = 8_192  # of a file without a known ending, that tell whether it is text

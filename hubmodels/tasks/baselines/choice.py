@@ -9,14 +9,14 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 FEW_ROWS, FEW_FOLDS = 2_000, 5
 
 Estimator = Any  # of scikit-learn: has fit and predict, a classifier also predict_proba and classes_
-Weights = np.ndarray | None  # of rows, (N,); None where all weigh the same
+Weights: TypeAlias = np.ndarray | None  # of rows, (N,); None where all weigh the same
 Score = Callable[[Estimator, Any, np.ndarray, Weights], float]  # fitted estimator, inputs, targets -> greater is better
 
 

@@ -5,7 +5,7 @@ Each half is two classes: its options, a strict dataclass whose fields stand in 
 as a forecast's windows, stands in the task's file.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -47,6 +47,22 @@ class Input:
         """Leave files, such as images, as they are until they are encoded."""
         return dataset
 
+    def suit(
+        self, dataset: "datasets.Dataset", columns: list[str], accepts: Callable[[dict[str, Any]], bool]
+    ) -> "Input":
+        """Return the options with what nobody chose and the network bounds, chosen and said; unchanged by default.
+
+        Args:
+            dataset: the selected training rows.
+            columns: those that are read.
+            accepts: tells whether the network takes these config fields.
+        """
+        return self
+
+    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+        """Find the rows whose files cannot be read: their numbers, with reasons that name the file; none by default."""
+        return {}
+
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedInput[Any]":
         """Fit the processor (raw input -> tensors) to the selected training rows alone."""
         raise NotImplementedError
@@ -87,6 +103,9 @@ class FittedInput(Generic[InputT]):
     def encode(self, rows: "RawRows", row_numbers: list[int], columns: list[str]) -> "Rows":
         """Encode a batch of rows, once for all epochs. Raises HubmodelsError naming a bad row."""
         raise NotImplementedError
+
+    def say_encoded(self, columns: "EncodedColumns", split: str) -> None:
+        """Say what encoding did to the rows of a split (`report.note`): how many were cut; nothing by default."""
 
     def windows(self, columns: "EncodedColumns") -> "tuple[torch.Tensor, int] | None":
         """Return the first step of each window, int64 (W,), and the steps in a window, for encoded streams of steps.
@@ -188,6 +207,9 @@ class FittedTarget(Generic[TargetT]):
 
         `features` are the data set's own: they hold the names of its classes."""
         return {}
+
+    def check_training(self, columns: "EncodedColumns") -> None:
+        """Refuse encoded training rows of which there is nothing to learn. Raises HubmodelsError."""
 
     def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
         """Return what metrics need of each row, predictions and references, from outputs and transformed batch."""

@@ -120,6 +120,10 @@ class Task:
         Called with the training rows first, of which nothing is selected or carved yet; unchanged by default."""
         return rows
 
+    def unreadable(self, rows: "datasets.Dataset") -> dict[int, str]:
+        """Find those of the selected rows whose files cannot be read, with the reason."""
+        return self.input.unreadable(rows, self.columns(rows.features)[0])
+
     def units(self, features: "datasets.Features") -> Units:
         """Say what of the data set, of which nothing is selected yet, may not be torn apart when splits are carved.
 

@@ -2,11 +2,11 @@
 
 import io
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from ...errors import BadRow, HubmodelsError
+from ...errors import BadRow, HubmodelsError, one_line
 from ..contract.columns import choose_column, describe_columns, existing_column, kind_of
 
 if TYPE_CHECKING:
@@ -44,44 +44,6 @@ def image_column(features: "datasets.Features", chosen: str | None) -> str:
     return choose_column(candidates, IMAGE_NAMES, "image", "image_column_name")
 
 
-def survey_images(train: "datasets.Dataset", column: str) -> tuple[tuple[int, int], bool]:
-    """Read the files' headers.
-
-    Returns:
-        The usual (height, width), and whether all images are grey.
-    """
-    import numpy as np
-
-    from ...processors.processing_image import upright_size
-
-    sizes: Counter = Counter()
-    all_grey = True
-    for rows, numbers in _batches(train, "Image sizes"):
-        for value, number in zip(rows[column], numbers, strict=True):
-            with _Naming(number, column):
-                image = open_image(value)
-                sizes[upright_size(image)] += 1
-                all_grey &= image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
-    if not sizes:
-        raise HubmodelsError("the training split has no rows")
-    (common, count), *_ = sizes.most_common(1)
-    if 2 * count <= sizes.total():  # no usual size: the median of each side
-        sides = np.repeat(np.array(list(sizes)), list(sizes.values()), axis=0)
-        common = tuple(int(side) for side in np.median(sides, axis=0))
-    return common, all_grey
-
-
-def usual_shape(
-    train: "datasets.Dataset", column: str, size: tuple[int, int] | None, num_channels: int | None
-) -> dict[str, Any]:
-    """Return an image processor's `size` and `num_channels`: as given, or where None as the images usually are."""
-    if size is None or num_channels is None:
-        usual_size, all_grey = survey_images(train, column)
-        size = size or usual_size
-        num_channels = num_channels or (1 if all_grey else 3)
-    return {"size": {"height": size[0], "width": size[1]}, "num_channels": num_channels}
-
-
 def image_statistics(train: "datasets.Dataset", column: str, to_pixels: ToPixels) -> tuple[list[float], list[float]]:
     """Compute each channel's mean and standard deviation over all pixels of all images, of bytes divided by 255.
 
@@ -104,7 +66,7 @@ def byte_counts(train: "datasets.Dataset", column: str, to_pixels: ToPixels) -> 
     import numpy as np
 
     counts = None
-    for rows, numbers in _batches(train, "Image statistics"):
+    for rows, numbers in image_batches(train, "Image statistics"):
         pixels = read_pixels(rows[column], numbers, column, to_pixels)
         channels = pixels.swapaxes(0, 1)  # (C, B, H, W)
         in_batch = np.stack([np.bincount(values.ravel(), minlength=256) for values in channels])
@@ -114,39 +76,44 @@ def byte_counts(train: "datasets.Dataset", column: str, to_pixels: ToPixels) -> 
     return counts
 
 
-class _Naming:
-    """Turns whatever goes wrong with an image into one line that names its row; decoders raise a dozen types."""
+def bad_image(error: BaseException, row: int, column: str, value: Any) -> BadRow:
+    """Make one line of whatever went wrong with an image, naming its row and its file; decoders raise a dozen types."""
+    return BadRow(row, column, unreadable_words(error, value))
 
-    def __init__(self, number: int, column: str) -> None:
-        self.number, self.column = number, column
 
-    def __enter__(self) -> "_Naming":
-        return self
+def unreadable_words(error: BaseException, value: Any) -> str:
+    """Say which image cannot be read, and why."""
+    path = value.get("path") if isinstance(value, Mapping) else None
+    name = f" {short_path(path)}" if isinstance(path, str) else ""
+    return f"cannot read the image{name}: {one_line(error, 200) or type(error).__name__}"
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception):
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise BadRow(self.number, self.column, f"cannot read the image: {reason}") from error
+
+def short_path(path: str) -> str:
+    """Return a file's name with its folder's: notes stand in releases, which tell nobody's whole paths."""
+    return "/".join(PurePath(path).parts[-2:])
 
 
 def open_image(value: Any) -> Any:
-    """Open what an undecoded image column holds as a PIL image, its pixels not yet decoded."""
-    import datasets
-    from PIL import Image, UnidentifiedImageError
+    """Open what an undecoded image column holds as a PIL image, its pixels not yet decoded. Raises ValueError."""
+    from ...processors import processing_image
 
     if value is None:
         raise ValueError("it is missing")
-    try:
-        if value["bytes"] is not None:
-            return Image.open(io.BytesIO(value["bytes"]))
-        if os.path.exists(value["path"]):
-            with open(value["path"], "rb") as file:
-                return Image.open(io.BytesIO(file.read()))
-    except UnidentifiedImageError:
-        raise ValueError("the bytes are of no image format that Pillow knows") from None
-    if "://" not in value["path"]:
-        raise ValueError(f"no file at {value['path']}")
-    return datasets.Image().decode_example(value)  # inside an archive, or remote
+    if value["bytes"] is not None:
+        return processing_image.open_image(value["bytes"])
+    path = value["path"]
+    if path is None:
+        raise ValueError("it is missing")
+    if os.path.exists(path):
+        return processing_image.open_image(path)
+    if path.startswith(("http://", "https://")):
+        raise ValueError("it is a file of the network, which could not be had or was not asked for (--allow_urls)")
+    if "://" not in path:
+        raise ValueError("there is no such file")
+    from datasets.utils.file_utils import xopen
+
+    with xopen(path, "rb") as file:  # inside an archive, or of the Hub
+        return processing_image.open_image(file.read())
 
 
 def open_value(value: Any) -> Any:
@@ -172,20 +139,22 @@ def read_pixels(images: list, row_numbers: Sequence[int], column: str, to_pixels
     They are decoded one by one, so that only one large photo is in memory.
 
     Raises:
-        HubmodelsError: an image cannot be read; it names the row and the column.
+        BadRow: an image cannot be read; it names the row, the column and the file.
     """
-    naming = _Naming(next(iter(row_numbers), 0), column)
+    current: tuple[int, Any] = (next(iter(row_numbers), 0), None)
 
     def opened() -> Iterator[Any]:
-        for number, value in zip(row_numbers, images, strict=True):
-            naming.number = number
-            yield open_image(value)
+        nonlocal current
+        for current in zip(row_numbers, images, strict=True):
+            yield open_image(current[1])
 
-    with naming:
+    try:
         return to_pixels(opened())
+    except Exception as error:
+        raise bad_image(error, current[0], column, current[1]) from error
 
 
-def _batches(dataset: "datasets.Dataset", description: str, batch_size: int = 500) -> Iterator[tuple[dict, range]]:
+def image_batches(dataset: "datasets.Dataset", description: str, batch_size: int = 500) -> Iterator[tuple[dict, range]]:
     """Go through batches of rows with their row numbers, with a progress bar on the main process."""
     from accelerate.utils import tqdm
 

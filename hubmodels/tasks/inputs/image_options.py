@@ -1,12 +1,16 @@
 """What all inputs with images have in common: the options of their form, and the processor that is fitted to them."""
 
+import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...fields import option
+from ...report import note
 from ..contract.parts import Input
-from .image_files import image_statistics, usual_shape
+from .image_files import image_statistics
+from .image_survey import default_size, suitable_size, survey_images, usual_shape
 
 if TYPE_CHECKING:
     import datasets
@@ -40,6 +44,34 @@ class ImageOptions(Input):
             return None
         sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
         return sides[0], sides[-1]
+
+    def suit(
+        self, dataset: "datasets.Dataset", columns: list[str], accepts: Callable[[dict[str, Any]], bool]
+    ) -> "ImageOptions":
+        """Choose the size where nobody did: the usual one, smaller for photographs, or the nearest that can be."""
+        import datasets
+
+        images = [name for name in columns if isinstance(dataset.features[name], datasets.Image)]
+        if self.image_size is not None or not images:
+            return self
+        survey = survey_images(dataset, images[:1])
+        usual = survey.usual_size
+        channels = self.num_channels or (1 if survey.all_grey else 3)
+        size = suitable_size(usual, lambda sides: accepts(config_size((channels, *sides))))
+        if size is None or size == usual:
+            return self
+        small = default_size(usual) != usual
+        why = "large images would take long" if small else "the network takes no images of that size"
+        words = f"Images are usually {usual[0]} x {usual[1]} pixels and are brought to {size[0]} x {size[1]}: {why}."
+        note("columns", words, surprising=True, remedy=f"image_size: [{usual[0]}, {usual[1]}]" if small else None)
+        return dataclasses.replace(self, image_size=list(size))
+
+    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+        """Find the rows whose images cannot be decoded, with the reason."""
+        import datasets
+
+        images = [name for name in columns if isinstance(dataset.features[name], datasets.Image)]
+        return dict(survey_images(dataset, images).unreadable)
 
     def fit_image_processor(self, train: "datasets.Dataset", column: str) -> Any:
         """Fit an image processor with the usual size and channels, and each channel's mean and standard deviation.

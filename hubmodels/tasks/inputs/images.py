@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from ...errors import HubmodelsError, one_line
 from ...fields import option
 from ..contract.parts import FittedInput
-from .image_files import IMAGE_NAMES, image_column, open_value, read_pixels, usual_shape
+from .image_files import IMAGE_NAMES, image_column, open_value, read_pixels
 from .image_options import ImageOptions, config_size, pattern_pixels
+from .image_survey import usual_shape
 
 if TYPE_CHECKING:
     import datasets

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BadRow, HubmodelsError, one_line
@@ -67,7 +68,7 @@ def read_sounds(
         try:
             rows.append(to_samples([open_sound(value)]))
         except Exception as error:  # decoders raise a dozen types
-            raise BadRow(number, column, f"cannot read the sound: {reason_of(error)}") from error
+            raise BadRow(number, column, unreadable_words(error, value)) from error
     return np.concatenate(rows)
 
 
@@ -163,7 +164,7 @@ def survey_sounds(train: "datasets.Dataset", column: str) -> SoundSurvey:
                 if survey.examined < LISTENED:
                     heard = np.abs(load_sound(source, 0, lambda count, rate: (0, min(count, 60 * rate)))[0])
             except Exception as error:  # decoders raise a dozen types
-                raise BadRow(number, column, f"cannot read the sound: {reason_of(error)}") from error
+                raise BadRow(number, column, unreadable_words(error, value)) from error
             survey.rates[rate] += 1
             survey.channels[channels] += 1
             survey.lengths.append(frames / rate)
@@ -194,8 +195,15 @@ def unreadable_sounds(dataset: "datasets.Dataset", column: str) -> dict[int, str
                 if not reader.frames:
                     raise ValueError("the audio is empty: it has no samples")
             except Exception as error:  # decoders raise a dozen types
-                reasons[number] = reason_of(error)
+                reasons[number] = unreadable_words(error, value)
     return reasons
+
+
+def unreadable_words(error: Exception, value: Any) -> str:
+    """Say which sound cannot be read, and why: its file with the folder's name, as notes stand in releases."""
+    path = value.get("path") if isinstance(value, dict) else value
+    name = " " + "/".join(PurePath(path).parts[-2:]) if isinstance(path, str) else ""
+    return f"cannot read the sound{name}: {reason_of(error)}"
 
 
 def reason_of(error: Exception) -> str:

@@ -9,7 +9,7 @@ from ...errors import HubmodelsError, one_line
 from ...fields import option
 from ..contract.columns import kind_of
 from ..contract.parts import FittedInput, Input
-from .sound_files import AUDIO_NAMES, audio_column, read_sounds, sound_batches, survey_sounds
+from .sound_files import AUDIO_NAMES, audio_column, read_sounds, sound_batches, survey_sounds, unreadable_sounds
 
 if TYPE_CHECKING:
     import datasets
@@ -73,6 +73,10 @@ class Sounds(Input):
         if plain is not None:  # which alone Arrow casts to sounds
             dataset = dataset.cast_column(columns[0], datasets.Value(plain))
         return dataset.cast_column(columns[0], datasets.Audio(decode=False))
+
+    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+        """Find the rows whose sound cannot be opened or has no samples, with the reason; headers alone are read."""
+        return unreadable_sounds(dataset, columns[0])
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedSounds":
         """Fit a feature extractor with the options; what they leave open is taken from the training sounds."""

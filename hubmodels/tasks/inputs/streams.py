@@ -1,12 +1,13 @@
 """Streams of tokens: the texts of all rows one after another, cut into windows, so that no position is padding."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ...errors import HubmodelsError
 from ...fields import option
-from .text_columns import check_texts, text_column
+from .text_columns import check_texts, text_column, text_groups, text_pieces
 from .tokenized import FittedTokenized, TokenizedInput
 from .tokenizers import GENERATION_TOKENS, pattern_tokens, token_characters, tokenize, vocabulary_size
 
@@ -78,8 +79,8 @@ StreamT = TypeVar("StreamT", bound=TokenStream)
 class FittedStream(FittedTokenized[StreamT]):
     """A stream with its tokenizer. Encoded it is `input_ids`, one number a token."""
 
-    def pack(self, texts: list[str]) -> list[list[int]]:
-        """Return the tokens of each text with what stands between texts; an empty text has none."""
+    def pack(self, texts: list[str]) -> Iterator[list[int]]:
+        """Give the tokens of the texts with what stands between texts; an empty text has none."""
         raise NotImplementedError
 
     def config_fields(self) -> dict[str, Any]:
@@ -102,9 +103,11 @@ class FittedStream(FittedTokenized[StreamT]):
         import numpy as np
 
         (column,) = columns
-        check_texts(rows[column], row_numbers, column, empty=True)
-        tokens = [np.array(tokens, dtype=np.int32) for tokens in self.pack(rows[column])]
-        return {"input_ids": np.concatenate(tokens)}
+        check_texts(rows[column], row_numbers, column)
+        tokens = [
+            np.array(tokens, dtype=np.int32) for group in text_groups(rows[column]) for tokens in self.pack(group)
+        ]
+        return {"input_ids": np.concatenate(tokens) if tokens else np.empty(0, dtype=np.int32)}
 
     def windows(self, columns: "EncodedColumns") -> "tuple[torch.Tensor, int]":
         """Return the first token of each window, int64 (W,), and the tokens in a window.
@@ -151,8 +154,8 @@ class FittedContinuedTexts(FittedStream[ContinuedTexts]):
 
         return torch.tensor(token_characters(self.tokenizer))
 
-    def pack(self, texts: list[str]) -> list[list[int]]:
-        """Return the tokens of each text, the end-of-text token behind it.
+    def pack(self, texts: list[str]) -> Iterator[list[int]]:
+        """Give the tokens of each text, of a very long one piece by piece, the end-of-text token behind it.
 
         Not behind a text that ends in a line break: it is a line of a text that goes on in the next row."""
         end = self.tokenizer.eos_token_id
@@ -160,19 +163,26 @@ class FittedContinuedTexts(FittedStream[ContinuedTexts]):
             raise HubmodelsError(
                 "the tokenizer has no end-of-text token to stand between texts; choose another --tokenizer"
             )
-        encoded = tokenize(self.tokenizer, texts, add_special_tokens=False)
-        ends = [[end] if text and not text.endswith("\n") else [] for text in texts]
-        return [tokens + behind for tokens, behind in zip(encoded, ends, strict=True)]
+        pieces = [(text, list(text_pieces(text))) for text in texts]
+        if all(len(some) == 1 for _, some in pieces):
+            encoded = tokenize(self.tokenizer, texts, add_special_tokens=False)
+            ends = [[end] if text and not text.endswith("\n") else [] for text in texts]
+            yield from (tokens + behind for tokens, behind in zip(encoded, ends, strict=True))
+            return
+        for text, some in pieces:
+            for piece in some:
+                yield from tokenize(self.tokenizer, [piece], add_special_tokens=False)
+            if text and not text.endswith("\n"):
+                yield [end]
 
 
 @dataclass(kw_only=True)
 class FittedEnclosedTexts(FittedStream[EnclosedTexts]):
     """Texts between special tokens, with their tokenizer."""
 
-    def pack(self, texts: list[str]) -> list[list[int]]:
-        """Return the tokens of each text between the tokenizer's own special tokens (`<s>` and `</s>`)."""
-        encoded = tokenize(self.tokenizer, texts)
-        return [tokens if text else [] for text, tokens in zip(texts, encoded, strict=True)]
+    def pack(self, texts: list[str]) -> Iterator[list[int]]:
+        """Give the tokens of each text between the tokenizer's own special tokens (`<s>` and `</s>`)."""
+        yield from tokenize(self.tokenizer, [text for text in texts if text])
 
     def golden_inputs(self) -> "Batch":
         """Return two fixed rows of token numbers, every fifth one masked."""

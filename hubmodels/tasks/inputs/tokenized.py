@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ...fields import option
 from ..contract.parts import FittedInput, Input
+from .text_columns import ROWS_AT_ONCE, missing_texts, text_pieces
 from .tokenizers import (
     BYTES,
     UNDERSTANDING_TOKENS,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ..contract.types import Batch
 
 LARGEST_LENGTH = 10**6  # a tokenizer of the Hub that states no limit says 1e30
-ROWS_AT_ONCE = 1_000
 GOLDEN_LENGTH = 16  # tokens of a golden row at most
 
 
@@ -55,7 +55,11 @@ class TokenizedInput(Input):
         """Give every text of the columns, for the tokenizer's training."""
         for rows in train.select_columns(columns).iter(batch_size=ROWS_AT_ONCE):
             for values in rows.values():
-                yield from (value for value in values if isinstance(value, str))
+                yield from (piece for value in values if isinstance(value, str) for piece in text_pieces(value))
+
+    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+        """Find the rows without a text, with the reason."""
+        return missing_texts(dataset, columns)
 
     def longest(self, train: "datasets.Dataset", columns: list[str], tokenizer: "Tokenizer") -> int:
         """Return the tokens of the longest input, which a new tokenizer states as its `model_max_length`."""

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HubmodelsError, one_line
+from ...formatting import without_surrogates
+from .text_columns import text_groups
 
 if TYPE_CHECKING:
     import torch
@@ -170,7 +172,14 @@ def tokenize(
     tokenizer: "Tokenizer", texts: list[str], pairs: list[str] | None = None, **options: Any
 ) -> list[list[int]]:
     """Return the token numbers of each text or pair of texts, of any length, without a warning about it."""
-    return tokenizer(texts, pairs, return_attention_mask=False, verbose=False, **options)["input_ids"]
+    texts = [without_surrogates(text) for text in texts]
+    if pairs is not None:
+        pairs = [without_surrogates(text) for text in pairs]
+        return tokenizer(texts, pairs, return_attention_mask=False, verbose=False, **options)["input_ids"]
+    tokens: list[list[int]] = []
+    for group in text_groups(texts):
+        tokens += tokenizer(group, return_attention_mask=False, verbose=False, **options)["input_ids"]
+    return tokens
 
 
 def token_characters(tokenizer: "Tokenizer") -> list[int]:

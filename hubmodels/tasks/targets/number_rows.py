@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadRow, HubmodelsError
-from ...formatting import format_number
 from ...report import note
 from ..contract.weights import mean_over_rows, row_weights
 
@@ -34,7 +33,8 @@ def number_matrix(rows: "RawRows", row_numbers: Sequence[int], names: Sequence[s
     if not np.isfinite(targets).all():
         row, target = np.argwhere(~np.isfinite(targets))[0]
         value = rows[names[target]][row]
-        what = "the row has no target" if value is None or np.isnan(value) else f"the target is {value!r}, not finite"
+        is_gap = value is None or np.isnan(value)
+        what = "the row has no target" if is_gap else f"the target is {float(value)!r}, not finite"
         raise BadRow(row_numbers[row], names[target], f"{what}; drop such rows")
     return targets
 
@@ -59,7 +59,7 @@ def check_targets(rows: "RawRows", values: np.ndarray, names: Sequence[str]) -> 
         column = values[:, index]
         if len(column) > 1 and column.min() == column.max():
             raise HubmodelsError(
-                f"column {name!r} has one value, {format_number(float(column[0]))}, in all {len(column):,} training "
+                f"column {name!r} has one value, {rows[name][0]!r}, in all {len(column):,} training "
                 "rows: there is nothing to learn; choose another --target_column_names"
             )
         rounded = sum(isinstance(value, int) and int(float(value)) != value for value in rows[name])

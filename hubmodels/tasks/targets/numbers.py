@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from ...errors import BadRow, HubmodelsError
 from ...fields import option
 from ...report import Figure, note
@@ -17,10 +15,10 @@ from ...units import Units
 from ..contract.columns import choose_column, describe_columns, existing_column, kind_of, ordered_labels
 from ..contract.parts import FittedTarget, Target
 from ..contract.weights import mean_over_rows, row_weights
-from .number_rows import check_targets, mean_and_spread, metrics_by_target, needs_centring, number_matrix
 
 if TYPE_CHECKING:
     import datasets
+    import numpy as np
 
     from ..contract.types import Batch, ModelOutput, RawRows, Rows
 
@@ -80,6 +78,10 @@ class Numbers(Target):
         """Take each target's name, mean, standard deviation and range over the training rows.
 
         Raises HubmodelsError for a target that is the same in all of them."""
+        import numpy as np
+
+        from .number_rows import check_targets, mean_and_spread, needs_centring, number_matrix
+
         table = train.select_columns(columns).with_format("arrow")[:].to_pydict()
         values = number_matrix(table, range(len(train)), columns)
         check_targets(table, values, columns)
@@ -158,6 +160,10 @@ class FittedNumbers(FittedTarget[Numbers]):
         self, rows: "RawRows", row_numbers: list[int], columns: list[str], features: "datasets.Features"
     ) -> "Rows":
         """Encode `labels` (B, L) float32 as a model sees them. Raises BadRow for one that is missing or not finite."""
+        import numpy as np
+
+        from .number_rows import number_matrix
+
         if len(columns) != len(self.names):
             raise HubmodelsError(
                 f"the model predicts {len(self.names)} number(s) ({', '.join(self.names)}), not {len(columns)} "
@@ -176,6 +182,8 @@ class FittedNumbers(FittedTarget[Numbers]):
         """Turn numbers (..., L) that a model sees, a tensor or an array, into the targets' units, in float64.
 
         Where they are the same they stay as they are."""
+        import numpy as np
+
         if not self.is_scaled:
             return values
         if isinstance(values, np.ndarray):
@@ -210,6 +218,10 @@ class FittedNumbers(FittedTarget[Numbers]):
 
     def metrics(self, rows: "Rows") -> dict[str, float]:
         """Compute means over the targets; coverage and quantile loss only where there are quantiles."""
+        import numpy as np
+
+        from .number_rows import metrics_by_target
+
         weights = row_weights(rows)
         metrics = {name: float(values.mean()) for name, values in metrics_by_target(rows).items()}
         if "quantile_values" in rows and rows["quantile_values"].shape[-1] > 1:
@@ -227,6 +239,8 @@ class FittedNumbers(FittedTarget[Numbers]):
 
     def class_metrics(self, rows: "Rows") -> "dict[str, np.ndarray]":
         """Compute the metrics of each of several targets."""
+        from .number_rows import metrics_by_target
+
         return metrics_by_target(rows) if len(self.names) > 1 else {}
 
     def answers(self, outputs: "ModelOutput") -> "dict[str, np.ndarray]":

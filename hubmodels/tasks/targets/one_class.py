@@ -17,12 +17,13 @@ from ..contract.columns import (
     ordered_labels,
 )
 from ..contract.parts import FittedTarget, Target
+from ..contract.weights import column_weights
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
 
-    from ..contract.types import Batch, ModelOutput, RawRows, Rows
+    from ..contract.types import Batch, EncodedColumns, ModelOutput, RawRows, Rows
 
 
 @dataclass(kw_only=True)
@@ -89,6 +90,18 @@ class FittedOneClass(FittedTarget[OneClass]):
         return {
             "labels": class_numbers(rows[column], row_numbers, column, features[column], dict(enumerate(self.names)))
         }
+
+    def check_training(self, columns: "EncodedColumns") -> None:
+        """Refuse rows that are all of one class."""
+        labels, weights = columns.tensor("labels"), column_weights(columns)
+        if weights is not None:
+            labels = labels[weights > 0]
+        classes = labels.unique().tolist()
+        if len(classes) == 1:
+            raise HubmodelsError(
+                f"all {len(labels):,} training rows{'' if weights is None else ' with a weight'} have the class "
+                f"{self.names[classes[0]]!r}: there is nothing to tell apart; give rows of at least two classes"
+            )
 
     def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
         """Return label, prediction, its probability and the loss of each row (see `classification_rows`)."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ...report import note
 from ..contract.columns import class_names, ordered_labels
 from ..contract.weights import row_weights
 from .one_class import FittedOneClass, OneClass
@@ -46,6 +47,22 @@ class FittedScoredClass(FittedOneClass):
     def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
         """Return what every class a row has (see `classification_rows`), and the `probabilities` (B, K)."""
         return {**super().predict(outputs, batch), "probabilities": outputs.logits.float().softmax(dim=-1)}
+
+    def relate(self, rows: "Rows") -> "Rows":
+        """Note which classes no measured row has: the balanced accuracy is without them, ROC-AUC is undefined."""
+        import numpy as np
+
+        counts = np.bincount(rows["labels"], minlength=len(self.names))
+        if missing := [name for name, count in zip(self.names, counts.tolist(), strict=True) if not count]:
+            shown = ", ".join(map(repr, missing[:6])) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
+            present = len(self.names) - len(missing)
+            over = f"over the {present} of {len(self.names)} classes that occur" if present > 1 else "undefined"
+            note(
+                "results",
+                f"no measured row has the class {shown}: the balanced accuracy is {over}, ROC-AUC is undefined",
+                surprising=True,
+            )
+        return rows
 
     def metrics(self, rows: "Rows") -> dict[str, float]:
         """Compute the metrics of one class a row, the balanced accuracy and the area under the ROC curve.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import HubmodelsError
 from ...fields import option
-from ...report import Figure
+from ...report import Figure, note
 from ...units import Units
 from ..contract.columns import label_column, label_maps, ordered_labels
 from ..contract.parts import FittedTarget, Target
@@ -134,6 +134,18 @@ class FittedSeveralLabels(FittedTarget[SeveralLabels]):
         probabilities = outputs.logits.float().sigmoid().cpu().numpy()
         rows = self.probability_rows(probabilities, batch["labels"].cpu().numpy())
         return {name: torch.from_numpy(values).to(outputs.logits.device) for name, values in rows.items()}
+
+    def relate(self, rows: "Rows") -> "Rows":
+        """Note which labels are true of all measured rows or of none: ROC-AUC is undefined then."""
+        shares = rows["labels"].mean(axis=0).tolist()
+        if constant := [name for name, share in zip(self.names, shares, strict=True) if share in (0, 1)]:
+            shown = ", ".join(map(repr, constant[:6])) + (f" and {len(constant) - 6} more" if len(constant) > 6 else "")
+            note(
+                "results",
+                f"ROC-AUC is undefined: the label {shown} is true of all measured rows or of none",
+                surprising=True,
+            )
+        return rows
 
     def metrics(self, rows: "Rows") -> dict[str, float]:
         """Compute what scikit-learn calls so (see `label_metrics`)."""
