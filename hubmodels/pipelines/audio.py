@@ -35,7 +35,7 @@ class SoundClassificationPipeline(ProblemPipeline, AudioClassificationPipeline):
             return super().preprocess(inputs)  # what it fetches it decodes with ffmpeg
         if not isinstance(inputs, str | os.PathLike | bytes | Mapping | Sequence | np.ndarray | torch.Tensor):
             raise ValueError(
-                "a sound must be a path, the bytes of a file, samples, or a mapping of `array` and `sampling_rate`; got "
+                "a sound must be a path, the bytes of a file, samples, or a mapping of `array`, `sampling_rate`; got "
                 f"{type(inputs).__name__}"
             )
         if isinstance(inputs, np.ndarray) and (inputs.ndim > 2 or (inputs.ndim == 2 and min(inputs.shape) > CHANNELS)):
