@@ -108,7 +108,8 @@ class Answering:
             answers = {name: spread_rows(values, rows, len(piece.raw)) for name, values in answers.items()}
             reasons = [errors.get(row) for row in range(len(piece.raw))]
             answers[ERROR_COLUMN] = pyarrow.array(reasons, pyarrow.string())
-        return join_answers(piece.raw, answers, self.keep, self.problem.input_columns())
+        inputs = [name for name in self.problem.input_columns() or () if name not in piece.file_columns]
+        return join_answers(piece.raw, answers, self.keep, inputs)
 
     def where(self, piece: ReadPiece, row: int) -> str:
         """Say where a row stands: of files its name, of tables its number and line."""

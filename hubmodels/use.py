@@ -52,7 +52,8 @@ class OpenedRelease:
         """Encode the named splits of its data set; one alone of other data is all of them where there are no splits."""
         task = self.problem.task
         measured = names[0] if self.other_data and len(names) == 1 else None
-        loaded = load_data(self.data_arguments, task.units, measured, task.prepare)
+        learnt = Reading.from_dict(self.problem.reading) if self.other_data and self.problem.reading else None
+        loaded = load_data(self.data_arguments, task.units, measured, task.prepare, learnt)
         splits = {name: loaded.splits[name] for name in names}
         rows = select_rows(task, splits)
         rows = drop_unreadable(task, rows, loaded.origins, self.data_arguments.max_unreadable)

@@ -56,6 +56,7 @@ def load_data(
     find_units: Callable[[datasets.Features], Units] = no_units,
     measured: str | None = None,
     prepare: Callable[[datasets.Dataset], datasets.Dataset] = unchanged,
+    learnt: Reading | None = None,
 ) -> LoadedData:
     """Load a data set as train, validation and test splits.
 
@@ -69,6 +70,7 @@ def load_data(
         measured: the role that alone is asked for, of data to measure a model on: its split, or all rows of a data set
             that has none of this name. Nothing is carved.
         prepare: makes the rows that are carved of the rows of a split, the training rows first.
+        learnt: how the files of a release's training were read: so are these, whatever they look like.
 
     Raises:
         HubmodelsError: no such data set, no training split, a slice that cannot be cut, an empty split, or a row
@@ -76,7 +78,7 @@ def load_data(
     """
     if not arguments.dataset:
         raise HubmodelsError("no data set: give --dataset a Hub id, a folder, a file or sklearn:NAME")
-    splits, names, origins, reading = find_splits(arguments, measured)
+    splits, names, origins, reading = find_splits(arguments, measured, learnt)
     if arguments.streaming and measured is None:
         return dataclasses.replace(stream_splits(splits, arguments), reading=reading)
     for role, split in splits.items():
@@ -113,7 +115,7 @@ def load_data(
 
 
 def find_splits(
-    arguments: DataArguments, measured: str | None
+    arguments: DataArguments, measured: str | None, learnt: Reading | None = None
 ) -> tuple[dict[str, SplitRows], dict[str, str], dict[str, Origin], Reading]:
     """Read the splits that a data set has itself; of data to measure the one that is asked for.
 
@@ -123,7 +125,7 @@ def find_splits(
     Raises:
         HubmodelsError: no such data set or split, a slice that cannot be cut, or an empty split.
     """
-    raw, origins, reading = read_splits(arguments)
+    raw, origins, reading = read_splits(arguments, learnt)
     names = {"train": arguments.train_split, "validation": arguments.validation_split, "test": arguments.test_split}
     raw |= {name: cut_split(raw, name, arguments) for name in set(names.values()) if "[" in name}
     if measured is not None:
@@ -196,7 +198,9 @@ def limit_splits(splits: dict[str, SplitRows], units: Units, arguments: DataArgu
     }
 
 
-def read_splits(arguments: DataArguments) -> tuple[dict[str, SplitRows], dict[str, Origin], Reading]:
+def read_splits(
+    arguments: DataArguments, learnt: Reading | None = None
+) -> tuple[dict[str, SplitRows], dict[str, Origin], Reading]:
     """Read the splits that a data set has itself.
 
     Returns:
@@ -204,12 +208,16 @@ def read_splits(arguments: DataArguments) -> tuple[dict[str, SplitRows], dict[st
     """
     name = arguments.dataset_path or arguments.dataset or ""
     path = Path(name).expanduser()
-    options = arguments.reading_options()
+    options, known = arguments.reading_options(), None
+    if learnt is not None:
+        options = learnt.overruled({name: value for name, value in vars(options).items() if value is not None}).options
+        known = learnt.kinds if learnt.kinds.columns and arguments.column_kinds is None else None
     is_here = name == STANDARD_INPUT or path.exists()
-    source = open_source(name if name == STANDARD_INPUT else path, options) if is_here else None
+    remembered = learnt is not None
+    source = open_source(name if name == STANDARD_INPUT else path, options, remembered) if is_here else None
     if source is None:
         return load_dataset_splits(arguments, streaming=arguments.streaming), {}, Reading(options)
-    return stream_source(source) if arguments.streaming else read_source(source)
+    return stream_source(source) if arguments.streaming else read_source(source, known)
 
 
 def check_split_names(raw: dict[str, SplitRows], names: dict[str, str], arguments: DataArguments) -> None:

@@ -24,8 +24,14 @@ from .reading import Reading
 ROWS_PER_PIECE = 65_536
 
 
-def read_source(source: Source) -> tuple[dict[str, datasets.Dataset], dict[str, Origin], Reading]:
+def read_source(
+    source: Source, known: Kinds | None = None
+) -> tuple[dict[str, datasets.Dataset], dict[str, Origin], Reading]:
     """Read all splits of a source, once: afterwards they are in the cache, with what was decided.
+
+    Args:
+        source: what is read.
+        known: what each column is; decided by the training rows when None.
 
     Returns:
         Its splits by name, the files of each, and how they were read.
@@ -35,11 +41,13 @@ def read_source(source: Source) -> tuple[dict[str, datasets.Dataset], dict[str, 
     """
     options = dataclasses.asdict(source.options)
     key = cache_key(source.content_key(), options, list(source.splits), str(dict(source.features)))
-    # Rows that name other files are other rows at another place, of the same content: the fingerprint stays. So do
-    # notes and messages name them.
-    names = [str(name) for name in dict(getattr(source, "names", {})).values()]
-    location = [source.location if isinstance(source, NamesFiles) else "", *names]
-    folder, described = cached_folder(cache_key(key, location), lambda temporary: write_splits(source, temporary))
+    if known is not None:
+        key = cache_key(key, known.to_dict())
+    # At another place the same content has other names, in rows or in notes: the fingerprint stays.
+    location = source.location if isinstance(source, NamesFiles) else ""
+    folder, described = cached_folder(
+        cache_key(key, location), lambda temporary: write_splits(source, temporary, known)
+    )
     for said in described["notes"]:  # of those who wrote the folder, now or at another time
         note(**{"topic": said.pop("topic"), "text": said.pop("text"), **said})
     splits = {split: open_rows(folder / name, cache_key(key, split)) for split, name in described["splits"].items()}
@@ -50,7 +58,7 @@ def read_source(source: Source) -> tuple[dict[str, datasets.Dataset], dict[str, 
     return splits, origins, Reading(build(ReadingOptions, {k: v for k, v in options.items() if v is not None}), kinds)
 
 
-def write_splits(source: Source, folder: Path) -> dict[str, Any]:
+def write_splits(source: Source, folder: Path, known: Kinds | None = None) -> dict[str, Any]:
     """Write the rows of each split as values, and describe them: kinds, notes, files.
 
     Raises HubmodelsError naming the file and the row of a value that cannot be what its column is."""
@@ -63,7 +71,7 @@ def write_splits(source: Source, folder: Path) -> dict[str, Any]:
             files: list[FileRows] = []
             write_tables(raw_tables(source, split, files), spool)
             origins[split] = files
-        kinds = decide_kinds(spools[first].whole(), source.options)
+        kinds = decide_kinds(spools[first].whole(), source.options) if known is None else known
         for number, (split, spool) in enumerate(spools.items()):
             values = TableSpool(folder, f"values-{number}", dict(source.features))
             position = 0

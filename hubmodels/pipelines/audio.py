@@ -4,6 +4,8 @@
 `pipeline("text-to-audio", model=...)` draws by the name of a class.
 """
 
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,11 @@ class SoundClassificationPipeline(ProblemPipeline, AudioClassificationPipeline):
         reads_sounds = isinstance(self.feature_extractor, ReadsSounds)
         if fetched or not reads_sounds:
             return super().preprocess(inputs)  # what it fetches it decodes with ffmpeg
+        if not isinstance(inputs, str | os.PathLike | bytes | Mapping | Sequence | np.ndarray | torch.Tensor):
+            raise ValueError(
+                "a sound must be a path, the bytes of a file, samples, or a mapping of `array`, `sampling_rate`; got "
+                f"{type(inputs).__name__}"
+            )
         if isinstance(inputs, np.ndarray) and (inputs.ndim > 2 or (inputs.ndim == 2 and min(inputs.shape) > CHANNELS)):
             raise ValueError(
                 f"a sound has the shape (samples,), or of at most {CHANNELS} channels (channels, samples), got "

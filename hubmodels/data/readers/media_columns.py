@@ -18,7 +18,7 @@ from ...report import note
 from .downloads import download_all
 from .media_files import KIND_OF, hash_files
 from .media_folder import STORAGE, stored
-from .pieces import Piece, Source
+from .pieces import NamesFiles, Piece, Source
 
 ROWS_LOOKED_AT = 1_000  # of the first piece, to find columns of paths
 NEARLY_ALL = 0.9  # of a column's values that end as names of files do
@@ -87,7 +87,8 @@ class MediaColumns:
     @property
     def location(self) -> str:
         """Return what decides which file a path means."""
-        return f"{os.path.abspath(self.folder)}|{os.getcwd()}"
+        names = self.tables.location if isinstance(self.tables, NamesFiles) else ""
+        return f"{os.path.abspath(self.folder)}|{os.getcwd()}|{names}"
 
     @cached_property
     def kinds(self) -> Mapping[str, str]:

@@ -59,11 +59,11 @@ class Source(Protocol):
 
 @runtime_checkable
 class NamesFiles(Protocol):
-    """A source whose rows name other files: the same content at another place has other rows."""
+    """A source whose rows or notes name files: the same content at another place has others."""
 
     @property
     def location(self) -> str:
-        """Return where these files lie."""
+        """Return what decides the names: where the files lie, or what they are called."""
 
 
 def coalesce(tables: Iterable[pyarrow.Table], rows_per_piece: int) -> Iterator[pyarrow.Table]:

@@ -191,6 +191,11 @@ class TableFiles:
         return tuple(self.files)
 
     @property
+    def location(self) -> str:
+        """Return the names of the files, which notes and messages say."""
+        return "|".join(self.names.values())
+
+    @property
     def features(self) -> Mapping[str, Any]:
         """Return the images, sounds and classes that `datasets` described in an Arrow or Parquet file."""
         for tables in self.files.values():

@@ -164,14 +164,10 @@ class FittedTableColumns(FittedInput[TableColumnsT], Generic[TableColumnsT]):
 
     def process(self, table: Any, row_numbers: list[int]) -> "Rows":
         """Let the processor encode a mapping of columns, or a pyarrow Table."""
-        from ...processors.processing_table_columns import BadValue
-
         if self.options.missing_values == "refuse":
             self.refuse_gaps(table, row_numbers)
         try:
             return dict(self.processor(table))
-        except BadValue as error:
-            raise BadRow(row_numbers[error.row], error.column, error.reason) from None
         except ValueError as error:
             raise refused_row(error, row_numbers) from None
 
