@@ -95,9 +95,7 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
         """Classify the series of a long table, each by its id."""
         ids, encoded = self.problem.input.encode_long(table)
         described = self.describe(self.answer(self.ready(encoded), batch_size))
-        return [
-            dict(zip(ids, names, strict=True)) | row for names, row in zip(zip(*ids.values()), described, strict=True)
-        ]
+        return [named | row for named, row in zip(rows_of(ids), described, strict=True)]
 
     def ready(self, encoded: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         """Make what the model takes of encoded series."""
@@ -114,9 +112,7 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
             return None
         channels = self.processor.channels
         if not all(name in columns for name in channels):
-            channels = [
-                name for name, column in columns.items() if name != id_column and np.asarray(column).dtype.kind in "fiu"
-            ]
+            channels = [name for name, column in columns.items() if name != id_column and holds_numbers(column, name)]
             if len(channels) != len(self.processor.channels):
                 raise ValueError(
                     f"the model reads {len(self.processor.channels)} channels, the frame has {len(channels)} numeric "
@@ -186,6 +182,16 @@ class TimeSeriesForecastingPipeline(SeriesPipeline):
 
         problem: Any = self.problem
         return rows_of(problem.forecast(table, run, prediction_length, future))
+
+
+def holds_numbers(column: Any, name: str) -> bool:
+    """Tell whether a column holds numbers, or text that is numbers, as a file's that no training has read."""
+    from ..processors.processing_series_times import to_numbers
+
+    try:
+        return not np.isnan(to_numbers(column, name)).all()
+    except ValueError:
+        return False
 
 
 def is_one_series(series: Any) -> bool:
