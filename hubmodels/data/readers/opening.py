@@ -9,6 +9,7 @@ from .media_columns import with_media
 from .media_files import holds_media, list_folder
 from .media_folder import MediaFolder
 from .pieces import Source
+from .series_files import open_series
 from .table_files import TABLE_KINDS, TableFiles
 
 
@@ -29,6 +30,8 @@ def open_source(path: str | os.PathLike, options: ReadingOptions | None = None) 
     options = options or ReadingOptions()
     if path.is_file() and path.suffix.lower() in TABLE_KINDS:
         return with_media(TableFiles({"train": [path]}, path.parent, options), path.parent)
+    if (series := open_series(path, options)) is not None:
+        return series
     if path.is_dir() and holds_media(list_folder(path)):
         return MediaFolder(path, options)
     if is_media_archive(path):
