@@ -1,4 +1,4 @@
-"""Files of series to classify, as the UCR and UEA archives have them: .ts and .arff; a row is a series and its class."""
+"""Files of series to classify, as UCR and UEA archives have them: .ts and .arff; a row is a series and its class."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
