@@ -30,6 +30,7 @@ from .recipe import DataArguments, TrainingArguments
 from .recipes import parse_recipe, read_recipe
 from .steps import add_evidence, draw_figures, drop_unreadable, encode_splits, measure, select_rows
 from .tasks import AnyProblem
+from .whole_files import answer_whole
 
 MEASURED_FIELDS = {"season_errors", "season_length"}  # of configs of 0.1.0, which no network reads
 MOST_ROWS_SHOWN = 1_000  # of predictions that are written to no file
@@ -197,6 +198,8 @@ def predict(
     bf16: bool = False,
     anomaly_scores: bool = False,
     reading: Mapping[str, Any] | None = None,
+    prediction_length: int | None = None,
+    future: str | None = None,
 ) -> Predicted:
     """Predict every row of what is given, streaming it over all processes; rows keep their order.
 
@@ -213,6 +216,8 @@ def predict(
         bf16: bfloat16 autocast, which is faster and good for two to three digits; where it is not, float32.
         anomaly_scores: give of each row how little it resembles the training rows, in place of the task's answers.
         reading: fields of `ReadingOptions` that overrule how the files of the training were read.
+        prediction_length: of forecasters, steps ahead; the model's own number when None.
+        future: of forecasters that read what is known ahead, a file of it.
 
     Raises:
         HubmodelsError: no such release or file, a column is missing, or no row can be read.
@@ -231,6 +236,11 @@ def predict(
     dtype = torch.bfloat16 if bf16 and computes_bf16(state.device) else None
     answering = Answering(model, problem, keep, batch_size, dtype, anomaly_scores)
     files = Reading.from_dict(problem.reading).overruled(reading or {})
+    options = {"prediction_length": prediction_length, "future": future}
+    if problem.answers_whole_files and not anomaly_scores:
+        return predict_whole(writer, inputs, files, answering, options)
+    if given := [name for name, value in options.items() if value is not None]:
+        raise HubmodelsError(f"{problem.task.tag} answers row by row: leave out --{given[0]}")
     if writer is not None:
         return write_predictions(writer, inputs, files, answering)
     if state.num_processes > 1:
@@ -242,6 +252,27 @@ def predict(
     if answering.unreadable:
         say_unreadable(answering.unreadable, predicted.num_unreadable, predicted.num_rows)
     return predicted
+
+
+def predict_whole(
+    writer: TableWriter | None, inputs: list[str], reading: Reading, answering: Answering, options: dict[str, Any]
+) -> Predicted:
+    """Predict files whose rows have answers only together, on the main process alone."""
+    state = PartialState()
+    if not state.is_main_process:
+        state.wait_for_everyone()
+        return Predicted(0)
+    table = answer_whole(inputs, reading, answering, **options)
+    if writer is not None:
+        writer.clear()
+        try:
+            writer.write(0, table)
+            writer.join()
+        except BaseException:
+            writer.discard()
+            raise
+    state.wait_for_everyone()
+    return Predicted(len(table), table=None if writer is not None else table)
 
 
 def write_predictions(writer: TableWriter, inputs: list[str], reading: Reading, answering: Answering) -> Predicted:

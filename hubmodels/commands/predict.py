@@ -37,6 +37,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "bf16", action="store_true", help="bfloat16: faster, good for two to three digits")
     text = "how little each row resembles the training rows (autoencoders: the reconstruction error)"
     add_flag(parser, "anomaly_scores", action="store_true", help=text)
+    text = "forecasts: steps ahead, more than the model's own from its forecasts (the model's own number)"
+    add_flag(parser, "prediction_length", type=int, metavar="N", help=text)
+    add_flag(parser, "future", metavar="FILE", help="forecasts: what is known of the steps ahead, such as holidays")
     add_json_flag(parser)
     add_reading_flags(parser)
 
@@ -76,6 +79,8 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
         bf16=arguments.bf16,
         anomaly_scores=arguments.anomaly_scores,
         reading=reading_fields(arguments),
+        prediction_length=arguments.prediction_length,
+        future=arguments.future,
     )
     code = 1 if predicted.num_unreadable else 0
     if not is_main_process():

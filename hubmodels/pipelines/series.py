@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..tasks.inputs.series_forecasts import rows_of
 from ._answers import ProblemPipeline, answer_rows
-from ._files import read_file
 
 DEFAULT_BATCH_SIZE = 256
 
@@ -26,8 +26,9 @@ class SeriesPipeline(ProblemPipeline):
     _load_processor = True
     _load_tokenizer = _load_feature_extractor = _load_image_processor = False
 
-    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
-        """Take no parameters beside those of `__call__`."""
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
+        """Refuse options of nobody; those of `__call__` are its own."""
+        self.check_options(options)
         return {}, {}, {}
 
     def answer(self, inputs: Mapping[str, torch.Tensor], batch_size: int | None) -> Answers:
@@ -77,13 +78,31 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
         Raises:
             ValueError: another number of channels, an empty or too long series, or an unknown kind of file.
         """
-        table = read_file(inputs) if isinstance(inputs, str | os.PathLike) else inputs
+        self.check_options(kwargs)
+        path = inputs if isinstance(inputs, str | os.PathLike) else None
+        table = inputs if path is None else self.read_file(path)
+        if path is not None and id_column is None and self.problem.answers_whole_files:
+            return self.describe_long(table, batch_size)
+        if path is not None and (columns := self.problem.input_columns()) and set(columns) <= set(table.column_names):
+            encoded = self.problem.encode_inputs(table, list(range(len(table))))
+            return self.describe(self.answer(self.ready(encoded), batch_size))
         series = self.frame_series(table, id_column)
         one = series is None and is_one_series(table)
         if series is not None:
             one, table = id_column is None, series
         described = self.describe(self.answer(self.preprocess(table), batch_size))
         return described[0] if one else described
+
+    def describe_long(self, table: Any, batch_size: int | None) -> list[dict[str, Any]]:
+        """Classify the series of a long table, each by its id."""
+        ids, encoded = self.problem.input.encode_long(table)
+        described = self.describe(self.answer(self.ready(encoded), batch_size))
+        return [named | row for named, row in zip(rows_of(ids), described, strict=True)]
+
+    def ready(self, encoded: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """Make what the model takes of encoded series."""
+        tensors = {name: torch.as_tensor(values) for name, values in encoded.items()}
+        return self.problem.transform(training=False)(tensors, None)
 
     def frame_series(self, table: Any, id_column: str | None) -> list[np.ndarray] | None:
         """Read a frame's series as arrays; None where the inputs are arrays."""
@@ -95,9 +114,7 @@ class TimeSeriesClassificationPipeline(SeriesPipeline):
             return None
         channels = self.processor.channels
         if not all(name in columns for name in channels):
-            channels = [
-                name for name, column in columns.items() if name != id_column and np.asarray(column).dtype.kind in "fiu"
-            ]
+            channels = [name for name, column in columns.items() if name != id_column and holds_numbers(column, name)]
             if len(channels) != len(self.processor.channels):
                 raise ValueError(
                     f"the model reads {len(self.processor.channels)} channels, the frame has {len(channels)} numeric "
@@ -134,42 +151,44 @@ class TimeSeriesForecastingPipeline(SeriesPipeline):
     tag = "time-series-forecasting"
 
     def __call__(
-        self, inputs: Any, batch_size: int | None = None, future: Any = None, **kwargs: Any
+        self,
+        inputs: Any,
+        batch_size: int | None = None,
+        future: Any = None,
+        prediction_length: int | None = None,
+        **kwargs: Any,
     ) -> list[dict[str, Any]]:
         """Forecast series.
 
         Args:
-            inputs: see this module's head; of each series at least `context_length` steps, of which the last count.
+            inputs: see this module's head; of each series at least `context_length` steps, of which the last count. A
+                frame's index of times, or of ids and times, is taken for these columns.
             batch_size: series in one forward pass.
             future: a frame, a mapping or a file of the columns that are known ahead, for models that need them.
+            prediction_length: steps ahead; the model's own number when None. More are forecast from forecasts.
 
         Raises:
-            ValueError: a column is missing, a series is too short, its times are unsorted, duplicated or uneven, or the
-                file's kind is unknown.
+            ValueError: a column is missing, a series is too short, its times are duplicated or uneven, so many steps
+                cannot be forecast, or the file's kind is unknown.
         """
-        processor = self.processor
-        table = read_file(inputs) if isinstance(inputs, str | os.PathLike) else inputs
-        future = read_file(future) if isinstance(future, str | os.PathLike) else future
-        series = processor.read(table)
-        if not series:
-            raise ValueError("there are no series to forecast")
-        encoded = processor.encode_forecast(series, future)
-        answers = self.answer({name: torch.from_numpy(array) for name, array in encoded.items()}, batch_size)
-        rows = []
-        for number, one in enumerate(series):
-            times = processor.future_times(one)
-            for step in range(processor.prediction_length):
-                row: dict[str, Any] = {}
-                if one.name is not None:
-                    row[processor.id_column] = one.name
-                elif len(series) > 1:
-                    row["series"] = number
-                if times is not None:
-                    row[processor.time_column] = times[step].item()
-                else:
-                    row["step"] = step + 1
-                rows.append(row | {name: float(values[number, step]) for name, values in answers.items()})
-        return rows
+        self.check_options(kwargs)
+        table, future = (self.read_file(one) if isinstance(one, str | os.PathLike) else one for one in (inputs, future))
+
+        def run(encoded: Answers, ready: bool) -> Answers:
+            return self.answer({name: torch.from_numpy(array) for name, array in encoded.items()}, batch_size)
+
+        problem: Any = self.problem
+        return rows_of(problem.forecast(table, run, prediction_length, future))
+
+
+def holds_numbers(column: Any, name: str) -> bool:
+    """Tell whether a column holds numbers, or text that is numbers, as a file's that no training has read."""
+    from ..processors.processing_series_times import to_numbers
+
+    try:
+        return not np.isnan(to_numbers(column, name)).all()
+    except ValueError:
+        return False
 
 
 def is_one_series(series: Any) -> bool:

@@ -88,7 +88,7 @@ def to_times(values: Any, name: str, form: str | None = None) -> np.ndarray:
     if "tz" in str(getattr(values, "dtype", "")) or "," in str(getattr(values, "dtype", "")):  # pandas with a zone
         local = values.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
         values = choose_clock(values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), local)
-    array = as_array(values)
+    array, form = as_array(values), None if form == "iso" else form
     if array.dtype.kind == "M":
         times = array.astype("datetime64[us]")
     elif form is not None and form.startswith("unix") and array.dtype.kind in "iuf":

@@ -1,8 +1,8 @@
 """Time-series classification: one series of one or many channels, of any length, and its class, or its labels."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubmodelsError
 from ..fields import part
@@ -13,6 +13,7 @@ from .targets.several_labels import FittedLabels, FittedSeveralLabels, SeveralLa
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow
 
     from .contract.types import EncodedColumns, Rows
 
@@ -28,6 +29,20 @@ class TimeSeriesClassificationProblem(Problem["TimeSeriesClassification", Fitted
         features = LinearFeatures(name="mean, spread, range, ends, slope and length", compute=series_features)
         target = self.target
         return logistic_regression(features, train, test, len(target.names), target.probability_rows, self.seed)
+
+    @property
+    def answers_whole_files(self) -> bool:
+        """Tell whether the training rows were steps of series."""
+        return self.input.gathers_rows
+
+    def answer_table(self, table: Any, run: Callable[..., Any], **options: Any) -> "pyarrow.Table":
+        """Classify the series of a long table, a row a series with its id; of whole series a row each."""
+        import pyarrow
+
+        if options:
+            raise HubmodelsError(f"{self.task.tag} forecasts nothing: leave out --{next(iter(options))}")
+        ids, encoded = self.input.encode_long(table)
+        return pyarrow.table(ids | run(encoded))
 
     def figures(self, rows: "Rows", columns: "EncodedColumns") -> Iterator[Figure]:
         """Draw the confusion matrix, series of each class and the reliability diagram; of labels their scores."""

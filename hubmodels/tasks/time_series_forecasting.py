@@ -1,6 +1,6 @@
 """Time-series forecasting: the next steps of one series or many, from windows that slide over them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +11,7 @@ from ..report import Baseline, Figure
 from ..units import Units
 from .contract.problem import AnyProblem, Problem, Task
 from .inputs.series import DEFAULT_CONTEXT, DEFAULT_PREDICTION, FittedSeriesWindows, SeriesWindows
+from .inputs.series_forecasts import forecast_columns
 from .inputs.series_tables import sort_rows
 from .targets.forecast import FittedForecast, Forecast
 
@@ -65,6 +66,37 @@ class TimeSeriesForecastingProblem(Problem["TimeSeriesForecasting", FittedSeries
         raise HubmodelsError(
             f"{tag} forecasts whole series, not rows: use `hubmodels predict` or pipeline({tag!r}, ...)"
         )
+
+    @property
+    def answers_whole_files(self) -> bool:
+        """Tell that steps have a forecast only together."""
+        return True
+
+    def answer_table(self, table: Any, run: Callable[..., Any], **options: Any) -> "pyarrow.Table":
+        """Forecast series: a row a step ahead, with id, time, each target and its quantiles.
+
+        The options `prediction_length` and `future` are those of `forecast_columns`."""
+        import datetime
+
+        import pyarrow
+
+        columns = self.forecast(table, run, **options)
+        time = self.processor.time_column
+        times = columns.get(time, []) if time is not None else []
+        if times and all(isinstance(one, datetime.datetime) and one.time() == datetime.time() for one in times):
+            columns[time] = [one.date() for one in times]
+        return pyarrow.table(columns)
+
+    def forecast(
+        self, table: Any, run: Callable[..., Any], prediction_length: int | None = None, future: Any = None
+    ) -> dict[str, list[Any]]:
+        """Forecast series in any form, see `forecast_columns`; `run` takes encoded series that are `ready`."""
+
+        def run_ready(encoded: "Rows") -> "Rows":
+            return run(encoded, ready=True)
+
+        table, future = (None if one is None else self.input.with_times(one) for one in (table, future))
+        return forecast_columns(self.processor, table, future, prediction_length, run_ready)
 
     def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
         """Return forecasts beside what came; counts are not forecast below 0."""

@@ -11,6 +11,7 @@ from .media_columns import with_media
 from .media_files import holds_media, list_folder
 from .media_folder import MediaFolder
 from .pieces import Source
+from .series_files import open_series
 from .standard_input import open_standard_input
 from .table_files import SAVED_OTHERWISE, TABLE_KINDS, TableFiles
 from .table_folders import check_regular, open_table_folder
@@ -41,6 +42,8 @@ def open_source(
         return open_standard_input(options, remembered)
     path = Path(path)
     check_regular(path)
+    if (series := open_series(path, options)) is not None:
+        return series
     if path.is_dir() and holds_media(list_folder(path)):
         return MediaFolder(path, options)
     if is_media_archive(path):

@@ -1,10 +1,13 @@
 """Configuration of the recurrent network. The defaults are a two-layer LSTM language model on bytes."""
 
+import math
 from dataclasses import field
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
+
+LONGEST_SEGMENT = 12  # steps of a segment whose length is not given
 
 
 @strict
@@ -55,7 +58,8 @@ class RnnConfig(PreTrainedConfig):
     prediction_length: int = 24  # steps that are forecast, >= 1
     prediction_channel_indices: list[int] | None = None  # channels that are forecast; all when absent
     channel_mixing: Literal["joint", "independent"] = "joint"  # a forecast sees all channels, or its own alone
-    segment_length: int = 1  # steps that the recurrence reads at once, >= 1; divides context_length
+    segment_length: int | None = None  # steps that the recurrence reads at once, >= 1; divides context_length; when
+    # absent 1, and with decoder segments the longest up to 12 that divides both lengths
     forecast_decoder: Literal["direct", "segments"] = "direct"  # all steps ahead by one linear map from the context's
     # features, or each segment ahead by one more step of the recurrence (SegRNN); divides prediction_length then
     instance_normalization: Literal["none", "last", "standard"] = "last"  # taken from each series and given back to its
@@ -70,6 +74,14 @@ class RnnConfig(PreTrainedConfig):
     season_length: int = 1  # steps after which the series recur, >= 1: what the model is measured against
     season_errors: list[float] | None = None  # mean absolute error of repeating the last season, of each forecast
     # channel over the training steps, in z-scores: MASE divides by it
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Choose segments that fit the lengths, where they are not given."""
+        if self.segment_length is None:
+            fitting = math.gcd(self.context_length, self.prediction_length)
+            divisors = [length for length in range(1, LONGEST_SEGMENT + 1) if fitting % length == 0]
+            self.segment_length = max(divisors) if divisors and self.forecast_decoder == "segments" else 1
+        super().__post_init__(**kwargs)
 
     def validate_sizes(self) -> None:
         """Refuse sizes that no network can have."""
@@ -94,7 +106,7 @@ class RnnConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("context_length", "prediction_length"):
             if (name == "context_length" or self.forecast_decoder == "segments") and (
-                getattr(self, name) % self.segment_length
+                getattr(self, name) % self.segment_size
             ):
                 raise ValueError(f"segment_length {self.segment_length} must divide {name} {getattr(self, name)}")
         if not self.quantiles or list(self.quantiles) != sorted(set(self.quantiles)):
@@ -118,6 +130,12 @@ class RnnConfig(PreTrainedConfig):
                 )
         if self.forecast_decoder == "segments" and self.channel_mixing == "independent" and self.embedding_size % 2:
             raise ValueError(f"segments of independent channels need an even embedding_size, got {self.embedding_size}")
+
+    @property
+    def segment_size(self) -> int:
+        """Return `segment_length`, which is always chosen."""
+        assert self.segment_length is not None  # `__post_init__` has set it
+        return self.segment_length
 
     @property
     def forecast_channels(self) -> list[int]:

@@ -100,14 +100,14 @@ class SegmentQueries(nn.Module):
 
     def __init__(self, config: RnnConfig) -> None:
         super().__init__()
-        self.num_segments = config.prediction_length // config.segment_length
+        self.num_segments = config.prediction_length // config.segment_size
         self.num_channels = len(config.forecast_channels) if config.channel_mixing == "independent" else 0
         width = config.embedding_size // 2 if self.num_channels else config.embedding_size
         self.position = nn.Embedding(self.num_segments, width)
         self.channel = nn.Embedding(self.num_channels, width) if self.num_channels else None
         for embedding in filter(None, (self.position, self.channel)):
             embedding.initial_std = 1.0  # as SegRNN's; `_init_weights` reads it
-        features = config.segment_length * config.num_time_features
+        features = config.segment_size * config.num_time_features
         self.time = nn.Linear(features, config.embedding_size, bias=False) if features else None
 
     def forward(self, num_rows: int, future_time_features: Tensor | None) -> Tensor:
@@ -133,7 +133,7 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         require_channels(config)
         self.independent = config.channel_mixing == "independent"
         self.in_segments = config.forecast_decoder == "segments"
-        channels, w = config.num_input_channels, config.segment_length
+        channels, w = config.num_input_channels, config.segment_size
         V, G = (1, 1) if self.independent else (channels, len(config.forecast_channels))
         step = V * (1 + config.reads_observed_mask) + config.num_time_features
         self.series_embedding = nn.Linear(w * step + config.num_static_real_features, config.embedding_size)
@@ -253,7 +253,7 @@ class RnnForTimeSeriesPrediction(RnnPreTrainedModel):
         """Return what the recurrence reads: values, mask and covariates of each segment side by side, (N, n, ...)."""
         config = self.config
         B, T, V = values.shape
-        n, w = T // config.segment_length, config.segment_length
+        n, w = T // config.segment_size, config.segment_size
         inputs = [values, observed.to(values.dtype)] if config.reads_observed_mask else [values]
         if self.independent:
             inputs = [part.transpose(1, 2).reshape(B * V, n, w) for part in inputs]

@@ -6,7 +6,7 @@ and the `Problem` that comes of it does the work without being handed anything a
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
@@ -342,6 +342,24 @@ class Problem(Generic[TaskT, FittedInputT, FittedTargetT]):
     def encode_inputs(self, table: "pyarrow.Table", row_numbers: list[int]) -> "Rows":
         """Encode rows without targets. Raises HubmodelsError naming a bad row or a missing column."""
         return self.input.encode_inputs(table, row_numbers)
+
+    @property
+    def answers_whole_files(self) -> bool:
+        """Tell whether rows have an answer only together, as steps of a series (`answer_table`)."""
+        return False
+
+    def answer_table(self, table: "pyarrow.Table", run: Callable[..., Any], **options: Any) -> "pyarrow.Table":
+        """Answer rows that have an answer only together.
+
+        Args:
+            table: all of them.
+            run: encoded rows -> answers; with `ready` they are what the model takes.
+            **options: a person's.
+
+        Raises:
+            HubmodelsError: they cannot be read, or an option is none of this task.
+        """
+        raise HubmodelsError(f"{self.task.tag} answers row by row: leave out {', '.join(options)}")
 
     def answers(self, outputs: "ModelOutput") -> "dict[str, np.ndarray]":
         """Return what is told of each row, in files of predictions and in pipelines: one array a column."""

@@ -435,6 +435,32 @@ class FittedSeriesWindows(FittedInput[SeriesWindows]):
             return values, np.zeros(len(values), dtype=np.int64)
         return values, series_codes(*read_columns(dataset, ids).values())
 
+    def with_times(self, table: Any) -> Any:
+        """Give a table whose times are columns: of a frame with an index of times or ids, these are taken from it."""
+        index_names = list(getattr(getattr(table, "index", None), "names", []))
+        columns = [str(name) for name in getattr(table, "columns", [])]
+        needed = [name for name in (*self.processor.id_columns, self.processor.time_column) if name is not None]
+        lacking = [name for name in needed if name not in columns]
+        if not index_names or not lacking or not hasattr(table, "reset_index"):
+            return table
+        levels = [table.index.get_level_values(number) for number in range(len(index_names))]
+        if index_names == [None] and str(levels[0].dtype).startswith("int"):
+            return table  # the numbers of the rows
+        names = [name if name in lacking else None for name in index_names]
+        others = [name for name in lacking if name not in names]
+        for number, level in enumerate(levels):
+            is_time = str(level.dtype).startswith(("datetime", "period"))
+            if names[number] is None and is_time and self.processor.time_column in others:
+                names[number] = self.processor.time_column
+                others.remove(self.processor.time_column)
+        for number, name in enumerate(names):
+            if name is None:
+                names[number] = others.pop(0) if others else f"index_{number}"
+        table = table.copy()
+        if str(levels[0].dtype).startswith("period"):
+            table.index = table.index.to_timestamp()
+        return table.rename_axis(index=names).reset_index()
+
     def say(self) -> None:
         """Say what the processor decided: which words are categories, and what is not forecast below 0."""
         for name, words in self.processor.categories.items():

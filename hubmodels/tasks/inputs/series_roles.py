@@ -89,7 +89,7 @@ class ColumnRoles:
             surprising=said,
             remedy=f"time_column_name: {name}",
         )
-        return name, formats[name]
+        return name, None if formats[name] == "iso" else formats[name]
 
     def format_of(self, name: str) -> str | None:
         """Say how a column is read as times (see `time_format`)."""

@@ -383,6 +383,31 @@ class FittedWholeSeries(FittedInput[WholeSeries]):
         """Tell whether the training rows were steps: files of them are read as a whole."""
         return bool(self.processor.id_columns)
 
+    def encode_long(self, table: Any) -> "tuple[dict[str, list[Any]], Rows]":
+        """Encode the series of a long table.
+
+        Returns:
+            Their ids, a list a column, and the encoded series.
+
+        Raises:
+            HubmodelsError: a column is missing, or a series cannot be read.
+        """
+        name = self.options.series_column_name or self.processor.series_column
+        if name in getattr(table, "column_names", []):  # whole series after all
+            values = table.column(name).to_pylist()
+            return {"series": list(range(len(values)))}, self.encode_series(values, list(range(len(values))), name)
+        try:
+            series = self.processor.read(table)
+            for one in series:
+                self.processor.fill_gaps(one)
+        except ValueError as error:
+            raise HubmodelsError(f"the series cannot be used: {error}") from None
+        names = self.processor.id_columns
+        by_column = [[one.name] if len(names) == 1 else list(one.name) for one in series]
+        ids = {label: [values[index] for values in by_column] for index, label in enumerate(names)}
+        encoded = self.encode_series([one.values for one in series], list(range(len(series))), names[0])
+        return ids, encoded
+
     def input_columns(self) -> list[str]:
         """Name the chosen column, or that of the training rows, or those of the steps of a wide table."""
         steps = self.processor.step_columns

@@ -1,0 +1,107 @@
+"""Forecasts of any number of steps: what is forecast is fed back as if it had been seen. NumPy alone."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import HubmodelsError
+
+if TYPE_CHECKING:
+    from ...processors.processing_series import TimeSeriesProcessor
+    from ...processors.processing_series_forms import Series
+
+Run = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]  # encoded series -> answers, a row a series
+
+
+def forecast_columns(
+    processor: "TimeSeriesProcessor", table: Any, future: Any, steps: int | None, run: Run
+) -> dict[str, list[Any]]:
+    """Forecast series, a row a step ahead of each series.
+
+    Args:
+        processor: of the model.
+        table: the series, in any form that the processor reads.
+        future: what is known ahead, for models that read it.
+        steps: how many; the model's own number when None. More are forecast from forecasts, block by block. Quantiles
+            of a later block are as if the blocks before it had come true.
+        run: the model.
+
+    Returns:
+        One list a column: ids, the time or the step, then what the model answers.
+
+    Raises:
+        HubmodelsError: the series cannot be read, are too short, or so many steps cannot be forecast.
+    """
+    horizon = processor.prediction_length
+    assert horizon is not None, "a processor of forecasts"
+    steps = horizon if steps is None else steps
+    if not isinstance(steps, int) or steps < 1:
+        raise HubmodelsError(f"prediction_length must be a whole number of at least 1, got {steps!r}")
+    seen_only = [name for name in processor.channels if processor.targets is not None and name not in processor.targets]
+    if steps > horizon and seen_only:
+        raise HubmodelsError(
+            f"prediction_length: the model forecasts {horizon} steps; {steps} would need {', '.join(seen_only)}, which "
+            f"it sees and does not forecast: give {horizon} at most, or train with --prediction_length {steps}"
+        )
+    try:
+        series = processor.read(table)
+        if not series:
+            raise ValueError("there are no series to forecast")
+        for one in series:
+            processor.fill_gaps(one)
+        known = processor.known_ahead(series, future, steps)
+        times = [processor.future_times(one, steps) for one in series]
+        blocks = list(run_blocks(processor, series, known, steps, run))
+    except ValueError as error:
+        raise HubmodelsError(str(error)) from None
+    answers = {name: np.concatenate([block[name] for block in blocks], axis=1)[:, :steps] for name in blocks[0]}
+    columns: dict[str, list[Any]] = {}
+    names = processor.id_columns
+    if names and series[0].name is not None:
+        for index, name in enumerate(names):
+            of_series = [one.name if len(names) == 1 else one.name[index] for one in series]
+            columns[name] = [value for value in of_series for _ in range(steps)]
+    elif len(series) > 1:
+        columns["series"] = [number for number in range(len(series)) for _ in range(steps)]
+    if times[0] is not None and processor.time_column is not None:
+        columns[processor.time_column] = [
+            time for of_series in times if of_series is not None for time in of_series.tolist()
+        ]
+    else:
+        columns["step"] = [step + 1 for _ in series for step in range(steps)]
+    return columns | {name: values.reshape(-1).astype(np.float64).tolist() for name, values in answers.items()}
+
+
+def run_blocks(
+    processor: "TimeSeriesProcessor",
+    series: "list[Series]",
+    known: list[np.ndarray | None],
+    steps: int,
+    run: Run,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Run the model for one horizon after the other, each answer (series, horizon), and append it to the series."""
+    horizon = processor.prediction_length
+    assert horizon is not None, "a processor of forecasts"
+    for start in range(0, steps, horizon):
+        ahead = [None if values is None else block_of(values, start, horizon) for values in known]
+        answers = run(processor.encode_last(series, ahead))
+        yield answers
+        if start + horizon < steps:
+            points = np.stack([answers[name] for name in processor.channels], axis=-1)  # (series, horizon, C)
+            for one, values, covariates in zip(series, points, ahead, strict=True):
+                times = processor.future_times(one)
+                one.values = np.concatenate([one.values, values])
+                one.times = None if one.times is None or times is None else np.concatenate([one.times, times])
+                if one.known is not None and covariates is not None:
+                    one.known = np.concatenate([one.known, covariates])
+
+
+def block_of(values: np.ndarray, start: int, length: int) -> np.ndarray:
+    """Cut steps out of covariates; behind their end the last one is repeated, for steps that nobody asked for."""
+    return values[np.minimum(np.arange(start, start + length), len(values) - 1)]
+
+
+def rows_of(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Give columns as rows."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,0 +1,51 @@
+"""Answers about files whose rows have answers only together, as steps of series: each is read whole.
+
+A row of the answer is what the task says: a step of a forecast, or a series with its class.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow
+
+from .answering import Answering
+from .data import Reading
+from .errors import HubmodelsError
+from .evaluation import answer
+
+ROWS_PER_PIECE = 65_536
+
+
+def answer_whole(
+    inputs: Sequence[str], reading: Reading, answering: Answering, future: str | None = None, **options: Any
+) -> pyarrow.Table:
+    """Answer what is given, all of it at once.
+
+    Args:
+        inputs: files or folders.
+        reading: how they are read.
+        answering: the model and how it runs.
+        future: a file of what is known ahead.
+        **options: of the problem's `answer_table`; None stands for one that was not given.
+
+    Raises:
+        HubmodelsError: a file cannot be read, or has no answer.
+    """
+    problem = answering.problem
+    table = read_whole(inputs, reading)
+    if future is not None:
+        options["future"] = read_whole([future], reading)
+
+    def run(encoded: dict[str, Any], ready: bool = False) -> dict[str, Any]:
+        transform = None if ready else problem.transform(training=False)
+        return answer(answering.model, encoded, problem.answers, transform, answering.batch_size, answering.dtype)
+
+    return problem.answer_table(table, run, **{name: value for name, value in options.items() if value is not None})
+
+
+def read_whole(inputs: Sequence[str], reading: Reading) -> pyarrow.Table:
+    """Read all rows of files. Raises HubmodelsError where there are none."""
+    tables = [piece.table for path in inputs for piece in reading.pieces(path, ROWS_PER_PIECE)]
+    if not tables or not sum(map(len, tables)):
+        raise HubmodelsError(f"{', '.join(inputs)} has no rows")
+    return pyarrow.concat_tables(tables, promote_options="permissive")
