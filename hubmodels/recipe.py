@@ -38,6 +38,11 @@ class ReadingOptions:
     header: bool | None = option(None, "CSV: whether the first line names the columns; found in the file when absent")
     sheet_name: str | None = option(None, "Excel: the sheet; the only one when absent")
     query: str | None = option(None, "SQLite: a SELECT, or the name of a table; the only table when absent")
+    series_layout: Literal["class_first", "no_class", "channels_last", "channels_first", "table"] | None = option(
+        None,
+        "series in lines of numbers: whether a class stands first (UCR archive); arrays of three dimensions: which is "
+        "the channels; found in the file when absent; table for rows that are no series",
+    )
     sample_by: Literal["line", "paragraph", "document"] | None = option(
         None, "what a row of plain text files is; when absent a line together with its line break"
     )
