@@ -14,6 +14,7 @@ from ..errors import BadRow, HubmodelsError
 from ..fields import build
 from ..recipe import ReadingOptions
 from .kinds import Kinds
+from .kinds.columns import is_text
 from .readers import STANDARD_INPUT, Piece, open_source
 from .readers.media_folder import MediaFolder
 from .readers.text_files import TextFiles
@@ -84,8 +85,9 @@ class ReadPiece:
 
     @property
     def file_columns(self) -> list[str]:
-        """Name the columns that name files: they tell rows apart, whoever reads the files."""
-        return [] if self.piece.media is None else self.piece.media.column_names
+        """Name the columns of names of files: they tell rows apart, whoever reads the files. Those of bytes do not."""
+        media = [] if self.piece.media is None else self.piece.media.column_names
+        return [name for name in media if is_text(self.raw.schema.field(name).type)]
 
     def words(self, row: int) -> str:
         """Say where a row of the piece stands: "row 37 (line 39) of rows.csv"."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..tasks.inputs.series_forecasts import rows_of
 from ._answers import ProblemPipeline, answer_rows
 
 DEFAULT_BATCH_SIZE = 256
@@ -179,6 +178,10 @@ class TimeSeriesForecastingPipeline(SeriesPipeline):
 
         problem: Any = self.problem
         return rows_of(problem.forecast(table, run, prediction_length, future))
+
+def rows_of(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Give columns as rows."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def holds_numbers(column: Any, name: str) -> bool:

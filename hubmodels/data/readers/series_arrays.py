@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import HubmodelsError
-from ...recipe import ReadingOptions
+from ...recipe import ReadingOptions, SeriesLayout
 from ...report import note
 from .archives import seekable
 
@@ -17,7 +17,7 @@ SPLIT_ENDING = re.compile(r"(.*?)_?(train|test|val|validation)", re.IGNORECASE)
 LAYOUTS = ("channels_last", "channels_first")
 
 
-def find_arrays(path: Path, options: ReadingOptions, remembered: bool) -> dict[str, str]:
+def find_arrays(path: Path, options: ReadingOptions, remembered: bool) -> dict[str, SeriesLayout]:
     """Find the splits of a file of arrays of three dimensions, and which of these are channels, and say it.
 
     Args:
@@ -31,7 +31,7 @@ def find_arrays(path: Path, options: ReadingOptions, remembered: bool) -> dict[s
     Raises:
         HubmodelsError: a split has several such arrays.
     """
-    layouts: dict[str, str] = {}
+    layouts: dict[str, SeriesLayout] = {}
     for split, arrays in load_splits(path).items():
         series = [name for name, array in arrays.items() if array.ndim == 3 and array.dtype.kind in "fiub"]
         if not series:

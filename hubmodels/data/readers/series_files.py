@@ -13,7 +13,7 @@ import pyarrow
 
 from ...errors import HubmodelsError
 from ...files import hash_file
-from ...recipe import ReadingOptions
+from ...recipe import ReadingOptions, SeriesLayout
 from .archives import table_suffix
 from .pieces import Piece
 from .series_arrays import ARRAY_KINDS, find_arrays, read_arrays
@@ -30,7 +30,7 @@ class SeriesFiles:
 
     files: Mapping[str, Path]  # split -> its file
     options: ReadingOptions
-    layouts: Mapping[str, str] = field(default_factory=dict)  # split -> the layout of its lines or arrays
+    layouts: Mapping[str, SeriesLayout] = field(default_factory=dict)  # split -> the layout of its lines or arrays
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -199,7 +199,7 @@ def is_split(name: str, split: str, kind: str) -> bool:
     return name.endswith(ending + kind) or (kind != "" and name.endswith(ending + kind.upper()))
 
 
-def laid_out(files: Mapping[str, Path], layouts: Mapping[str, str], options: ReadingOptions) -> SeriesFiles | None:
+def laid_out(files: Mapping[str, Path], layouts: Mapping[str, SeriesLayout], options: ReadingOptions) -> SeriesFiles | None:
     """Make what reads files of these layouts; None where there are none. The first layout is kept for new files."""
     if not layouts:
         return None

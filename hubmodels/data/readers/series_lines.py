@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import HubmodelsError, one_line
-from ...recipe import ReadingOptions
+from ...recipe import ReadingOptions, SeriesLayout
 from ...report import note
 from .archives import open_bytes, table_suffix
 
@@ -25,7 +25,7 @@ MISSING = ("NaN", "nan", "?", "")
 LAYOUTS = ("class_first", "no_class")
 
 
-def find_layout(path: Path, options: ReadingOptions, remembered: bool) -> str | None:
+def find_layout(path: Path, options: ReadingOptions, remembered: bool) -> SeriesLayout | None:
     """Find whether lines of numbers are series, and whether their class stands first, and say it.
 
     Args:
@@ -63,7 +63,7 @@ def find_layout(path: Path, options: ReadingOptions, remembered: bool) -> str | 
     return layout
 
 
-def guess_layout(lines: np.ndarray) -> str:
+def guess_layout(lines: np.ndarray) -> SeriesLayout:
     """Tell by the first lines (N, numbers) whether a class stands first: a whole number, unlike the steps.
 
     Where all are whole, a class is a number that other lines have too."""
