@@ -179,6 +179,7 @@ class TimeSeriesForecastingPipeline(SeriesPipeline):
         problem: Any = self.problem
         return rows_of(problem.forecast(table, run, prediction_length, future))
 
+
 def rows_of(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     """Give columns as rows."""
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -199,7 +199,9 @@ def is_split(name: str, split: str, kind: str) -> bool:
     return name.endswith(ending + kind) or (kind != "" and name.endswith(ending + kind.upper()))
 
 
-def laid_out(files: Mapping[str, Path], layouts: Mapping[str, SeriesLayout], options: ReadingOptions) -> SeriesFiles | None:
+def laid_out(
+    files: Mapping[str, Path], layouts: Mapping[str, SeriesLayout], options: ReadingOptions
+) -> SeriesFiles | None:
     """Make what reads files of these layouts; None where there are none. The first layout is kept for new files."""
     if not layouts:
         return None
