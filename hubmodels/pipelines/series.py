@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..tasks.inputs.series_forecasts import rows_of
-from ._answers import ProblemPipeline, answer_rows
+from ._answers import ProblemPipeline, answer_rows, rows_of
 
 DEFAULT_BATCH_SIZE = 256
 

@@ -230,7 +230,9 @@ def _data_sentence(data: Mapping[str, Any]) -> str:
     if data.get("license"):
         sentences[0] += f", licence {data['license']}"
     sentences[0] += "."
-    if data.get("carved"):
+    if data.get("split_sentences"):  # of what was done; releases of 0.1.0 know only which splits were carved
+        sentences += [f"{_text(sentence.rstrip('.'))}." for sentence in data["split_sentences"]]
+    elif data.get("carved"):
         splits = " and ".join(data["carved"])
         sentences.append(
             f"The data set has no {splits} split of its own: it was carved from the training rows by a fixed seed."
@@ -244,7 +246,11 @@ def _decisions(notes: Sequence[Note]) -> dict[str, Any]:
     """Give the notes of a release for the template: sentences, and a table of the columns."""
     notes = join_columns(notes)
     return {
-        "decisions": [_text(note_sentence(note)) for note in notes if note.column is None or note.surprising],
+        "decisions": [
+            _text(note_sentence(note))
+            for note in notes
+            if (note.column is None and note.topic != "splits") or note.surprising
+        ],
         "decided_columns": [
             [_text(cell) for cell in row]
             for row in column_rows([note for note in notes if note.column is not None])[1:]
