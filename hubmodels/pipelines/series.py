@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._answers import ProblemPipeline, answer_rows
+from ._answers import ProblemPipeline, answer_rows, rows_of
 
 DEFAULT_BATCH_SIZE = 256
 
@@ -178,11 +178,6 @@ class TimeSeriesForecastingPipeline(SeriesPipeline):
 
         problem: Any = self.problem
         return rows_of(problem.forecast(table, run, prediction_length, future))
-
-
-def rows_of(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """Give columns as rows."""
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def holds_numbers(column: Any, name: str) -> bool:

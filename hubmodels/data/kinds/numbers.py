@@ -127,6 +127,7 @@ def guess_formats(sample: Sequence[str], decimal: str | None = None) -> list[Num
         if not marked or not all(map(THOUSANDS_OR_DECIMALS.fullmatch, marked)):
             return [NumberFormat()]
     tokens = [token for text in sample if (token := TOKEN.fullmatch(text)) is not None]
+    tokens = [token for token in tokens if not (token["after"] and token["body"][-1] in ".,")]  # 000.png
     if len(tokens) < 0.9 * len(sample) or not tokens:
         return []
     units = Counter(unit for token in tokens for unit in (token["before"], token["after"]) if unit)

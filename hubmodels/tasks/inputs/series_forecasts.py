@@ -49,8 +49,13 @@ def forecast_columns(
             f"it sees and does not forecast: give {horizon} at most, or train with --prediction_length {steps}"
         )
     if steps > horizon:
-        note("results", f"steps behind the first {horizon} are forecast from forecasts, as if these had come true: "
-             f"quantiles of them are too narrow", surprising=True, remedy=f"prediction_length: {steps} in training")
+        note(
+            "results",
+            f"steps behind the first {horizon} are forecast from forecasts, as if these had come true: "
+            f"quantiles of them are too narrow",
+            surprising=True,
+            remedy=f"prediction_length: {steps} in training",
+        )
     try:
         for given in (table, future):
             say_unknown_words((None if given is None else table_columns(given)) or {}, processor.categories)

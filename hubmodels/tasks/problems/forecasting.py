@@ -10,7 +10,6 @@ from ...errors import HubmodelsError
 from ...report import Baseline, Figure
 from ..contract.problem import Problem, Task
 from ..inputs.series import FittedSeriesWindows
-from ..inputs.series_forecasts import forecast_columns, with_times
 from ..targets.forecast import FittedForecast
 
 if TYPE_CHECKING:
@@ -85,6 +84,7 @@ class ForecastingProblem(Problem[Task, FittedSeriesWindows, FittedForecast]):
         self, table: Any, run: Callable[..., Any], prediction_length: int | None = None, future: Any = None
     ) -> dict[str, list[Any]]:
         """Forecast series in any form, see `forecast_columns`; `run` takes encoded series that are `ready`."""
+        from ..inputs.series_forecasts import forecast_columns, with_times
 
         def run_ready(encoded: "Rows") -> "Rows":
             return run(encoded, ready=True)
