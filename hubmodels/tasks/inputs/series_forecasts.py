@@ -70,6 +70,13 @@ def forecast_columns(
     except ValueError as error:
         raise HubmodelsError(str(error)) from None
     answers = {name: np.concatenate([block[name] for block in blocks], axis=1)[:, :steps] for name in blocks[0]}
+    return step_names(processor, series, times, steps) | {name: values.reshape(-1).astype(np.float64).tolist() for name, values in answers.items()}
+
+
+def step_names(
+    processor: "TimeSeriesProcessor", series: "list[Series]", times: list[np.ndarray | None], steps: int
+) -> dict[str, list[Any]]:
+    """Name the steps ahead of all series: their ids, and their times or numbers, a list a column."""
     columns: dict[str, list[Any]] = {}
     names = processor.id_columns
     if names and series[0].name is not None:
@@ -82,7 +89,7 @@ def forecast_columns(
         columns[processor.time_column] = [time for of_series in times for time in said_times(processor, of_series)]
     else:
         columns["step"] = [step + 1 for _ in series for step in range(steps)]
-    return columns | {name: values.reshape(-1).astype(np.float64).tolist() for name, values in answers.items()}
+    return columns
 
 
 def said_times(processor: "TimeSeriesProcessor", times: np.ndarray | None) -> list[Any]:
