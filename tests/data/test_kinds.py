@@ -10,12 +10,13 @@ import pandas as pd
 import pyarrow
 import pytest
 
-from hubmodels.data.kinds import Kinds, decide_kinds
+from hubmodels.data.kinds import ColumnKind, Kinds, decide_kinds
 from hubmodels.errors import BadRow, HubmodelsError
 from hubmodels.recipe import ReadingOptions
 from hubmodels.report import Note, collect_notes
 
 NUM_ROWS = 400
+AWARE = datetime.datetime(2024, 5, 1, 10, tzinfo=datetime.UTC)
 
 
 def decide(columns: dict, **options) -> tuple[Kinds, pyarrow.Table, dict[str, Note]]:
@@ -352,3 +353,15 @@ def test_a_wide_table_is_decided_in_seconds() -> None:
     started = time.process_time()
     decide(columns)
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("times", [["2024-05-01T10:00:00+02:00"], ["2024-05-01 10:00:00Z"], [AWARE]])
+def test_times_that_say_a_zone_are_noted_where_those_of_the_training_said_none(times) -> None:
+    table = pyarrow.table({"t": times})
+    for format, says in (({}, True), ({"zone": "UTC"}, False)):
+        with collect_notes() as notes:
+            Kinds({"t": ColumnKind("date", format)}).apply(table)
+        assert any("say a zone, which those of the training rows did not" in note.text for note in notes) is says
+    with collect_notes() as notes:
+        Kinds({"t": ColumnKind("date")}).apply(pyarrow.table({"t": ["2024-05-01 10:00:00", "2024-05-01", None]}))
+    assert not notes

@@ -9,7 +9,7 @@ import pyarrow.compute as compute
 
 from ...errors import BadRow
 from ...report import note
-from .gaps import are_gaps, trimmed
+from .gaps import are_gaps, trimmed, without_gaps
 from .numbers import NumberFormat, finite, read_numbers
 from .times import read_dates, read_seconds, read_whole_dates
 
@@ -19,6 +19,7 @@ NAMED_KINDS = ("number", "category", "date", "text", "boolean", "identifier")
 TEXT_KINDS = ("category", "text", "identifier")
 TRUE_WORDS = ("true", "yes", "y", "t", "1", "on")
 FALSE_WORDS = ("false", "no", "n", "f", "0", "off")
+ZONE = r":\d\d(\.\d+)?\s?(Z|UTC|[+-]\d\d:?\d\d)\s*$"  # how a text of a time ends that says its zone
 SHOWN = 40  # characters of a cell in a message
 
 
@@ -90,6 +91,12 @@ def read_column(name: str, column: pyarrow.ChunkedArray, kind: ColumnKind) -> py
             raise BadRow(unfit.rows[0], name, f"{said}{more}; correct it or leave the cell empty")
         if any(word not in kind.format["gaps"] for word in unfit.words):
             note("rows", f"column {name!r}: {said}; {unfit.count:,} such cells are read as gaps, as in training")
+    if kind.kind == "date" and "zone" not in kind.format and any(map(says_zone, column.chunks)):
+        note(
+            "rows",
+            f"column {name!r}: its times say a zone, which those of the training rows did not: they are read in UTC",
+            surprising=True,
+        )
     if len({chunk.type for chunk in chunks}) > 1:  # whole numbers, and then some that are not
         chunks = [compute.cast(chunk, pyarrow.float64()) for chunk in chunks]
     return pyarrow.chunked_array(chunks, type=None if chunks else empty_type(column.type, kind))
@@ -207,6 +214,14 @@ def to_date(chunk: pyarrow.Array, kind: ColumnKind) -> pyarrow.Array:
         return chunk
     precision = pyarrow.timestamp(kind.format.get("precision", "s"))
     return compute.cast(pyarrow.array(values), precision, safe=False)
+
+
+def says_zone(chunk: pyarrow.Array) -> bool:
+    """Tell whether times say their zone, as type or in the text of the first ones."""
+    if pyarrow.types.is_timestamp(chunk.type):
+        return chunk.type.tz is not None
+    head = without_gaps(chunk.slice(0, 1_000)) if is_text(chunk.type) else None
+    return head is not None and compute.any(compute.match_substring_regex(head, ZONE)).as_py() is True
 
 
 def to_seconds(chunk: pyarrow.Array) -> pyarrow.Array:

@@ -22,7 +22,8 @@ def decide_typed(name: str, column: pyarrow.ChunkedArray) -> Decision | None:
     if types.is_timestamp(kind):
         zone = f"; its times of the zone {kind.tz} are read in UTC" if kind.tz else ""
         precision = "s" if kind.unit == "s" else "us"
-        return Decision(ColumnKind("date", {"precision": precision}), f"dates{zone}", trivial=not zone)
+        format = {"precision": precision, **({"zone": "UTC"} if kind.tz else {})}
+        return Decision(ColumnKind("date", format), f"dates{zone}", trivial=not zone)
     if types.is_date(kind):
         return Decision(ColumnKind("date", {"precision": "s"}), "dates", trivial=True)
     if types.is_duration(kind) or types.is_time(kind):
@@ -79,12 +80,12 @@ def decide_whole(name: str, column: pyarrow.ChunkedArray, values: pyarrow.Chunke
     present = len(values) - values.null_count
     if present - valid > LARGEST_UNFIT * present:
         return None
-    format: dict[str, object] = {"whole": form, "precision": "s" if form in ("compact", "s") else "us"}
+    whole: dict[str, object] = {"whole": form, "precision": "s" if form in ("compact", "s") else "us"}
     if valid < present:
-        format["gaps"] = []
+        whole["gaps"] = []
     described = f"such as {highest}" if form == "compact" else f"{form} since 1970, such as {highest}"
     text = f"dates written as whole numbers ({described})"
-    return Decision(ColumnKind("date", format), text, surprising=True, remedy=f"column_kinds: {{{name}: number}}")
+    return Decision(ColumnKind("date", whole), text, surprising=True, remedy=f"column_kinds: {{{name}: number}}")
 
 
 def is_row_index(values: pyarrow.ChunkedArray, lowest: int, highest: int) -> bool:

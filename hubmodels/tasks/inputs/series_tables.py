@@ -114,7 +114,8 @@ def with_zone(
         return dataset, times
     doubled = sum(len(rows) - len(np.unique(local[rows])) for _, rows in groups)
     twice = f"; {doubled:,} of them occur twice, where clocks go back" if doubled else ""
-    note("rows", f"times in {name} are local ones of {zone}, read as UTC{twice}", surprising=True, remedy="time_zone")
+    note("rows", f"times in {name} are local ones of {zone}, read as UTC{twice}", surprising=True,
+         remedy="time_zone, which files whose times say their zone need not: these are read in UTC")  # fmt: skip
     return replace_column(dataset, name, pyarrow.array(times, pyarrow.timestamp("us", "UTC"))), times
 
 
