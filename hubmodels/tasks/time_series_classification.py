@@ -73,6 +73,11 @@ class TimeSeriesClassification(Task):
         """Make rows of whole series of a long or wide table, so that whole series are carved."""
         if rows.features is None or not hasattr(rows, "__len__"):
             return rows
+        if self.target.label_column_name is None and all(name.isdecimal() for name in rows.features):
+            raise HubmodelsError(
+                f"the file names no columns, of which there are {len(rows.features):,}: where each line is a class and "
+                f"then a series, say --series_layout class_first; else name the class with --label_column_name"
+            )
         targets = self.target.columns(rows.features, self.input.claims(rows.features))
         of_series = [*targets, *self.weight_columns(rows.features)]
         self.input.decide(rows, of_series)

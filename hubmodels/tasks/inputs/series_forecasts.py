@@ -72,8 +72,6 @@ def forecast_columns(
     answers = {name: np.concatenate([block[name] for block in blocks], axis=1)[:, :steps] for name in blocks[0]}
     values = {name: forecast.reshape(-1).astype(np.float64).tolist() for name, forecast in answers.items()}
     return step_names(processor, series, times, steps) | values
-        name: values.reshape(-1).astype(np.float64).tolist() for name, values in answers.items()
-    }
 
 
 def step_names(
