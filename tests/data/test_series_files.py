@@ -98,6 +98,18 @@ def test_lines_without_classes_are_read_as_the_training_had_them_with(tmp_path) 
         np.testing.assert_array_equal(np.array([row["series"] for row in rows])[..., 0], STEPS)
 
 
+def test_whole_numbers_have_a_class_where_other_lines_have_it_too_or_the_name_is_the_archives(tmp_path) -> None:
+    whole = np.arange(40).reshape(4, 10)
+    learnt = ReadingOptions(series_layout="class_first")
+    for name, labels, layout in (("a.csv", "1212", "class_first"), ("b.csv", "1234", "no_class"),
+                                 ("B_TEST.csv", "1234", "class_first")):  # fmt: skip
+        (tmp_path / name).write_text(ucr_lines(list(labels), whole, ","))
+        assert open_source(tmp_path / name, learnt, remembered=True).layouts == {"train": layout}
+    (tmp_path / "a.csv").write_text(ucr_lines(list("1212"), whole, ","))
+    said = open_source(tmp_path / "a.csv", ReadingOptions(series_layout="no_class"), remembered=True)
+    assert said.layouts == {"train": "no_class"}
+
+
 def test_a_table_of_numbers_without_a_header_stays_a_table_unless_it_is_said(tmp_path) -> None:
     (tmp_path / "wine.csv").write_text(ucr_lines(["1", "2"], STEPS, ","))
     assert "series" not in read(tmp_path / "wine.csv")["train"][0]

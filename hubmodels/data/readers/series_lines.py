@@ -52,26 +52,28 @@ def find_layout(path: Path, options: ReadingOptions, remembered: bool) -> Series
                 f"says: leave it out"
             )
         return None
-    layout = options.series_layout if asked and not remembered else guess_layout(head)
+    # Of class_first in a release it is not known whether new files have their classes: what they hold decides.
+    decided = asked and (not remembered or options.series_layout == "no_class")
+    layout = options.series_layout if decided else guess_layout(head, named)
     if layout == "no_class" and not asked:
         return None
     steps = head.shape[1] - (layout == "class_first")
     words = "a class and then a series" if layout == "class_first" else "a series without a class"
     other = "table" if not asked else next(name for name in LAYOUTS if name != layout)
-    note("files", f"{path.name}: each line is {words} of {steps:,} steps (UCR archive)", surprising=True,
-         remedy=f"series_layout: {other}")  # fmt: skip
+    remedy = None if remembered and layout == "no_class" else f"series_layout: {other}"
+    note("files", f"{path.name}: each line is {words} of {steps:,} steps (UCR archive)", surprising=True, remedy=remedy)
     return layout
 
 
-def guess_layout(lines: np.ndarray) -> SeriesLayout:
+def guess_layout(lines: np.ndarray, named: bool) -> SeriesLayout:
     """Tell by the first lines (N, numbers) whether a class stands first: a whole number, unlike the steps.
 
-    Where all are whole, a class is a number that other lines have too."""
+    Where all are whole, a class is a number that other lines have too, or the file is `named` as the archive's are."""
     first, steps = lines[:, 0], lines[:, 1:]
     if np.isnan(first).any() or (first % 1 != 0).any():
         return "no_class"
     fractions = (np.nan_to_num(steps) % 1 != 0).any()
-    return "class_first" if fractions or len(np.unique(first)) <= len(first) / 2 else "no_class"
+    return "class_first" if fractions or named or len(np.unique(first)) <= len(first) / 2 else "no_class"
 
 
 def read_head(path: Path) -> np.ndarray | None:
