@@ -37,9 +37,11 @@ JOINTS = {
     "binding.py": {"checkpoint", "tasks.contract.problem"},
     "processes.py": set(),
     "recipes.py": {"checkpoint", "families"},
+    "saving.py": {"families", "publishing"},
     "steps.py": {"checkpoint", "data", "evaluation", "families"},
     "workflow.py": {"data", "evaluation", "training", "publishing", "processes", "recipes", "steps"},
-    "use.py": {*STAGES, "answering", "binding", "checkpoint", "processes", "recipes", "steps"},
+    "use.py": {*STAGES, "answering", "binding", "checkpoint", "processes", "recipes", "steps", "whole_files"},
+    "whole_files.py": {"answering", "data", "evaluation"},
 }
 UPLOADED = {"torch", "numpy", "transformers", "huggingface_hub", "safetensors", "PIL"}
 UPLOADED_EXTRA = {"diffusion": {"diffusers"}}

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..tasks.inputs.series_forecasts import rows_of
 from ._answers import ProblemPipeline, answer_rows
 
 DEFAULT_BATCH_SIZE = 256
@@ -203,3 +202,8 @@ PIPELINES = {
     "time-series-classification": (TimeSeriesClassificationPipeline, "ForTimeSeriesClassification"),
     "time-series-forecasting": (TimeSeriesForecastingPipeline, "ForTimeSeriesPrediction"),
 }
+
+
+def rows_of(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Give columns as rows."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -11,7 +11,6 @@ from ..report import Baseline, Figure
 from ..units import Units
 from .contract.problem import AnyProblem, Problem, Task
 from .inputs.series import DEFAULT_CONTEXT, DEFAULT_PREDICTION, FittedSeriesWindows, SeriesWindows
-from .inputs.series_forecasts import forecast_columns
 from .inputs.series_tables import sort_rows
 from .targets.forecast import FittedForecast, Forecast
 
@@ -91,6 +90,8 @@ class TimeSeriesForecastingProblem(Problem["TimeSeriesForecasting", FittedSeries
         self, table: Any, run: Callable[..., Any], prediction_length: int | None = None, future: Any = None
     ) -> dict[str, list[Any]]:
         """Forecast series in any form, see `forecast_columns`; `run` takes encoded series that are `ready`."""
+
+        from .inputs.series_forecasts import forecast_columns
 
         def run_ready(encoded: "Rows") -> "Rows":
             return run(encoded, ready=True)

@@ -91,14 +91,16 @@ class NumberFormat:
 
     def pattern(self) -> str:
         """Return the pattern of a whole cell, for RE2 and for Python."""
-        sign, before, after = f"[{MINUS}+]?", "", ""
+        sign, before, after, body = f"[{MINUS}+]?", "", "", self.body()
         if self.unit:
             unit = "|".join(map(re.escape, sorted(spellings(self.unit), key=len, reverse=True)))
             currency = self.unit in CURRENCIES
             before = f"(?:{unit})?{BLANK}{sign}{BLANK}" if currency else ""
             after = f"{BLANK}(?:{unit}){'?' if currency else ''}"
-        inner = f"{sign}{BLANK}{before}{self.body()}{after}"
-        return rf"^(?:{inner}|\({BLANK}{inner}{BLANK}\)|{before}{self.body()}{after}[{MINUS}])$"
+            # A unit follows a digit: 000.png is the name of a file.
+            body = body if currency else body.replace(r"\d*)?", r"\d+)?")
+        inner = f"{sign}{BLANK}{before}{body}{after}"
+        return rf"^(?:{inner}|\({BLANK}{inner}{BLANK}\)|{before}{body}{after}[{MINUS}])$"
 
 
 def spellings(unit: str) -> tuple[str, ...]:

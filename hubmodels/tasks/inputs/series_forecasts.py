@@ -1,6 +1,6 @@
 """Forecasts of any number of steps: what is forecast is fed back as if it had been seen. NumPy alone."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,8 +100,3 @@ def run_blocks(
 def block_of(values: np.ndarray, start: int, length: int) -> np.ndarray:
     """Cut steps out of covariates; behind their end the last one is repeated, for steps that nobody asked for."""
     return values[np.minimum(np.arange(start, start + length), len(values) - 1)]
-
-
-def rows_of(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """Give columns as rows."""
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
