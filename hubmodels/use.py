@@ -264,11 +264,17 @@ def predict(
         raise HubmodelsError(f"{problem.task.tag} answers row by row: leave out --{given[0]}")
     if writer is not None:
         return write_predictions(writer, inputs, files, answering)
-    if state.num_processes > 1:
+    return show_predictions(inputs, files, answering)
+
+
+def show_predictions(inputs: list[str], reading: Reading, answering: Answering) -> Predicted:
+    """Predict few rows into memory, by one process, and say what could not be read."""
+    problem = answering.problem
+    if PartialState().num_processes > 1:
         raise HubmodelsError("several processes share no screen: give --output FILE")
-    if keep is None and problem.input.single == "text" and not any(Path(one).exists() for one in inputs):
+    if answering.keep is None and problem.input.single == "text" and not any(Path(one).exists() for one in inputs):
         answering.keep = (problem.input_columns() or [])[:1]  # texts that were typed stand beside their answers
-    table = collect_answers(inputs, files, answering, MOST_ROWS_SHOWN)
+    table = collect_answers(inputs, reading, answering, MOST_ROWS_SHOWN)
     predicted = Predicted(len(table), len(answering.unreadable), table)
     if answering.unreadable:
         say_unreadable(answering.unreadable, predicted.num_unreadable, predicted.num_rows)

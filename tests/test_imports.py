@@ -40,8 +40,8 @@ JOINTS = {
     "saving.py": {"families", "publishing"},
     "steps.py": {"checkpoint", "data", "evaluation", "families"},
     "workflow.py": {"data", "evaluation", "training", "publishing", "processes", "recipes", "steps"},
-    "use.py": {*STAGES, "answering", "binding", "checkpoint", "processes", "recipes", "steps", "whole_files"},
     "whole_files.py": {"answering", "data", "evaluation"},
+    "use.py": {*STAGES, "answering", "whole_files", "binding", "checkpoint", "processes", "recipes", "steps"},
 }
 UPLOADED = {"torch", "numpy", "transformers", "huggingface_hub", "safetensors", "PIL"}
 UPLOADED_EXTRA = {"diffusion": {"diffusers"}}

@@ -150,12 +150,14 @@ def test_undecodable_images_and_unknown_classes_are_refused_in_one_line(release,
         path = tmp_path / f"broken/train/{'ab'[index % 2]}/{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (8, 8), index).save(path)
-    (tmp_path / "broken/train/a/24.png").write_bytes(b"no image")
+    for name in ("a/24.png", "b/25.png"):  # one alone is left out
+        (tmp_path / "broken/train" / name).write_bytes(b"no image")
     words = ["train", "--family", "mlp", "--task", "image-classification", "--output_dir", tmp_path / "run"]
     code, _, err = run_cli(*words, "--dataset", tmp_path / "broken")
     assert code == 2
     assert "cannot read the image" in err.splitlines()[-1]
-    (tmp_path / "broken/train/a/24.png").unlink()
+    for name in ("a/24.png", "b/25.png"):
+        (tmp_path / "broken/train" / name).unlink()
     code, _, err = run_cli("evaluate", release, "--dataset", tmp_path / "broken", "--split", "train")
     assert code == 2
     assert "'a'" in err.splitlines()[-1]

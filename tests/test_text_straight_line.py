@@ -110,7 +110,7 @@ def test_predict_reads_texts_from_a_file(classifier: Path, tmp_path: Path) -> No
     (tmp_path / "in.csv").write_text("id,text\n1,a bad film\n2,a good film\n")
     assert predict_file(str(classifier), str(tmp_path / "in.csv"), str(tmp_path / "out.csv")) == 2
     lines = (tmp_path / "out.csv").read_text().splitlines()
-    assert [line.split(",")[:2] for line in lines[1:]] == [["1", '"neg"'], ["2", '"pos"']]
+    assert [line.split(",")[:2] for line in lines[1:]] == [["1", "neg"], ["2", "pos"]]
 
 
 def test_a_language_model_becomes_a_classifier_with_its_tokenizer(

@@ -1,7 +1,7 @@
 """From a name to splits: what lies at a path, whatever datasets.load_dataset takes, or scikit-learn's own data sets."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,11 +99,10 @@ def load_data(
     splits = limit_splits(splits, units, arguments)
     splits = {role: without_groups(split, units, arguments.group_column) for role, split in splits.items()}
     some = next(iter(splits.values()))
-    described = [splits.get(role, some)._fingerprint for role in ("train", "test")]
     return LoadedData(
         splits={role: splits[role] for role in ("train", "validation", "test") if role in splits},
         dataset=arguments.dataset,
-        fingerprint=datasets.fingerprint.Hasher.hash(described),
+        fingerprint=fingerprint_of(splits),
         revision=find_commit(some.info),
         license=some.info.license or None,
         carved=tuple(fractions),
@@ -112,6 +111,12 @@ def load_data(
         units=units,
         split_sentences=sentences,
     )
+
+
+def fingerprint_of(splits: Mapping[str, SplitRows]) -> str:
+    """Hash the training and the test rows, or what stands in the place of either."""
+    some = next(iter(splits.values()))
+    return datasets.fingerprint.Hasher.hash([splits.get(role, some)._fingerprint for role in ("train", "test")])
 
 
 def find_splits(

@@ -84,12 +84,19 @@ class ReadPiece:
 
     @property
     def file_columns(self) -> list[str]:
-        """Name the columns that name files: they tell rows apart, whoever reads the files."""
-        return [] if self.piece.media is None else self.piece.media.column_names
+        """Name the columns that name files by path: they tell rows apart, whoever reads the files."""
+        names = [] if self.piece.media is None else self.piece.media.column_names
+        return [name for name in names if not holds_files(self.raw.schema.field(name).type)]
 
     def words(self, row: int) -> str:
         """Say where a row of the piece stands: "row 37 (line 39) of rows.csv"."""
         return row_words(self.piece.file, self.piece.first_row + row, self.piece.first_line)
+
+
+def holds_files(kind: pyarrow.DataType) -> bool:
+    """Tell whether a column holds the bytes of files themselves."""
+    types = pyarrow.types
+    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_struct(kind)
 
 
 def row_words(file: str, row: int, first_line: int | None) -> str:

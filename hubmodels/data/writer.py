@@ -1,12 +1,12 @@
 """Files of predictions, written in pieces: memory holds a few, whatever the file's size."""
 
-import contextlib
 import gzip
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import pyarrow
 import pyarrow.csv
@@ -90,29 +90,26 @@ class TableWriter:
         """Join the pieces into the file, which appears whole or not at all. To be called by one process after all have
         written. Gives the number of rows without an answer."""
         num_errors = 0
-        opened = gzip.open if self.is_compressed else open
-        with atomic_file(self.path) as temporary, contextlib.ExitStack() as stack:
+        with atomic_file(self.path) as temporary, self.opened(temporary) as file:
             writer = None
-            try:
-                for number, table in enumerate(self.tables()):
-                    num_errors += count_errors(table)
-                    if self.kind == ".jsonl":
-                        with opened(temporary, "ab") as file:
-                            table.to_pandas().to_json(file, orient="records", lines=True, force_ascii=False)
-                        continue
-                    if number == 0 and self.kind == ".parquet":
-                        writer = pyarrow.parquet.ParquetWriter(temporary, table.schema)
-                    elif number == 0:
-                        options = pyarrow.csv.WriteOptions(quoting_style="needed", delimiter=SEPARATORS[self.kind])
-                        stack.enter_context(sink := opened(temporary, "wb"))
-                        writer = pyarrow.csv.CSVWriter(sink, table.schema, write_options=options)
-                    assert writer is not None, "the first piece opens the file"
+            for number, table in enumerate(self.tables()):
+                num_errors += count_errors(table)
+                if self.kind == ".jsonl":
+                    table.to_pandas().to_json(file, orient="records", lines=True, force_ascii=False)
+                elif self.kind == ".parquet":
+                    writer = writer or pyarrow.parquet.ParquetWriter(file, table.schema)
                     writer.write_table(table)
-            finally:
-                if writer is not None:
-                    writer.close()
+                else:
+                    file.write(csv_bytes(table, SEPARATORS[self.kind], header=number == 0))
+            if writer is not None:
+                writer.close()
         self.discard()
         return num_errors
+
+    def opened(self, path: Path) -> IO[bytes]:
+        """Open the file to be written, compressed where its name says so."""
+        file: Any = gzip.open(path, "wb") if self.is_compressed else open(path, "wb")  # noqa: SIM115 - the caller closes
+        return file
 
 
 class PictureWriter(TableWriter):
@@ -161,9 +158,26 @@ class PictureWriter(TableWriter):
                 others = table if column is None else table.drop_columns([column])
                 at = len(others.column_names) - (ERROR_COLUMN in others.column_names)
                 listed.append(others.add_column(at, "picture", pyarrow.array(files, pyarrow.string())))
-            pyarrow.csv.write_csv(pyarrow.concat_tables(listed), temporary / "answers.csv")
+            (temporary / "answers.csv").write_bytes(csv_bytes(pyarrow.concat_tables(listed), ",", header=True))
         self.discard()
         return num_errors
+
+
+def csv_bytes(table: pyarrow.Table, separator: str, header: bool) -> bytes:
+    """Give rows as CSV: in quotes are those cells alone whose piece has one that needs them."""
+
+    def written(quoting: str) -> bytes:
+        sink = pyarrow.BufferOutputStream()
+        options = pyarrow.csv.WriteOptions(
+            quoting_style=quoting, quoting_header=quoting, delimiter=separator, include_header=header
+        )
+        pyarrow.csv.write_csv(table, sink, options)
+        return sink.getvalue().to_pybytes()
+
+    try:
+        return written("none")
+    except pyarrow.ArrowInvalid:  # a cell holds a separator, a quote or a line break
+        return written("needed")
 
 
 def picture_name(source: object, number: int, taken: set[str]) -> str:

@@ -158,5 +158,9 @@ def bind_pipeline(tag: str, model: Any, processor: Any) -> AnyProblem:
 
 def answer_rows(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the answers row by row, in plain Python values."""
-    columns = {name: values.tolist() for name, values in answers.items()}
+    return rows_of({name: values.tolist() for name, values in answers.items()})
+
+
+def rows_of(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Give columns as rows."""
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

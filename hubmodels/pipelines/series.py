@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._answers import ProblemPipeline, answer_rows
+from ._answers import ProblemPipeline, answer_rows, rows_of
 
 DEFAULT_BATCH_SIZE = 256
 
@@ -202,8 +202,3 @@ PIPELINES = {
     "time-series-classification": (TimeSeriesClassificationPipeline, "ForTimeSeriesClassification"),
     "time-series-forecasting": (TimeSeriesForecastingPipeline, "ForTimeSeriesPrediction"),
 }
-
-
-def rows_of(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """Give columns as rows."""
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -108,14 +108,7 @@ def render_card(
         "data_rows": [(split, f"{count:,}") for split, count in (data.get("num_rows") or {}).items()],
         "evaluated_on": _evaluated_on(results, data),
         **_result_tables(results, task),
-        "figures": [
-            {**figure, "alt": _alt(figure["caption"])} for figure in figures if not figure["path"].endswith(".wav")
-        ],
-        "sounds": [
-            {**figure, "url": _sound_url(figure["path"], model_id)}
-            for figure in figures
-            if figure["path"].endswith(".wav")
-        ],
+        **_figures_and_sounds(figures, model_id),
         "notes": notes.strip() if notes else None,
         "training_sentence": _training_sentence(recipe, provenance),
         "recipe_yaml": recipe.to_yaml().strip(),
@@ -131,6 +124,15 @@ def render_card(
     except OSError as error:
         raise HubmodelsError(f"the card's template cannot be read: {error}") from None
     return re.sub(r"\n{3,}", "\n\n", str(card)).rstrip() + "\n"
+
+
+def _figures_and_sounds(figures: Sequence[Mapping[str, str]], model_id: str) -> dict[str, Any]:
+    """Give what is to be looked at and what to be listened to for the template."""
+    sounds = [figure for figure in figures if figure["path"].endswith(".wav")]
+    return {
+        "figures": [{**figure, "alt": _alt(figure["caption"])} for figure in figures if figure not in sounds],
+        "sounds": [{**sound, "url": _sound_url(sound["path"], model_id)} for sound in sounds],
+    }
 
 
 def card_metadata(
@@ -230,7 +232,9 @@ def _data_sentence(data: Mapping[str, Any]) -> str:
     if data.get("license"):
         sentences[0] += f", licence {data['license']}"
     sentences[0] += "."
-    if data.get("carved"):
+    if data.get("split_sentences"):  # of what was done; releases of 0.1.0 know only which splits were carved
+        sentences += [f"{_text(sentence.rstrip('.'))}." for sentence in data["split_sentences"]]
+    elif data.get("carved"):
         splits = " and ".join(data["carved"])
         sentences.append(
             f"The data set has no {splits} split of its own: it was carved from the training rows by a fixed seed."
@@ -244,7 +248,11 @@ def _decisions(notes: Sequence[Note]) -> dict[str, Any]:
     """Give the notes of a release for the template: sentences, and a table of the columns."""
     notes = join_columns(notes)
     return {
-        "decisions": [_text(note_sentence(note)) for note in notes if note.column is None or note.surprising],
+        "decisions": [
+            _text(note_sentence(note))
+            for note in notes
+            if (note.column is None and note.topic != "splits") or note.surprising
+        ],
         "decided_columns": [
             [_text(cell) for cell in row]
             for row in column_rows([note for note in notes if note.column is not None])[1:]

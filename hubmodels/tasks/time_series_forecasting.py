@@ -90,7 +90,6 @@ class TimeSeriesForecastingProblem(Problem["TimeSeriesForecasting", FittedSeries
         self, table: Any, run: Callable[..., Any], prediction_length: int | None = None, future: Any = None
     ) -> dict[str, list[Any]]:
         """Forecast series in any form, see `forecast_columns`; `run` takes encoded series that are `ready`."""
-
         from .inputs.series_forecasts import forecast_columns
 
         def run_ready(encoded: "Rows") -> "Rows":

@@ -32,9 +32,9 @@ def num_readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     readings: list[int] = []
     write = source_rows.write_splits
 
-    def write_and_count(source: object, folder: Path) -> dict:
+    def write_and_count(source: object, *arguments: object) -> dict:
         readings.append(len(source.splits))
-        return write(source, folder)
+        return write(source, *arguments)
 
     monkeypatch.setattr(source_rows, "write_splits", write_and_count)
     return readings
@@ -142,7 +142,7 @@ def test_processes_that_come_at_once_write_once_and_read_the_same(tmp_path: Path
     code = (
         "import sys; from hubmodels.data import source_rows; from hubmodels.data.readers import open_source\n"
         "write = source_rows.write_splits\n"
-        "def count(source, folder): print('wrote'); return write(source, folder)\n"
+        "def count(*arguments): print('wrote'); return write(*arguments)\n"
         "source_rows.write_splits = count\n"
         "splits, _, _ = source_rows.read_source(open_source(sys.argv[1]))\n"
         "print(len(splits['train']), splits['train']._fingerprint)"

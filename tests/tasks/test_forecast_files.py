@@ -19,7 +19,8 @@ def release(tmp_path_factory):
     folder = tmp_path_factory.mktemp("forecasts")
     times = pd.date_range("2012-01-31", periods=90, freq="ME").strftime("%d.%m.%Y")
     frames = [
-        pd.DataFrame({"shop_id": shop, "Monat": times, "sales": np.arange(90) % 12 + 9.5, "holiday": ["no"] * 11 + ["yes"]
+        pd.DataFrame({"shop_id": shop, "Monat": times, "sales": np.arange(90) % 12 + 9.5,
+                      "holiday": ["no"] * 11 + ["yes"]
                       + ["no"] * 78})
         for shop in ("a", "b")
     ]  # fmt: skip

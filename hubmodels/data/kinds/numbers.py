@@ -91,16 +91,14 @@ class NumberFormat:
 
     def pattern(self) -> str:
         """Return the pattern of a whole cell, for RE2 and for Python."""
-        sign, before, after, body = f"[{MINUS}+]?", "", "", self.body()
+        sign, before, after = f"[{MINUS}+]?", "", ""
         if self.unit:
             unit = "|".join(map(re.escape, sorted(spellings(self.unit), key=len, reverse=True)))
             currency = self.unit in CURRENCIES
             before = f"(?:{unit})?{BLANK}{sign}{BLANK}" if currency else ""
             after = f"{BLANK}(?:{unit}){'?' if currency else ''}"
-            # A unit follows a digit: 000.png is the name of a file.
-            body = body if currency else body.replace(r"\d*)?", r"\d+)?")
-        inner = f"{sign}{BLANK}{before}{body}{after}"
-        return rf"^(?:{inner}|\({BLANK}{inner}{BLANK}\)|{before}{body}{after}[{MINUS}])$"
+        inner = f"{sign}{BLANK}{before}{self.body()}{after}"
+        return rf"^(?:{inner}|\({BLANK}{inner}{BLANK}\)|{before}{self.body()}{after}[{MINUS}])$"
 
 
 def spellings(unit: str) -> tuple[str, ...]:
@@ -129,6 +127,7 @@ def guess_formats(sample: Sequence[str], decimal: str | None = None) -> list[Num
         if not marked or not all(map(THOUSANDS_OR_DECIMALS.fullmatch, marked)):
             return [NumberFormat()]
     tokens = [token for text in sample if (token := TOKEN.fullmatch(text)) is not None]
+    tokens = [token for token in tokens if not (token["after"] and token["body"][-1] in ".,")]  # 000.png
     if len(tokens) < 0.9 * len(sample) or not tokens:
         return []
     units = Counter(unit for token in tokens for unit in (token["before"], token["after"]) if unit)

@@ -99,9 +99,7 @@ class MediaColumns:
             return {}
         kinds = {}
         for name in piece.table.column_names:
-            if not isinstance(self.tables.features.get(name, {}), dict):
-                continue  # the file says what it is; a record of bytes and path is no more than that
-            if kind := self._kind_of(piece.table.column(name)[:ROWS_LOOKED_AT]):
+            if name not in self.tables.features and (kind := self._kind_of(piece.table.column(name)[:ROWS_LOOKED_AT])):
                 kinds[name] = kind
         return kinds
 

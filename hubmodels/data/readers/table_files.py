@@ -32,6 +32,7 @@ NUMPY_KINDS = (".npy", ".npz")
 TABLE_KINDS = (
     *TEXT_KINDS, ".parquet", ".pq", *JSON_KINDS, *ARROW_KINDS, *EXCEL_KINDS, *SQLITE_KINDS, *NUMPY_KINDS,
 )  # fmt: skip
+DESCRIBED = (datasets.Image, datasets.Audio, datasets.ClassLabel)  # what Arrow's types do not tell
 SAVED_OTHERWISE = {".xls": ".xlsx", ".ods": ".xlsx", ".xlsb": ".xlsx", ".numbers": ".xlsx", ".pkl": ".parquet",
                    ".pickle": ".parquet", ".rds": ".parquet", ".rdata": ".parquet", ".sav": ".csv", ".dta": ".csv",
                    ".orc": ".parquet", ".avro": ".parquet", ".sas7bdat": ".csv", ".h5": ".parquet"}  # fmt: skip
@@ -203,7 +204,7 @@ class TableFiles:
                 schema = table.schema()
                 if schema is not None and b"huggingface" in (schema.metadata or {}):
                     described = datasets.Features.from_arrow_schema(schema)
-                    return {name: item for name, item in described.items() if not isinstance(item, datasets.Value)}
+                    return {name: item for name, item in described.items() if isinstance(item, DESCRIBED)}
         return {}
 
     def content_key(self) -> str:
