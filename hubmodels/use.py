@@ -27,6 +27,7 @@ from .evaluation import Results, evaluation_mode
 from .fields import option_fields
 from .files import atomic_folder, read_json, write_json
 from .processes import find_processes
+from .progress import without_bars
 from .recipe import DataArguments, ReadingOptions, TrainingArguments
 from .recipes import parse_recipe, read_recipe
 from .steps import add_evidence, draw_figures, drop_unreadable, encode_splits, measure, select_rows
@@ -453,7 +454,8 @@ def augment(
     for name, some in splits.items():
         whole, types = concatenate_datasets(some), loaded[name].features  # as the data had them, images decoded
         kinds = {column: types.get(column, kind) for column, kind in whole.features.items()}
-        joined[name] = whole.cast(Features(kinds))
+        with without_bars():
+            joined[name] = whole.cast(Features(kinds))
     with atomic_folder(output_dir) as temporary:
         for name, split in joined.items():
             split.to_parquet(temporary / f"{name}-00000-of-00001.parquet")

@@ -17,7 +17,7 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 STAGES = ("data", "training", "evaluation", "publishing")
 FOUNDATION = {
     "abilities", "cpu", "errors", "fields", "recipe", "report", "files", "figures", "formatting", "safetensors_header",
-    "budget", "units",
+    "budget", "units", "progress",
 }  # fmt: skip
 # What a stage may import beside the foundation and itself: publishing opens what it verifies.
 BESIDE = {"publishing": {"checkpoint", "families"}}
