@@ -48,7 +48,7 @@ def write_auto_map(folder: Path, model: transformers.PreTrainedModel, processor:
             # transformers looks for a processor's class in the config only where the processor's own file names none.
             # It must not stand there: pipelines try that file as the one of a video processor too, and then ask for
             # consent to run code, also where hubmodels is installed (transformers 5.23, video_processing_auto.py).
-            _change_json(folder / file_name, {}, remove=type_field)
+            _change_json(folder / file_name, {}, remove=(type_field, "auto_map"))
     if mapping:
         _change_json(folder / CONFIG_FILE, {"auto_map": mapping})
 
@@ -81,11 +81,9 @@ def _move_processor_map(folder: Path) -> None:
     config, own_file = folder / CONFIG_FILE, folder / "preprocessor_config.json"
     if not (config.is_file() and own_file.is_file()) or family_of(read_json(config).get("model_type")) is None:
         return
-    values = read_json(own_file)
-    if references := _installed_references(values):
+    if references := _installed_references(read_json(own_file)):
         _change_json(config, {"auto_map": (read_json(config).get("auto_map") or {}) | references})
-        removed = ("auto_map", "image_processor_type", "feature_extractor_type")
-        write_json(own_file, {name: value for name, value in values.items() if name not in removed})
+        _change_json(own_file, {}, remove=("auto_map", "image_processor_type", "feature_extractor_type"))
 
 
 def _installed_references(values: Mapping[str, Any]) -> dict[str, str]:
@@ -261,7 +259,7 @@ def _members_with_code(processor: Any, path: Path) -> dict[str, Any]:
     }
 
 
-def _change_json(path: Path, changes: dict[str, Any], remove: str | None = None) -> None:
-    """Change entries of a JSON file, and remove one."""
-    values = {name: value for name, value in read_json(path).items() if name != remove}
+def _change_json(path: Path, changes: dict[str, Any], remove: tuple[str, ...] = ()) -> None:
+    """Change entries of a JSON file, and remove some."""
+    values = {name: value for name, value in read_json(path).items() if name not in remove}
     write_json(path, values | changes)
