@@ -70,7 +70,9 @@ def forecast_columns(
     except ValueError as error:
         raise HubmodelsError(str(error)) from None
     answers = {name: np.concatenate([block[name] for block in blocks], axis=1)[:, :steps] for name in blocks[0]}
-    return step_names(processor, series, times, steps) | {name: values.reshape(-1).astype(np.float64).tolist() for name, values in answers.items()}
+    return step_names(processor, series, times, steps) | {
+        name: values.reshape(-1).astype(np.float64).tolist() for name, values in answers.items()
+    }
 
 
 def step_names(
