@@ -9,7 +9,7 @@ neither torch nor transformers is imported by it. The public names are resolved 
 import importlib
 from typing import Any
 
-from . import auto
+from . import auto, saving
 
 __version__ = "0.1.0"
 
@@ -24,6 +24,7 @@ _NAMES = {
 }
 
 auto.register_on_import()
+saving.wrap_on_import()
 
 
 def __getattr__(name: str) -> Any:

@@ -19,8 +19,8 @@ from .abilities import ScoresAnomalies
 from .data import Given, Reading, ReadPiece, TableWriter, answers_schema, cast_table, is_bytes
 from .errors import BadRow, HubmodelsError, nearest
 from .evaluation import answer
-from .families import family_classes, list_families
-from .tasks import AnyProblem
+from .families import family_classes, family_tasks, list_families
+from .tasks import AnyProblem, get_task
 
 logger = logging.getLogger("hubmodels")
 
@@ -57,10 +57,9 @@ class Answering:
         if self.batch_size < 1:
             raise HubmodelsError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.anomaly_scores and not isinstance(self.model, ScoresAnomalies):
-            models = [cls for family in list_families() for cls in family_classes(family).values()]
-            able = ", ".join(cls.__name__ for cls in models if issubclass(cls, ScoresAnomalies))
             raise HubmodelsError(
-                f"{type(self.model).__name__} has no anomaly scores: models that reconstruct their input have ({able})"
+                f"{type(self.model).__name__} has no anomaly scores: models that reconstruct their input have, such as "
+                + list_scoring()
             )
         self.transform = self.problem.transform(training=False)
 
@@ -124,6 +123,17 @@ class Answering:
             scores = AnomalyScores(self.model)
             return answer(scores, whole, told_scores, self.transform, self.batch_size, self.dtype)
         return answer(self.model, whole, self.problem.answers, self.transform, self.batch_size, self.dtype)
+
+
+def list_scoring() -> str:
+    """List the models that have anomaly scores, each with the tasks that train it."""
+    words = []
+    for family in list_families():
+        for head, cls in family_classes(family).items():
+            if issubclass(cls, ScoresAnomalies):
+                tags = [f"--task {tag}" for tag in family_tasks(family) if get_task(tag).head == head]
+                words.append(f"{cls.__name__} (--family {family}, {' or '.join(tags)})")
+    return ", ".join(words)
 
 
 class AnomalyScores(torch.nn.Module):

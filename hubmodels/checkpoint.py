@@ -6,6 +6,7 @@ describes. The classes are the installed ones; a checkpoint's own code is never 
 """
 
 import contextlib
+import contextvars
 import copy
 import logging
 import os
@@ -30,6 +31,7 @@ CONFIG_FILE, WEIGHTS_FILE, METRICS_FILE = "config.json", "model.safetensors", "m
 REMEDY = "give the folder of a trained model or the id of a Hub repository"
 
 logger = logging.getLogger("hubmodels")
+PLAIN: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)  # see `saving_plainly`
 
 
 @dataclass(frozen=True)
@@ -444,3 +446,13 @@ def quiet_transformers() -> Iterator[None]:
         log.removeFilter(is_error)
         if bar:
             transformers_logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def saving_plainly() -> Iterator[None]:
+    """Save models and processors inside the block without the code that `hubmodels.saving` adds."""
+    token = PLAIN.set(True)
+    try:
+        yield
+    finally:
+        PLAIN.reset(token)

@@ -16,6 +16,7 @@ from datasets import Dataset
 
 from . import checkpoint, families
 from .budget import attempt, attempt_each
+from .checkpoint import saving_plainly
 from .data import (
     Batches,
     Columns,
@@ -138,7 +139,8 @@ def fit_once(task: Task, train: Any, checkpoint: str | None, seed: int) -> AnyPr
         if not (cache / FITTING_NOTES).exists():
             with collect_notes() as notes:
                 problem = task.fit(train, seed=seed)
-            problem.processor.save_pretrained(cache)
+            with saving_plainly():
+                problem.processor.save_pretrained(cache)
             write_json(
                 cache / FITTING_NOTES, {"notes": [said.to_dict() for said in notes]}
             )  # last: with it the cache is whole

@@ -14,25 +14,28 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from datasets import Features, concatenate_datasets
+from datasets import Dataset, Features, concatenate_datasets
 
 from . import checkpoint, publishing
 from .abilities import HasMembers, Samples, is_class_conditional
 from .answering import Answering, collect_answers, say_unreadable, write_answers
 from .binding import bind_checkpoint
 from .cpu import computes_bf16
-from .data import Reading, TableWriter, check_given, load_data, open_writer
+from .data import LoadedData, Reading, TableWriter, check_given, load_data, open_writer
 from .errors import HubmodelsError
 from .evaluation import Results, evaluation_mode
+from .fields import option_fields
 from .files import atomic_folder, read_json, write_json
 from .processes import find_processes
-from .recipe import DataArguments, TrainingArguments
+from .progress import without_bars
+from .recipe import DataArguments, ReadingOptions, TrainingArguments
 from .recipes import parse_recipe, read_recipe
 from .steps import add_evidence, draw_figures, drop_unreadable, encode_splits, measure, select_rows
-from .tasks import AnyProblem
+from .tasks import AnyProblem, forget_absent_columns, get_task
 from .whole_files import answer_whole
 
 MEASURED_FIELDS = {"season_errors", "season_length"}  # of configs of 0.1.0, which no network reads
+STAYING_FIELDS = {"group_column", "missing_targets", "max_unreadable"}  # of the data section, for other data too
 MOST_ROWS_SHOWN = 1_000  # of predictions that are written to no file
 
 
@@ -48,13 +51,27 @@ class OpenedRelease:
     model: Any
     problem: AnyProblem
     other_data: bool = False  # whether the data set is another than the one that it was trained on
+    given: tuple[str, ...] = ()  # fields of the data section that were given now, which win whatever the data hold
+
+    def load(self, measured: str | None = None) -> LoadedData:
+        """Load its data set; other data are read as the files of the training were.
+
+        Columns that the training named and other data do not have are found anew."""
+        task, reading = self.problem.task, self.problem.reading
+
+        def prepare(rows: Dataset) -> Dataset:
+            if self.other_data:
+                for options in (task, task.input, task.target, self.data_arguments):
+                    forget_absent_columns(options, rows.features, self.given)
+            return task.prepare(rows)
+
+        learnt = Reading.from_dict(reading) if self.other_data and reading else None
+        return load_data(self.data_arguments, task.units, measured, prepare, learnt)
 
     def encode_splits(self, *names: str) -> dict[str, Any]:
         """Encode the named splits of its data set; one alone of other data is all of them where there are no splits."""
         task = self.problem.task
-        measured = names[0] if self.other_data and len(names) == 1 else None
-        learnt = Reading.from_dict(self.problem.reading) if self.other_data and self.problem.reading else None
-        loaded = load_data(self.data_arguments, task.units, measured, task.prepare, learnt)
+        loaded = self.load(names[0] if self.other_data and len(names) == 1 else None)
         splits = {name: loaded.splits[name] for name in names}
         rows = select_rows(task, splits)
         rows = drop_unreadable(task, rows, loaded.origins, self.data_arguments.max_unreadable)
@@ -75,15 +92,20 @@ def open_release(
         HubmodelsError: no such checkpoint, no recipe in it, or it is damaged.
     """
     recipe = read_recipe(model_name_or_path)
-    other_data = (overrides or {}).get("dataset") not in (None, recipe.data.get("dataset"))
-    if "dataset" in (overrides or {}):  # another data set has other columns and splits
-        recipe.data = {}
-    recipe.data |= overrides or {}
+    overrides = overrides or {}
+    other_data = overrides.get("dataset") not in (None, recipe.data.get("dataset"))
+    if other_data:  # it has its own splits and rows
+        stay = option_fields(get_task(recipe.task)).keys() | option_fields(ReadingOptions).keys() | STAYING_FIELDS
+        recipe.data = {name: value for name, value in recipe.data.items() if name in stay}
+    recipe.data |= overrides
     data_arguments, task, arguments = parse_recipe(recipe)
     model = checkpoint.load_model(model_name_or_path, recipe.family, task.head, config_values)
     problem = bind_checkpoint(model_name_or_path, task, model.config.to_dict(), seed=arguments.seed)
     problem.know_model(model.config)
-    return OpenedRelease(data_arguments, arguments, model, problem, other_data)
+    if other_data and problem.reading:  # it holds the options of the training, and what was found in its files
+        for name in option_fields(ReadingOptions):
+            setattr(data_arguments, name, overrides.get(name))
+    return OpenedRelease(data_arguments, arguments, model, problem, other_data, tuple(overrides))
 
 
 # Measuring
@@ -420,7 +442,7 @@ def augment(
     if not is_class_conditional(opened.model.config):  # before any data are loaded
         name = type(opened.model).__name__
         raise HubmodelsError(f"{name} at {model_name_or_path} does not draw rows of a given class (class_conditional)")
-    loaded = load_data(opened.data_arguments, opened.problem.task.units, prepare=opened.problem.task.prepare).splits
+    loaded = opened.load().splits
     rows = {name: opened.problem.task.select(split) for name, split in loaded.items()}
     opened.model.to(PartialState().device)
     with evaluation_mode(opened.model), torch.no_grad():
@@ -432,7 +454,8 @@ def augment(
     for name, some in splits.items():
         whole, types = concatenate_datasets(some), loaded[name].features  # as the data had them, images decoded
         kinds = {column: types.get(column, kind) for column, kind in whole.features.items()}
-        joined[name] = whole.cast(Features(kinds))
+        with without_bars():
+            joined[name] = whole.cast(Features(kinds))
     with atomic_folder(output_dir) as temporary:
         for name, split in joined.items():
             split.to_parquet(temporary / f"{name}-00000-of-00001.parquet")

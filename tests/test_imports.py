@@ -17,7 +17,7 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 STAGES = ("data", "training", "evaluation", "publishing")
 FOUNDATION = {
     "abilities", "cpu", "errors", "fields", "recipe", "report", "files", "figures", "formatting", "safetensors_header",
-    "budget", "units",
+    "budget", "units", "progress",
 }  # fmt: skip
 # What a stage may import beside the foundation and itself: publishing opens what it verifies.
 BESIDE = {"publishing": {"checkpoint", "families"}}
@@ -38,6 +38,7 @@ JOINTS = {
     "binding.py": {"checkpoint", "tasks.contract.problem"},
     "processes.py": set(),
     "recipes.py": {"checkpoint", "families"},
+    "saving.py": {"families", "publishing"},
     "steps.py": {"checkpoint", "data", "evaluation", "families"},
     "workflow.py": {"data", "evaluation", "training", "publishing", "processes", "recipes", "steps"},
     "whole_files.py": {"answering", "data", "evaluation"},

@@ -14,6 +14,7 @@ import pyarrow
 import torch
 
 from ..errors import HubmodelsError
+from ..progress import without_bars
 from .cache import cache_key
 
 # A column up to this size is copied into one block of memory; a larger one stays memory-mapped, chunk by chunk.
@@ -28,7 +29,8 @@ class Columns:
     def __init__(self, dataset: datasets.Dataset, resident_bytes: int = RESIDENT_BYTES) -> None:
         self.num_rows = len(dataset)
         if dataset._indices is not None:
-            dataset = dataset.flatten_indices()
+            with without_bars():
+                dataset = dataset.flatten_indices()
         self._columns = {
             name: _Column(dataset.data.column(name), feature, name, resident_bytes)
             for name, feature in dataset.features.items()

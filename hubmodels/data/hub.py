@@ -15,6 +15,7 @@ from datasets.utils.info_utils import is_small_dataset
 from huggingface_hub.errors import HfHubHTTPError
 
 from ..errors import HubmodelsError, nearest
+from ..progress import without_bars
 from ..recipe import DataArguments
 from .readers import TABLE_KINDS
 
@@ -170,7 +171,8 @@ def _load_sklearn(name: str) -> datasets.Dataset:
         return datasets.Dataset.from_dict(rows, features=features)
     table = datasets.Dataset.from_pandas(loaded.frame, preserve_index=False)
     if "target_names" in loaded and "target" in table.column_names:
-        table = table.cast_column("target", datasets.ClassLabel(names=[str(item) for item in loaded.target_names]))
+        with without_bars():
+            table = table.cast_column("target", datasets.ClassLabel(names=[str(item) for item in loaded.target_names]))
     return table
 
 

@@ -63,7 +63,7 @@ def read_head(source: Source, split: str) -> pyarrow.Table:
     for shard in shards[:20]:
         num_rows = 0
         for piece in shard_pieces(source, split, shard, min(rows_each, ROWS_PER_PIECE)):
-            tables.append(piece.table.slice(0, rows_each - num_rows))
+            tables.append(piece.values.slice(0, rows_each - num_rows))
             num_rows += len(tables[-1])
             if num_rows >= rows_each:
                 break
@@ -94,7 +94,7 @@ def stream_tables(
     for shard in shards:
         for number, piece in enumerate(shard_pieces(source, split, shard, ROWS_PER_PIECE)):
             try:
-                yield f"{shard}-{number}", cast_table(kinds.apply(piece.table), schema)
+                yield f"{shard}-{number}", cast_table(kinds.apply(piece.values), schema)
             except BadRow as error:
                 raise error.named(row_words(piece.file, piece.first_row + error.row, piece.first_line)) from None
             except pyarrow.ArrowException as error:

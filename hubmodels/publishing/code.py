@@ -10,15 +10,16 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import transformers
 from transformers.dynamic_module_utils import get_relative_import_files
 
-from ..checkpoint import CONFIG_FILE, METRICS_FILE, listed_checksums, read_metrics
+from ..checkpoint import CONFIG_FILE, METRICS_FILE, PLAIN, listed_checksums, read_metrics
 from ..errors import HubmodelsError
-from ..families import find_code
+from ..families import class_prefix, family_classes, family_of, find_code
 from ..files import atomic_file, hash_file, read_json, write_json
 from .layout import release_files
 
@@ -47,9 +48,54 @@ def write_auto_map(folder: Path, model: transformers.PreTrainedModel, processor:
             # transformers looks for a processor's class in the config only where the processor's own file names none.
             # It must not stand there: pipelines try that file as the one of a video processor too, and then ask for
             # consent to run code, also where hubmodels is installed (transformers 5.23, video_processing_auto.py).
-            _change_json(folder / file_name, {}, remove=type_field)
+            _change_json(folder / file_name, {}, remove=(type_field, "auto_map"))
     if mapping:
         _change_json(folder / CONFIG_FILE, {"auto_map": mapping})
+
+
+def complete_folder(folder: Path, saved: Any) -> None:
+    """Add `auto_map` and code to a folder that `saved.save_pretrained` wrote, alone or beside what was there.
+
+    Model and processor may be saved in either order. A class that is no family's (a user's subclass) stays as it is."""
+    if PLAIN.get() or find_code(f"{type(saved).__module__.rpartition('.')[2]}.py") is None:
+        return
+    if isinstance(saved, transformers.PreTrainedModel):
+        family = family_of(saved.config.model_type)
+        head = type(saved).__name__.removeprefix(class_prefix(family)) if family is not None else ""
+        if family is None or family_classes(family).get(head) is not type(saved):
+            return
+        mapping = _installed_references(read_json(folder / CONFIG_FILE)) | model_auto_map(saved, head)
+        _change_json(folder / CONFIG_FILE, {"auto_map": mapping})
+    else:
+        auto_class, file_name, _ = _processor_kind(saved)
+        members = _members_with_code(saved, folder / file_name) if auto_class == "AutoProcessor" else {}
+        _change_json(folder / file_name, {"auto_map": {auto_class: _reference(type(saved))}, **members})
+    _move_processor_map(folder)
+    write_code(folder)
+
+
+def _move_processor_map(folder: Path) -> None:
+    """Move the `auto_map` of preprocessor_config.json to the config of our model beside it: `write_auto_map` says why.
+
+    Without a model it stays where the processor was saved."""
+    config, own_file = folder / CONFIG_FILE, folder / "preprocessor_config.json"
+    if not (config.is_file() and own_file.is_file()) or family_of(read_json(config).get("model_type")) is None:
+        return
+    if references := _installed_references(read_json(own_file)):
+        _change_json(config, {"auto_map": (read_json(config).get("auto_map") or {}) | references})
+        _change_json(own_file, {}, remove=("auto_map", "image_processor_type", "feature_extractor_type"))
+
+
+def _installed_references(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the entries of an `auto_map` that name installed code, as `file.Class`.
+
+    A config that was loaded from the Hub names them with the repository: `someone/model--file.Class`."""
+    mapping = {auto_class: str(name).rpartition("--")[2] for auto_class, name in (values.get("auto_map") or {}).items()}
+    return {
+        auto_class: name
+        for auto_class, name in mapping.items()
+        if name.count(".") == 1 and find_code(f"{name.partition('.')[0]}.py") is not None
+    }
 
 
 def auto_map_references(folder: Path) -> list[str]:
@@ -213,7 +259,7 @@ def _members_with_code(processor: Any, path: Path) -> dict[str, Any]:
     }
 
 
-def _change_json(path: Path, changes: dict[str, Any], remove: str | None = None) -> None:
-    """Change entries of a JSON file, and remove one."""
-    values = {name: value for name, value in read_json(path).items() if name != remove}
+def _change_json(path: Path, changes: dict[str, Any], remove: tuple[str, ...] = ()) -> None:
+    """Change entries of a JSON file, and remove some."""
+    values = {name: value for name, value in read_json(path).items() if name not in remove}
     write_json(path, values | changes)

@@ -28,7 +28,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..budget import attempt
-from ..checkpoint import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, quiet_transformers, read_metrics
+from ..checkpoint import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, quiet_transformers, read_metrics, saving_plainly
 from ..errors import HubmodelsError
 from ..fields import build
 from ..files import atomic_file, atomic_folder, hash_file, read_json, write_json
@@ -118,12 +118,12 @@ def release(
 
 def _save_model(folder: Path, model: PreTrainedModel, processor: Any) -> None:
     """Save a model and its processor, the weights in one file. Raises HubmodelsError when they do not fit one."""
-    with quiet_transformers():
+    with quiet_transformers(), saving_plainly():
         model.save_pretrained(folder)
+        if processor is not None:
+            processor.save_pretrained(folder)
     if not (folder / WEIGHTS_FILE).is_file():
         raise HubmodelsError("the weights exceed one file; a release holds them in a single model.safetensors")
-    if processor is not None:
-        processor.save_pretrained(folder)
 
 
 def _describe_model(model: PreTrainedModel, task: DescribedTask, recipe: Recipe) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import importlib
 import pkgutil
 
 from ..errors import HubmodelsError, nearest
+from .contract.columns import forget_absent_columns
 from .contract.problem import AnyProblem, Problem, Task
 
-__all__ = ["AnyProblem", "Problem", "Task", "get_task", "list_tasks"]
+__all__ = ["AnyProblem", "Problem", "Task", "forget_absent_columns", "get_task", "list_tasks"]
 
 
 def list_tasks() -> list[str]:

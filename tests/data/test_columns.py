@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from hubmodels.data.columns import Columns, WindowedColumns, encode_dataset
+from hubmodels.data.loading import load_data
 from hubmodels.errors import HubmodelsError
+from hubmodels.recipe import DataArguments
 
 FEATURES = datasets.Features(
     image=datasets.Array3D((1, 4, 3), "uint8"),
@@ -108,3 +110,12 @@ def test_a_split_without_a_window_is_refused():
     columns = Columns(datasets.Dataset.from_dict({"hour": [1, 2]}))
     with pytest.raises(HubmodelsError, match="2 steps holds no window of 6"):
         WindowedColumns(columns, torch.tensor([], dtype=torch.int64), 6)
+
+
+def test_a_bar_stands_for_encoding_and_none_for_types_and_orders_of_rows(capfd, tmp_path) -> None:
+    rows = load_data(DataArguments(dataset="sklearn:iris")).splits["train"]  # its target is cast to classes
+    Columns(datasets.Dataset.from_dict({"x": [1.0, 2.0, 3.0]}).select([2, 0]))
+    assert "%|" not in capfd.readouterr().err
+    kind = datasets.Features(x=datasets.Value("float64"))
+    encode_dataset(rows, lambda some, _: {"x": np.zeros(len(some["target"]))}, kind, str(tmp_path), "Encoding train")
+    assert "Encoding train: 100%|" in capfd.readouterr().err

@@ -16,6 +16,7 @@ from PIL import Image
 from hubmodels.data.loading import LoadedData, load_data
 from hubmodels.data.readers import open_source
 from hubmodels.data.reading import Reading
+from hubmodels.data.source_streams import stream_source
 from hubmodels.errors import HubmodelsError
 from hubmodels.recipe import DataArguments
 from hubmodels.report import Note, collect_notes
@@ -349,3 +350,79 @@ def test_captions_beside_images_are_their_texts(tmp_path) -> None:
     task = get_task("zero-shot-image-classification")()
     assert task.select(rows).column_names == ["image", "text"]
     assert all(row["text"] == f"a picture of {int(row['file_name'][:3])}" for row in rows)
+
+
+def write_shard(path: Path, numbers: range, classes: bool = True) -> None:
+    """A tar as WebDataset writes it; the names of files begin anew in each."""
+    with tarfile.open(path, "w") as archive:
+        for key, number in enumerate(numbers):
+            file = io.BytesIO()
+            Image.new("RGB", (4, 4), (number, 0, 0)).save(file, "PNG")
+            contents = {"png": file.getvalue()} | ({"cls": b"%d" % (number % 2)} if classes else {})
+            for suffix, content in contents.items():
+                member = tarfile.TarInfo(f"{key:04}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+
+def test_a_folder_of_shards_gives_the_splits_that_their_names_say(tmp_path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for name, numbers in (("train-000", range(8)), ("train-001", range(8, 16)), ("test-000", range(16, 20))):
+        write_shard(folder / f"{name}.tar", numbers)
+    loaded, notes = load(folder, validation_fraction=0.25)
+    shown = {
+        split: sorted((row["image"].getpixel((0, 0))[0], int(row["cls"])) for row in rows)
+        for split, rows in loaded.splits.items()
+    }
+    assert shown["test"] == [(number, number % 2) for number in range(16, 20)]
+    assert sorted(shown["train"] + shown["validation"]) == [(number, number % 2) for number in range(16)]
+    assert said(notes, "train/ is the train split: 16 files")
+    again = [row["file_name"] for row in load(folder, validation_fraction=0.25)[0].splits["train"]]
+    assert again == [row["file_name"] for row in loaded.splits["train"]]
+
+
+def test_shards_without_a_split_in_their_names_are_one_set_and_a_stray_file_is_said(tmp_path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for number in range(3):
+        write_shard(folder / f"birds-{number}.tar", range(8 * number, 8 * number + 8), classes=False)
+    (folder / "index.idx").write_text("0")
+    loaded, notes = load(folder)
+    pixels = [row["image"].getpixel((0, 0))[0] for rows in loaded.splits.values() for row in rows]
+    assert sorted(pixels) == list(range(24))
+    assert said(notes, "index.idx")
+    (piece,) = Reading().pieces(folder, 100)
+    assert len(piece.raw) == 24
+
+
+@pytest.mark.parametrize("form", ["folder", "tar", "zip"])
+def test_a_stream_of_images_has_classes_shards_and_goes_on_where_it_stopped(tmp_path, form) -> None:
+    for index in range(200):
+        draw(tmp_path / "d" / "ab"[index // 100] / f"{index:03}.png", seed=index)
+    path = tmp_path / "d"
+    if form != "folder":
+        path = Path(shutil.make_archive(str(tmp_path / "packed"), form, tmp_path / "d"))
+    loaded = load_data(DataArguments(dataset=str(path), streaming=True, max_eval_samples=20))
+    assert loaded.splits["train"].features["label"].names == ["a", "b"]
+    stream = stream_source(open_source(path))[0]["train"]
+    assert stream.num_shards == 7
+    names = [row["file_name"] for row in stream]
+    assert sorted(names) == sorted(f"{'ab'[index // 100]}/{index:03}.png" for index in range(200))
+    assert {name[0] for name in names[:20]} == {"a", "b"}  # whoever reads the first rows sees all classes
+    rows = iter(stream)
+    first = [next(rows)["file_name"] for _ in range(50)]
+    other = stream_source(open_source(path))[0]["train"]
+    other.load_state_dict(stream.state_dict())
+    assert first + [row["file_name"] for row in other] == names
+    shuffled = [row["file_name"] for row in stream.shuffle(seed=1, buffer_size=1)]
+    assert shuffled != names
+    assert sorted(shuffled) == sorted(names)
+
+
+def test_a_stream_of_a_table_opens_the_images_that_it_names(tmp_path) -> None:
+    fill(tmp_path / "d" / "pics", ("",), 30)
+    rows = "\n".join(f"pics/{index:03}.png,{index % 2}" for index in range(30))
+    (tmp_path / "d" / "t.csv").write_text(f"shot,y\n{rows}\n")
+    loaded = load_data(DataArguments(dataset=str(tmp_path / "d" / "t.csv"), streaming=True, max_eval_samples=5))
+    assert next(iter(loaded.splits["train"]))["shot"].size == (6, 6)

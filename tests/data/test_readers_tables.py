@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow
+import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
@@ -560,3 +561,40 @@ def test_a_page_that_was_downloaded_in_the_place_of_a_table_is_named(tmp_path: P
     path.write_text("<!DOCTYPE html>\n<html><body>404, not found</body></html>\n")
     with pytest.raises(HubmodelsError, match=r"rows.csv is a page of HTML"):
         notes_of(path)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "feather", "arrow", "npz", "npy", "parquet.gz"])
+@pytest.mark.parametrize("damage", ["cut", "middle", "other"])
+def test_a_damaged_file_is_named_in_one_line_by_training_and_by_predict(tmp_path, ending, damage) -> None:
+    path, random = tmp_path / f"rows.{ending}", np.random.default_rng(0)
+    table = pyarrow.table({"x": random.normal(size=4_000), "s": [str(number) * 5 for number in range(4_000)]})
+    if ending == "feather":
+        pyarrow.feather.write_feather(table, path)
+    elif ending == "arrow":
+        with pyarrow.ipc.new_stream(path, table.schema) as stream:
+            stream.write_table(table)
+    elif ending.startswith("np"):
+        values = table["x"].to_numpy()
+        np.savez(path, x=values) if ending == "npz" else np.save(path, values)
+    else:
+        pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+        if ending == "parquet.gz":
+            path.write_bytes(gzip.compress((tmp_path / "rows.parquet").read_bytes()))
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    if damage == "cut":
+        del content[middle:]
+    elif damage == "middle":
+        if ending == "npy":
+            return  # other numbers, as good as any
+        content[middle - 1_500 : middle + 1_500] = random.integers(0, 256, 3_000, np.uint8).tobytes()
+    else:
+        content[:] = b"something else"
+    path.write_bytes(content)
+    for read in (
+        lambda: load_data(DataArguments(dataset=str(path))),
+        lambda: [piece.table for piece in Reading().pieces(path, 100)],
+    ):
+        with pytest.raises(HubmodelsError, match=rf"cannot read rows\.{ending}: ") as refused:
+            read()
+        assert "\n" not in str(refused.value)

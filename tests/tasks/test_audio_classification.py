@@ -8,6 +8,7 @@ import soundfile
 import torch
 from datasets import Audio, ClassLabel, Dataset, Features, Value, concatenate_datasets
 
+from hubmodels.checkpoint import saving_plainly
 from hubmodels.errors import HubmodelsError
 from hubmodels.figures import save_figure
 from hubmodels.processors.processing_audio_wav import write_wav
@@ -126,7 +127,8 @@ def test_impossible_options_are_refused(options: dict, message: str) -> None:
 
 def test_a_checkpoint_of_another_form_is_refused(tmp_path) -> None:
     problem, _ = fitted(rows(8))
-    problem.save(tmp_path)
+    with saving_plainly():
+        problem.save(tmp_path)
     assert Spectrograms().load(str(tmp_path)).processor.to_dict() == problem.processor.to_dict()
     with pytest.raises(HubmodelsError, match="has the sampling_rate 4000; leave out --sampling_rate 8000"):
         Spectrograms(sampling_rate=8_000).load(str(tmp_path))

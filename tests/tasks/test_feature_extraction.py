@@ -51,8 +51,11 @@ def test_columns_that_do_not_vary_are_refused() -> None:
 def test_the_pair_has_the_options_that_it_uses_and_no_others() -> None:
     assert set(option_fields(FeatureExtraction)) == {
         "feature_column_names", "ignored_column_names", "categorical_column_names", "numeric_scaling",
-        "column_kinds", "missing_values",
+        "column_kinds", "missing_values", "weight_column",
     }  # fmt: skip
+    rows = Dataset.from_dict({"a": [1.0, 2.0], "w": [1.0, 2.0]})
+    with pytest.raises(HubmodelsError, match="feature-extraction does not weigh its rows"):
+        FeatureExtraction.from_options(weight_column="w").select(rows)  # of every task, so that it is said who weighs
 
 
 def test_a_missing_number_is_the_median_and_categories_are_not_encoded() -> None:

@@ -1,5 +1,6 @@
 """Folders of images or of sounds: a row is a file, its class the folder that it lies in, more of it in tables."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -20,6 +21,8 @@ from .media_splits import folder_classes, say_classes, split_files
 from .pieces import Piece
 
 STORAGE = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})  # of `Image` and `Audio`, undecoded
+MOST_SHARDS = 64  # of a split's stream
+SHARD_FILES = 32  # at least, but of the last
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,17 @@ class MediaFolder:
         folder: the folder; nothing outside of it is read.
         options: how tables in it are read.
         listed: read all files in the order of their names, without splits and classes: what `predict` does.
+        name: what a person calls the folder, where that is not its own name: of an archive that was unpacked.
     """
 
     folder: Path
     options: ReadingOptions
     listed: bool = False
+    name: str = ""
 
     def for_prediction(self) -> "MediaFolder":
         """Return the same folder as a list of files, whatever its folders are called."""
-        return MediaFolder(self.folder, self.options, listed=True)
+        return dataclasses.replace(self, listed=True)
 
     @functools.cached_property
     def contents(self) -> Contents:
@@ -121,11 +126,36 @@ class MediaFolder:
 
     def pieces(self, split: str, rows_per_piece: int) -> Iterator[Piece]:
         """Give the files of a split, sorted by name."""
-        contents = self._say()
-        files = contents.splits[split]
+        self._say()
+        yield from self._pieces(split, slice(None), self.shown, rows_per_piece)
+
+    @property
+    def files(self) -> Mapping[str, list[str]]:
+        """Name the shards of each split's stream: each has files from everywhere, and so of all classes."""
+        splits = self.contents.splits
+        counts = {split: min(MOST_SHARDS, -(-len(files) // SHARD_FILES)) for split, files in splits.items()}
+        return {
+            split: [f"{self.shown}, shard {number + 1} of {count}" for number in range(count)]
+            for split, count in counts.items()
+        }
+
+    def file_pieces(self, split: str, number: int, rows_per_piece: int) -> Iterator[Piece]:
+        """Give the files of one shard of a split's stream."""
+        shards = self.files[split]
+        yield from self._pieces(split, slice(number, None, len(shards)), shards[number], rows_per_piece)
+
+    @property
+    def shown(self) -> str:
+        """Name the folder as a person does."""
+        return self.name or self.folder.name or os.fspath(self.folder)
+
+    def _pieces(self, split: str, chosen: slice, shown: str, rows_per_piece: int) -> Iterator[Piece]:
+        """Give some files of a split."""
+        contents = self.contents
+        files = contents.splits[split][chosen]
+        positions = pyarrow.array(range(len(contents.splits[split]))[chosen], pyarrow.int64())
         names = [] if contents.classes is None else sorted(set(contents.classes.values()))
         numbers = {name: number for number, name in enumerate(names)}
-        shown = self.folder.name or os.fspath(self.folder)
         for start in range(0, len(files), rows_per_piece):
             some = files[start : start + rows_per_piece]
             paths = pyarrow.array([os.path.join(self.location, name) for name in some], pyarrow.string())
@@ -134,7 +164,7 @@ class MediaFolder:
                 columns["label"] = pyarrow.array([numbers[contents.classes[name]] for name in some], pyarrow.int64())
             columns["file_name"] = pyarrow.array(some, pyarrow.string())
             for name, values in contents.columns[split].items():
-                columns[name] = values.slice(start, len(some))
+                columns[name] = values.take(positions.slice(start, len(some)))
             yield Piece(pyarrow.table(columns), shown, start)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from ...errors import HubmodelsError
 from ...recipe import ReadingOptions
 from .archives import OPENERS, table_suffix
-from .media_archives import is_media_archive, unpack
+from .media_archives import is_media_archive, media_shards, unpack, unpack_shards
 from .media_columns import with_media
 from .media_files import holds_media, list_folder
 from .media_folder import MediaFolder
@@ -47,7 +47,9 @@ def open_source(
     if path.is_dir() and holds_media(list_folder(path)):
         return MediaFolder(path, options)
     if is_media_archive(path):
-        return MediaFolder(unpack(path), options)
+        return MediaFolder(unpack(path), options, name=path.name)
+    if path.is_dir() and (shards := media_shards(path)):
+        return MediaFolder(unpack_shards(shards), options, name=path.name)
     if path.is_dir():
         tables = open_table_folder(path, options, remembered)
         return open_text(path, options, remembered) if tables is None else with_media(tables, path)

@@ -306,7 +306,9 @@ def read_numpy(path: Path) -> Iterator[pyarrow.Table]:
         try:
             loaded = np.load(path if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
-            raise HubmodelsError(f"cannot read {path.name}: {one_line(error, 150)} (Python objects are not)") from None
+            pickled = "pickled" in str(error)  # of NumPy, for all that it does not know
+            reason = "it holds no array of NumPy, or Python objects, which are not read" if pickled else one_line(error)
+            raise HubmodelsError(f"cannot read {path.name}: {reason}") from None
         arrays = {"": loaded} if isinstance(loaded, np.ndarray) else read_members(path, loaded)
     columns: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
@@ -351,7 +353,7 @@ def read_parquet(path: Path, rows_per_piece: int) -> Iterator[pyarrow.Table]:
         count = max(1, min(rows_per_piece, int(2**26 / max(bytes_per_row, 1))))
         yield table_file.schema_arrow.empty_table()
         for batch in table_file.iter_batches(batch_size=count):
-            yield pyarrow.Table.from_batches([batch])
+            yield whole_table(batch)
 
 
 def parquet_bytes(metadata: pyarrow.parquet.FileMetaData) -> int:
@@ -364,7 +366,7 @@ def read_arrow(path: Path) -> Iterator[pyarrow.Table]:
     with seekable(path) as file:
         if file.read(4) == b"FEA1":
             file.seek(0)
-            yield pyarrow.feather.read_table(file, memory_map=False)
+            yield whole_table(pyarrow.feather.read_table(file, memory_map=False))
             return
         file.seek(0)
         try:
@@ -373,8 +375,15 @@ def read_arrow(path: Path) -> Iterator[pyarrow.Table]:
             file.seek(0)
             with pyarrow.ipc.open_stream(file) as stream:
                 yield stream.schema.empty_table()
-                yield from (pyarrow.Table.from_batches([batch]) for batch in stream)
+                yield from map(whole_table, stream)
             return
         yield reader.schema.empty_table()
         for number in range(reader.num_record_batches):
-            yield pyarrow.Table.from_batches([reader.get_batch(number)])
+            yield whole_table(reader.get_batch(number))
+
+
+def whole_table(rows: pyarrow.Table | pyarrow.RecordBatch) -> pyarrow.Table:
+    """Make a table of rows as they were read. Raises ArrowInvalid where the file is damaged: it says lengths and
+    offsets itself, and a kernel that believes wrong ones ends the process."""
+    rows.validate(full=True)
+    return rows if isinstance(rows, pyarrow.Table) else pyarrow.Table.from_batches([rows])

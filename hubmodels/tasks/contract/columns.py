@@ -1,10 +1,12 @@
 """Finding a data set's columns, and its classes, by type and name."""
 
+import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BadRow, HubmodelsError, nearest
+from ...report import note
 
 if TYPE_CHECKING:
     import datasets
@@ -21,6 +23,28 @@ def existing_column(name: str, features: "datasets.Features", flag: str) -> str:
             f"its columns are {describe_columns(features)} (--{flag})"
         )
     return name
+
+
+def forget_absent_columns(options: Any, features: "datasets.Features", given: Iterable[str] = ()) -> None:
+    """Clear the options that name columns which other data do not have: these are found anew, and it is said.
+
+    Args:
+        options: a dataclass of options, such as a task, its input or its target.
+        features: of the other data.
+        given: options that a person named for these data; they stay.
+    """
+    for item in dataclasses.fields(options):
+        value = getattr(options, item.name)
+        if "_column" not in item.name or item.name in given or not isinstance(value, str | list):
+            continue
+        absent = [name for name in ([value] if isinstance(value, str) else value) if name not in features]
+        if not absent:
+            continue
+        rest = [name for name in value if name not in absent] if isinstance(value, list) else []
+        setattr(options, item.name, rest or None)
+        words = f"these data have no {', '.join(map(repr, absent))}, which {item.name} of the training names"
+        text = f"{words}: it is found anew" if not rest else f"{words}: it is left out"
+        note("columns", text, surprising=True, remedy=f"{item.name}: the name of the column")
 
 
 def choose_column(candidates: list[str], preferred: tuple[str, ...], what: str, flag: str) -> str:

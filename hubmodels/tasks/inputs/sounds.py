@@ -1,12 +1,13 @@
 """Sounds: one a row, stored as 16-bit samples of one rate, loudness and length."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...errors import HubmodelsError, one_line
 from ...fields import option
+from ...progress import without_bars
 from ..contract.columns import kind_of
 from ..contract.parts import FittedInput, Input
 from .sound_files import AUDIO_NAMES, audio_column, read_sounds, sound_batches, survey_sounds, unreadable_sounds
@@ -71,10 +72,13 @@ class Sounds(Input):
             return dataset
         plain = {"large_string": "string", "large_binary": "binary"}.get(kind_of(feature))
         if plain is not None:  # which alone Arrow casts to sounds
-            dataset = dataset.cast_column(columns[0], datasets.Value(plain))
+            with without_bars():
+                dataset = dataset.cast_column(columns[0], datasets.Value(plain))
         return dataset.cast_column(columns[0], datasets.Audio(decode=False))
 
-    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+    def unreadable(
+        self, dataset: "datasets.Dataset", columns: list[str], targets: Sequence[str] = ()
+    ) -> dict[int, str]:
         """Find the rows whose sound cannot be opened or has no samples, with the reason; headers alone are read."""
         return unreadable_sounds(dataset, columns[0])
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from ... import abilities
 from ...errors import HubmodelsError
 from ...fields import option
+from ...progress import without_bars
 from ...report import Estimate, Examination, Figure
 from ...units import Units
 from ..contract.columns import class_names, label_maps, ordered_labels
@@ -293,7 +294,8 @@ class SamplesProblem(Problem[TaskT, FittedInputT, FittedSamples], Generic[TaskT,
         if isinstance(rows.features[column], datasets.ClassLabel):
             drawn = rows.features[column].str2int(drawn)
         values = {content: [{"bytes": file, "path": None} for _, file in files], column: drawn}
-        return datasets.Dataset.from_dict(values).cast(rows.features)
+        with without_bars():
+            return datasets.Dataset.from_dict(values).cast(rows.features)
 
     def golden_inputs(self) -> "Batch":
         """Return the input's two fixed rows, and the first two classes for a model that is told them."""
