@@ -109,7 +109,7 @@ def note_sentence(note: "Note") -> str:
     if note.column is not None:
         kind = f", {note.kind}" if note.kind and not text.startswith(note.kind) else ""
         text = f"column {note.column!r}{kind}: {text}"
-    return f"{text} ({note.remedy})" if note.remedy else text
+    return f"{text}; to change it: {note.remedy}" if note.remedy else text
 
 
 def column_rows(notes: "Sequence[Note]") -> list[list[str]]:

@@ -191,7 +191,8 @@ def plan(recipe: Recipe) -> Plan:
         prepared = prepare(recipe, notes)
         model, problem, arguments = prepared.model, prepared.problem, prepared.arguments
         batches = make_batches(prepared.columns.get("train"), prepared.rows["train"], problem, arguments)
-        timed = estimate(model, batches, arguments, problem.transform(training=True))
+        weighted = problem.task.weight_column is not None
+        timed = estimate(model, batches, arguments, problem.transform(training=True), weighted)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     return Plan(fill_recipe(recipe, model.config), num_parameters, timed, notes)
 

@@ -44,7 +44,7 @@ def test_the_screen_shows_surprises_in_full_and_columns_as_a_table() -> None:
     text = format_notes([Note("splits", "a fifth was carved"), quiet, SAID])
     first, *lines = text.splitlines()
     assert first == "What each column was taken for:"
-    assert lines[0] == "  ! column 'row', left out: its values number the rows | <b> (column_kinds: {})"
+    assert lines[0] == "  ! column 'row', left out: its values number the rows | <b>; to change it: column_kinds: {}"
     assert lines[1].split() == ["column", "taken", "for", "why"]
     assert lines[3].split(maxsplit=2) == ["age", "number", "all values are numbers"]
     assert lines[-1] == "  - a fifth was carved"
@@ -69,7 +69,7 @@ def test_a_release_repeats_its_notes_and_its_card_escapes_them(tmp_path: Path, m
     assert SAID.to_dict() in problem["notes"]
     card = (outcome.folder / "README.md").read_text(encoding="utf-8")
     assert "### What was decided about the data" in card
-    assert r"its values number the rows \| \<b\> (column\_kinds: {})" in card
+    assert r"its values number the rows \| \<b\>; to change it: column\_kinds: {}" in card
     verify_folder(outcome.folder)
 
 
@@ -130,3 +130,11 @@ def test_a_dry_run_says_what_would_be_done_and_trains_nothing(tmp_path, run_cli)
     assert values["num_parameters"] > 0
     (tmp_path / "filled.yaml").write_text(yaml.safe_dump(values["recipe"]), encoding="utf-8")
     assert workflow.parse_recipe(Recipe.load(tmp_path / "filled.yaml"))  # it is a recipe that can be trained
+
+
+def test_a_dry_run_of_weighted_rows_is_timed_as_they_are_trained(tmp_path) -> None:
+    rows = [f"{index % 7},{1 + index % 3},{'ab'[index % 2]}" for index in range(60)]
+    (tmp_path / "rows.csv").write_text("x,weight,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    planned = recipe(tmp_path / "run")
+    planned.data = {"dataset": str(tmp_path / "rows.csv"), "weight_column": "weight"}
+    assert workflow.plan(planned).estimate.seconds > 0

@@ -29,7 +29,11 @@ class TrainingEstimate:
 
 
 def estimate(
-    model: nn.Module, batches: TrainingBatches, arguments: TrainingArguments, transform: Transform | None
+    model: nn.Module,
+    batches: TrainingBatches,
+    arguments: TrainingArguments,
+    transform: Transform | None,
+    weighted: bool = False,
 ) -> TrainingEstimate:
     """Take a few training steps of a copy of the model, and time them.
 
@@ -49,6 +53,6 @@ def estimate(
             early_stopping_patience=None, resume_from_checkpoint=None, report_to=None, auto_find_batch_size=False,
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
-            run = train(copy.deepcopy(model), batches, few, transform=transform, output_dir=folder)
+            run = train(copy.deepcopy(model), batches, few, transform=transform, output_dir=folder, weighted=weighted)
         seconds = run.seconds / count
     return TrainingEstimate(steps, seconds)
