@@ -1,30 +1,29 @@
 """Time-series forecasting: the next steps of one series or many, from windows that slide over them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..abilities import quantile_values
 from ..errors import HubmodelsError
 from ..fields import part
 from ..report import Baseline, Figure
 from ..units import Units
 from .contract.problem import AnyProblem, Problem, Task
 from .inputs.series import DEFAULT_CONTEXT, DEFAULT_PREDICTION, FittedSeriesWindows, SeriesWindows
+from .inputs.series_answers import ForecastsSeries
 from .inputs.series_tables import sort_rows
-from .targets.forecast import FittedForecast, Forecast
+from .targets.forecast import FittedForecast, Forecast, forecast_answers, not_below
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
-    import pyarrow
 
     from .contract.parts import FittedInput
     from .contract.types import Batch, EncodedColumns, ModelOutput, Rows
     from .figures.forecasts import Panel
 
 
-class TimeSeriesForecastingProblem(Problem["TimeSeriesForecasting", FittedSeriesWindows, FittedForecast]):
+class ForecastingProblem(ForecastsSeries, Problem["TimeSeriesForecasting", FittedSeriesWindows, FittedForecast]):
     """Windows of series with what comes next."""
 
     def resample_block(self) -> int:
@@ -48,55 +47,9 @@ class TimeSeriesForecastingProblem(Problem["TimeSeriesForecasting", FittedSeries
 
     def panels(self, rows: "Rows", columns: "EncodedColumns") -> "list[Panel]":
         """Make what the figure of forecasts shows: windows at even distances, in the channels' own units."""
-        import numpy as np
-        import torch
+        from .figures.forecasts import window_panels
 
-        from .figures.forecasts import forecast_panels, shown_windows
-
-        windows = shown_windows(len(columns))
-        inputs = self.transform(training=False)(columns.batch(torch.from_numpy(windows)), None)
-        past = np.where(inputs["past_observed_mask"], inputs["past_values"], np.nan)[..., self.input.forecast_channels]
-        target = self.target
-        return forecast_panels(rows, windows, past, self.input.restore, target.names, target.levels)
-
-    def encode_inputs(self, table: "pyarrow.Table", row_numbers: list[int]) -> "Rows":
-        """Refuse rows: many of them give one forecast, which `forecast_file` writes."""
-        tag = self.task.tag
-        raise HubmodelsError(
-            f"{tag} forecasts whole series, not rows: use `hubmodels predict` or pipeline({tag!r}, ...)"
-        )
-
-    @property
-    def answers_whole_files(self) -> bool:
-        """Tell that steps have a forecast only together."""
-        return True
-
-    def answer_table(self, table: Any, run: Callable[..., Any], **options: Any) -> "pyarrow.Table":
-        """Forecast series: a row a step ahead, with id, time, each target and its quantiles.
-
-        The options `prediction_length` and `future` are those of `forecast_columns`."""
-        import datetime
-
-        import pyarrow
-
-        columns = self.forecast(table, run, **options)
-        time = self.processor.time_column
-        times = columns.get(time, []) if time is not None else []
-        if times and all(isinstance(one, datetime.datetime) and one.time() == datetime.time() for one in times):
-            columns[time] = [one.date() for one in times]
-        return pyarrow.table(columns)
-
-    def forecast(
-        self, table: Any, run: Callable[..., Any], prediction_length: int | None = None, future: Any = None
-    ) -> dict[str, list[Any]]:
-        """Forecast series in any form, see `forecast_columns`; `run` takes encoded series that are `ready`."""
-        from .inputs.series_forecasts import forecast_columns
-
-        def run_ready(encoded: "Rows") -> "Rows":
-            return run(encoded, ready=True)
-
-        table, future = (None if one is None else self.input.with_times(one) for one in (table, future))
-        return forecast_columns(self.processor, table, future, prediction_length, run_ready)
+        return window_panels(rows, columns, self.transform(training=False), self.input, self.target)
 
     def predict(self, outputs: "ModelOutput", batch: "Batch") -> "Batch":
         """Return forecasts beside what came; counts are not forecast below 0."""
@@ -104,35 +57,12 @@ class TimeSeriesForecastingProblem(Problem["TimeSeriesForecasting", FittedSeries
 
     def limited(self, outputs: "ModelOutput") -> "ModelOutput":
         """Return outputs whose z-scores of counts lie at 0 at least, in the channels' own units."""
-        import copy
-
-        import torch
-
-        lowest = self.processor.lowest()
-        if not self.processor.counts:
-            return outputs
-        limit = torch.tensor(lowest, dtype=torch.float32, device=outputs.prediction_outputs.device)
-        outputs = copy.copy(outputs)
-        outputs.prediction_outputs = outputs.prediction_outputs.float().maximum(limit)
-        if (quantiles := quantile_values(outputs)) is not None:
-            outputs.quantile_values = quantiles.float().maximum(limit[:, None])
-        return outputs
+        return not_below(outputs, self.processor.lowest()) if self.processor.counts else outputs
 
     def answers(self, outputs: "ModelOutput") -> "dict[str, np.ndarray]":
-        """Return the steps ahead (B, H) in the channels' own units.
-
-        Of each channel the points stand under its name, and each quantile under `<name>_<level>`."""
-        outputs = self.limited(outputs)
-        points = self.input.restore(outputs.prediction_outputs.float().cpu().numpy())
-        forecasts = {"": points}
-        if (quantiles := quantile_values(outputs)) is not None:
-            for level, values in zip(self.target.levels, quantiles.float().cpu().unbind(-1), strict=True):
-                forecasts[f"_{level:g}"] = self.input.restore(values.numpy())
-        return {
-            f"{name}{ending}": values[..., channel]
-            for channel, name in enumerate(self.input.forecast_names)
-            for ending, values in forecasts.items()
-        }
+        """Return the steps ahead (B, H) in the channels' own units, see `forecast_answers`."""
+        series = self.input
+        return forecast_answers(self.limited(outputs), series.restore, series.forecast_names, self.target.levels)
 
 
 @dataclass(kw_only=True)
@@ -141,7 +71,7 @@ class TimeSeriesForecasting(Task):
 
     tag: ClassVar[str] = "time-series-forecasting"
     head: ClassVar[str] = "ForTimeSeriesPrediction"
-    problem_class: ClassVar[type[Problem]] = TimeSeriesForecastingProblem
+    problem_class: ClassVar[type[Problem]] = ForecastingProblem
     requires: ClassVar[tuple[str, ...]] = ("num_input_channels", "context_length", "prediction_length")
     windowed: ClassVar[bool] = True
     carve: ClassVar[str] = "last"  # what is to be told lies after what was seen
@@ -152,7 +82,7 @@ class TimeSeriesForecasting(Task):
     def __post_init__(self) -> None:
         season, context = self.target.season_length, self.input.context_length
         if season is not None and context is not None and not 1 <= season <= context:
-            raise ValueError(f"season_length must be between 1 and context_length ({context}), got {season}")
+            raise HubmodelsError(f"season_length must be between 1 and context_length ({context}), got {season}")
 
     def prepare(self, rows: "datasets.Dataset") -> "datasets.Dataset":
         """Decide what each column is, by the first rows that come, and sort the rows of each series by time."""
@@ -166,23 +96,19 @@ class TimeSeriesForecasting(Task):
         if rows.features is None or not hasattr(rows, "__len__"):
             raise HubmodelsError("series cannot be streamed: a window needs its steps at hand; leave out --streaming")
         self.input.decide(rows, self.target.columns(rows.features, self.input.claims(rows.features)))
-        season, context = self.target.season_length, self.input.context_length
-        if season is not None and context is not None and season > context:
-            raise HubmodelsError(f"season_length must be between 1 and context_length ({context}), got {season}")
+        self.__post_init__()  # the lengths are known
 
     def units(self, features: "datasets.Features") -> Units:
         """Say that the last steps of each series are carved, and how many before them a window may look back on."""
         assert self.input.roles is not None, "`prepare` comes first"
         ids, time = self.input.order_columns()
-        readable = time is not None and self.input.roles.time_format in (None, "iso")
-        context = self.input.context_length or 0
-        return Units(time=time if readable else None, series=tuple(ids), context=context)
+        readable = self.input.roles.time_format in (None, "iso")
+        return Units(time=time if readable else None, series=tuple(ids), context=self.input.context_length or 0)
 
     def select(self, dataset: "datasets.Dataset") -> "datasets.Dataset":
         """Select the columns of all roles, the rows of each series together (see `SeriesWindows.order`)."""
         self.decide(dataset)
-        inputs, _ = self.columns(dataset.features)  # the targets are among the channels
-        return self.input.order(dataset.select_columns(inputs))
+        return self.input.order(dataset.select_columns(self.columns(dataset.features)[0]))  # with the targets
 
     def fit(self, train: "datasets.Dataset", *, checkpoint: str | None = None, seed: int = 0) -> "AnyProblem":
         """Bind the task to data, and say what its processor decided."""
