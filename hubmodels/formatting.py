@@ -95,11 +95,12 @@ def join_columns(notes: "Sequence[Note]") -> "list[Note]":
 
 
 def bare_text(note: "Note") -> str:
-    """Return the text of a note without its column's name at the beginning, and without the closing full stop."""
+    """Return the text of a note without what stands beside it: its column's name, its kind, the closing full stop."""
     text = note.text.rstrip(".")
     if note.column is None:
         return text
-    return re.sub(rf"^column {re.escape(repr(note.column))}:? *", "", text, flags=re.IGNORECASE)
+    text = re.sub(rf"^column {re.escape(repr(note.column))}:? *", "", text, flags=re.IGNORECASE)
+    return re.sub(rf"^(a )?{re.escape(note.kind)}[:,] *", "", text) if note.kind else text
 
 
 def note_sentence(note: "Note") -> str:

@@ -36,24 +36,26 @@ class Note:
         return {name: value for name, value in asdict(self).items() if value not in (None, False)}
 
 
-_collector: contextvars.ContextVar[list[Note] | None] = contextvars.ContextVar("notes", default=None)
+# What was said so far, in order, and the same as a set.
+_collector: contextvars.ContextVar[tuple[list[Note], set[Note]] | None] = contextvars.ContextVar("notes", default=None)
 
 
 def note(topic: Topic, text: str, **fields: Any) -> None:
     """Say a decision to whoever collects notes (see `collect_notes`); `fields` are those of `Note`.
 
     The same note is kept once: several splits may lead to it."""
-    notes = _collector.get()
+    collected = _collector.get()
     said = Note(topic, text, **fields)
-    if notes is not None and said not in notes:
-        notes.append(said)
+    if collected is not None and said not in collected[1]:
+        collected[0].append(said)
+        collected[1].add(said)
 
 
 @contextlib.contextmanager
 def collect_notes(into: list[Note] | None = None) -> Iterator[list[Note]]:
     """Collect the notes that are said inside the block, in this thread; an inner block hides them from an outer one."""
     notes: list[Note] = [] if into is None else into
-    token = _collector.set(notes)
+    token = _collector.set((notes, set(notes)))
     try:
         yield notes
     finally:

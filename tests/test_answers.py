@@ -152,10 +152,6 @@ REFUSALS = {
         {"n_fft": 128, "hop_length": 40, "num_mel_bins": 12},
         {"diffusion": {**DRAWING, "data": "audio", "class_conditional": True}},
     ),
-    "time-series-forecasting": Refusal(
-        "many rows give one forecast", long_series_files,
-        {"context_length": 12, "prediction_length": 4}, {"rnn": {**RNN, "segment_length": 4}},
-    ),
     "token-classification": Refusal(
         "a row has as many answers as words", tagged_files, {"vocab_size": 300}, {"rnn": RNN, "transformer": ENCODER},
     ),
@@ -168,6 +164,8 @@ REFUSALS = {
         {"transformer": {**TRANSFORMER, "patch_size": 4, "projection_dim": 8, "text_tower": {"num_hidden_layers": 1}}},
     ),
 }  # fmt: skip
+# Many rows have one answer (`test_forecasts_are_the_problems_answers`, tests/tasks/test_forecast_files.py).
+WHOLE_FILES = {("time-series-forecasting", "rnn")}
 REFUSED = [(tag, family) for tag, refusal in REFUSALS.items() for family in refusal.models]
 
 
@@ -255,7 +253,7 @@ def predicted_columns(release: Path, source: Path, output: Path) -> Answers:
 def test_every_task_and_family_that_discovery_finds_answers_here_or_has_a_reason_not_to() -> None:
     assert set(WAYS) == {tag for tag, _, _ in CASES}
     assert not set(WAYS) & set(REFUSALS)
-    here = {(tag, family) for tag, family, _ in CASES} | set(REFUSED)
+    here = {(tag, family) for tag, family, _ in CASES} | set(REFUSED) | WHOLE_FILES
     assert here == {(tag, family) for family in families.list_families() for tag in families.family_tasks(family)}
     assert {tag for tag, _ in here} == set(list_tasks())
     assert all(refusal.reason for refusal in REFUSALS.values())
@@ -341,7 +339,7 @@ def test_predict_refuses_a_task_without_prediction_from_files_in_one_line(
 
 def test_forecasts_are_the_problems_answers(data_of: Callable, tmp_path: Path) -> None:
     data = data_of(long_series_files)
-    options = {**REFUSALS["time-series-forecasting"].data, "quantiles": [0.1, 0.5, 0.9]}
+    options = {"context_length": 12, "prediction_length": 4, "quantiles": [0.1, 0.5, 0.9]}
     fields = {**RNN, "segment_length": 4, "distribution_output": "quantile"}
     release = save_release(tmp_path / "release", data, "time-series-forecasting", "rnn", options, fields)
     frame = pd.read_csv(data / "test.csv", parse_dates=["date"])
@@ -353,6 +351,9 @@ def test_forecasts_are_the_problems_answers(data_of: Callable, tmp_path: Path) -
     assert list(rows) == ["date", *answers] == ["date", "a", "a_0.1", "a_0.5", "a_0.9", "b", "b_0.1", "b_0.5", "b_0.9"]
     for name, values in answers.items():
         assert rows[name].tolist() == values[0].tolist()
+    assert main(["predict", str(release), str(data / "test.csv"), "--output", str(tmp_path / "out.csv")]) == 0
+    written = pd.read_csv(tmp_path / "out.csv", parse_dates=["date"])
+    pd.testing.assert_frame_equal(written, rows, check_dtype=False, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("quantiles", "names"), [([0.5], ["prediction"]), ([0.1, 0.9], ["prediction", "low", "high"])])

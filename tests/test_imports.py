@@ -29,6 +29,7 @@ ROOMS = {
     "targets": {"processors", "tasks.figures"},
     "baselines": {"tasks.inputs"},
     "figures": {"tasks.inputs", "tasks.targets"},
+    "problems": {"tasks.baselines", "tasks.figures", "tasks.inputs", "tasks.targets"},
     "examinations": {"tasks.baselines", "tasks.figures", "tasks.inputs", "tasks.targets"},
 }
 # What joins the floors, and what each may import beside the foundation: of tasks their discovery, never one of them.

@@ -5,6 +5,8 @@ One tiny release of each kind of input. The reference is the frame that all file
 
 import gzip
 import json
+import shutil
+import wave as wavefile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,198 @@ def test_texts_have_the_same_answers_typed_in_files_in_folders_and_in_tables(tex
         assert [row["prediction"] for row in answers] == [told["label"] for told in expected], given
         scores = [row[f"probability_{row['prediction']}"] for row in answers]
         np.testing.assert_allclose(scores, [told["score"] for told in expected], rtol=1e-5)
+
+
+# ---------------------------------------------------------------- series
+
+
+def nested(series: np.ndarray, labels: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"series": [one[:, None].tolist() for one in series], "label": labels})
+
+
+def long(series: np.ndarray, labels: list[str]) -> pd.DataFrame:
+    count, steps = series.shape
+    names, times = np.repeat([f"s{number:02d}" for number in range(count)], steps), np.tile(np.arange(steps), count)
+    return pd.DataFrame({"id": names, "step": times, "x": series.ravel(), "label": np.repeat(labels, steps)})
+
+
+def wide(series: np.ndarray, labels: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(series, columns=[f"t{step}" for step in range(series.shape[1])]).assign(label=labels)
+
+
+def ucr(series: np.ndarray, labels: list[str]) -> str:
+    return "".join("\t".join([label, *map(str, one)]) + "\n" for label, one in zip(labels, series, strict=True))
+
+
+def ts(series: np.ndarray, labels: list[str]) -> str:
+    head = "@problemName waves\n@univariate true\n@classLabel true 1 2\n@data\n"
+    rows = zip(labels, series, strict=True)
+    return head + "".join(",".join(map(str, one)) + f":{label}\n" for label, one in rows)
+
+
+Write = Callable[[np.ndarray, list[str], Path], Any]
+SERIES: dict[str, dict[str, Write]] = {  # layout -> its kinds of files, of which the first is that of the training
+    "long": {
+        "long.csv": lambda series, labels, path: long(series, labels).to_csv(path, index=False),
+        "semicolons.csv": lambda series, labels, path: long(series, labels).to_csv(path, index=False, sep=";"),
+        "long.parquet": lambda series, labels, path: long(series, labels).to_parquet(path),
+        "long.jsonl": lambda series, labels, path: long(series, labels).to_json(path, orient="records", lines=True),
+    },
+    "wide": {
+        "wide.csv": lambda series, labels, path: wide(series, labels).to_csv(path, index=False),
+        "wide.tsv": lambda series, labels, path: wide(series, labels).to_csv(path, index=False, sep="\t"),
+        "wide.parquet": lambda series, labels, path: wide(series, labels).to_parquet(path),
+    },
+    "whole": {
+        "lists.jsonl": lambda series, labels, path: nested(series, labels).to_json(path, orient="records", lines=True),
+        "lists.parquet": lambda series, labels, path: nested(series, labels).to_parquet(path),
+        "waves.ts": lambda series, labels, path: path.write_text(ts(series, labels)),
+        "Waves_TRAIN.tsv": lambda series, labels, path: path.write_text(ucr(series, labels)),
+        "waves.npz": lambda series, labels, path: np.savez(path, X=series[..., None], y=labels),
+    },
+    "archive": {
+        "Waves_TRAIN.tsv": lambda series, labels, path: path.write_text(ucr(series, labels)),
+        "waves.txt": lambda series, labels, path: path.write_text(ucr(series, labels).replace("\t", "  ")),
+        "waves.csv": lambda series, labels, path: path.write_text(ucr(series, labels).replace("\t", ",")),
+        "waves.ts": lambda series, labels, path: path.write_text(ts(series, labels)),
+    },
+    "arrays": {
+        "waves.npz": lambda series, labels, path: np.savez(path, X=series[:, None], y=labels),
+        "waves.ts": lambda series, labels, path: path.write_text(ts(series, labels)),
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def waves() -> tuple[np.ndarray, list[str]]:
+    labels = [("1", "2")[number % 2] for number in range(24)]
+    phases = np.random.default_rng(0).uniform(0, 6, (24, 1))
+    periods = np.array([[2.0 if label == "1" else 5.0] for label in labels])
+    return np.sin(np.arange(12) / periods + phases).round(4), labels
+
+
+@pytest.fixture(scope="module", params=SERIES)
+def classifier(request, waves, tmp_path_factory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp(request.param)
+    name = next(iter(SERIES[request.param]))
+    SERIES[request.param][name](*waves, folder / name)
+    data = {"dataset": str(folder / name)}
+    return request.param, release(folder, "time-series-classification", "rnn", data, {"hidden_size": 8})
+
+
+def test_series_have_the_same_answers_in_every_kind_of_file_and_every_way(classifier, waves, tmp_path) -> None:
+    (layout, model), (series, labels) = classifier, waves
+    expected = pipeline("time-series-classification", model=model)([one[:, None] for one in series[:10]])
+    for name, write in SERIES[layout].items():
+        path = tmp_path / name
+        write(series[:10], labels[:10], path)
+        predicted = predict(model, str(path), str(tmp_path / "out.parquet"))
+        answers = pd.read_parquet(tmp_path / "out.parquet")
+        assert (predicted.num_rows, predicted.num_unreadable) == (10, 0), name
+        assert answers["prediction"].astype(str).tolist() == [told["label"] for told in expected], name
+        np.testing.assert_allclose(
+            answers["probability_1"], [told["probabilities"]["1"] for told in expected], rtol=1e-5
+        )
+        told = pipeline("time-series-classification", model=model)(str(path))
+        assert [row["label"] for row in told] == [row["label"] for row in expected], name
+        results = evaluate_release(model, {"dataset": str(path)})
+        right = np.mean([row["label"] == label for row, label in zip(expected, labels, strict=False)])
+        assert (results.num_rows, results.metrics["accuracy"].value) == (10, pytest.approx(right)), name
+
+
+def test_lines_of_the_archive_are_predicted_without_their_classes(classifier, waves, tmp_path) -> None:
+    layout, model = classifier
+    if layout == "archive":
+        text = "".join("\t".join(map(str, one)) + "\n" for one in waves[0][:5])
+        (tmp_path / "new.tsv").write_text(text)
+        expected = pipeline("time-series-classification", model=model)([one[:, None] for one in waves[0][:5]])
+        answers = predict(model, str(tmp_path / "new.tsv")).table.to_pylist()
+        assert [row["prediction"] for row in answers] == [told["label"] for told in expected]
+
+
+FORECASTS: dict[str, Callable[[pd.DataFrame, Path], Any]] = {
+    "shops.csv": lambda frame, path: frame.to_csv(path, index=False),
+    "shops.csv.gz": lambda frame, path: path.write_bytes(gzip.compress(frame.to_csv(index=False).encode())),
+    "semicolons.csv": lambda frame, path: frame.to_csv(path, index=False, sep=";"),
+    "shops.parquet": lambda frame, path: frame.to_parquet(path, index=False),
+    "shops.jsonl": lambda frame, path: frame.astype({"day": str}).to_json(path, orient="records", lines=True),
+}
+
+
+@pytest.fixture(scope="module", params=["long", "wide"])
+def forecaster(request, tmp_path_factory) -> tuple[pd.DataFrame, str]:
+    folder = tmp_path_factory.mktemp("shops")
+    days = pd.date_range("2024-01-01", periods=60, freq="D")
+    frames = [pd.DataFrame({"day": days, "shop": shop, "sales": 10 + number + np.sin(np.arange(60) / 3)})
+              for number, shop in enumerate(("north", "south"))]  # fmt: skip
+    frame = pd.concat(frames)
+    if request.param == "wide":
+        frame = frame.pivot(index="day", columns="shop", values="sales").reset_index()
+    frame.to_csv(folder / "train.csv", index=False)
+    data = {"dataset": str(folder / "train.csv"), "context_length": 8, "prediction_length": 3}
+    return frame, release(folder, "time-series-forecasting", "rnn", data, {"hidden_size": 4})
+
+
+@pytest.mark.parametrize("name", FORECASTS)
+def test_forecasts_are_the_same_of_every_kind_of_file_and_every_way(name, forecaster, tmp_path) -> None:
+    frame, model = forecaster
+    FORECASTS[name](frame, tmp_path / name)
+    expected = pd.DataFrame(pipeline("time-series-forecasting", model=model)(frame))
+    told = pd.DataFrame(pipeline("time-series-forecasting", model=model)(str(tmp_path / name)))
+    pd.testing.assert_frame_equal(told, expected, check_dtype=False, rtol=1e-6)
+    predict(model, str(tmp_path / name), str(tmp_path / "out.parquet"))
+    written = pd.read_parquet(tmp_path / "out.parquet").astype({"day": "datetime64[ns]"})
+    pd.testing.assert_frame_equal(written, expected.astype({"day": "datetime64[ns]"}), check_dtype=False, rtol=1e-6)
+    FORECASTS["shops.parquet"](frame, tmp_path / "reference.parquet")
+    measured, reference = (
+        evaluate_release(model, {"dataset": str(path)}) for path in (tmp_path / name, tmp_path / "reference.parquet")
+    )
+    assert measured.num_rows == reference.num_rows > 0
+    for metric, value in reference.metrics.items():
+        assert measured.metrics[metric].value == pytest.approx(value.value, rel=1e-6)
+
+
+# ---------------------------------------------------------------- sounds
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp("sounds")
+    for number in range(16):
+        kind = ("high", "low")[number % 2]
+        (folder / "data" / kind).mkdir(parents=True, exist_ok=True)
+        wave = np.sin(np.arange(800) * (0.8 if kind == "high" else 0.1) + number)
+        with wavefile.open(str(folder / "data" / kind / f"{number:02d}.wav"), "wb") as file:
+            file.setparams((1, 2, 8_000, 0, "NONE", ""))
+            file.writeframes((wave * 20_000).astype("<i2").tobytes())
+    data = {"dataset": str(folder / "data"), "n_fft": 128, "hop_length": 40, "num_mel_bins": 12}
+    return release(
+        folder, "audio-classification", "cnn", data, {"hidden_sizes": [4], "depths": [1], "embedding_size": 4}
+    ), folder / "data"
+
+
+def test_sounds_have_the_same_answers_alone_in_a_folder_in_a_table_and_in_the_pipeline(sounds, tmp_path) -> None:
+    model, data = sounds
+    files = sorted((data / "low").glob("*.wav"))
+    expected = [row[0] for row in pipeline("audio-classification", model=model)([str(file) for file in files])]
+    pd.DataFrame({"audio": [str(file) for file in files]}).to_csv(tmp_path / "paths.csv", index=False)
+    pd.DataFrame({"audio": [file.read_bytes() for file in files]}).to_parquet(tmp_path / "bytes.parquet")
+    for given in ([str(data / "low")], [str(file) for file in files], [str(tmp_path / "paths.csv")],
+                  [str(tmp_path / "bytes.parquet")]):  # fmt: skip
+        answers = predict(model, given).table.to_pylist()
+        assert [row["prediction"] for row in answers] == [told["label"] for told in expected], given
+        scores = [row[f"probability_{row['prediction']}"] for row in answers]
+        np.testing.assert_allclose(scores, [told["score"] for told in expected], rtol=1e-5)
+    whole = pipeline("audio-classification", model=model)([str(file) for file in sorted(data.rglob("*.wav"))])
+    right = np.mean([row[0]["label"] == kind for row, kind in zip(whole, ["high"] * 8 + ["low"] * 8, strict=True)])
+    labelled = [(str(file), file.read_bytes(), file.parent.name) for file in sorted(data.rglob("*.wav"))]
+    frame = pd.DataFrame(labelled, columns=["path", "bytes", "label"])
+    frame[["path", "label"]].rename(columns={"path": "audio"}).to_csv(tmp_path / "labelled.csv", index=False)
+    frame[["bytes", "label"]].rename(columns={"bytes": "audio"}).to_parquet(tmp_path / "labelled.parquet")
+    shutil.copytree(data, tmp_path / "others")  # other data than those of the recipe: all rows are measured
+    for path in (tmp_path / "others", tmp_path / "labelled.csv", tmp_path / "labelled.parquet"):
+        results = evaluate_release(model, {"dataset": str(path)})
+        assert (results.num_rows, results.metrics["accuracy"].value) == (16, pytest.approx(right)), path
 
 
 def test_a_path_at_which_nothing_lies_is_no_text(texts) -> None:

@@ -3,12 +3,14 @@
 import argparse
 import ctypes
 import json
+import sys
 import time
 from typing import Any
 
 from ..fields import option_fields, type_hints
 from ..formatting import format_number
 from ..recipe import ReadingOptions
+from ..report import collect_notes
 from ._flags import read_words
 from ._parser import add_flag, add_json_flag, is_main_process, print_columns
 
@@ -37,7 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "bf16", action="store_true", help="bfloat16: faster, good for two to three digits")
     text = "how little each row resembles the training rows (autoencoders: the reconstruction error)"
     add_flag(parser, "anomaly_scores", action="store_true", help=text)
-    text = "forecasts: steps ahead, more than the model's own from its forecasts (the model's own number)"
+    text = "forecasts: steps ahead; more than the model's own come from its forecasts, with quantiles too narrow"
     add_flag(parser, "prediction_length", type=int, metavar="N", help=text)
     add_flag(parser, "future", metavar="FILE", help="forecasts: what is known of the steps ahead, such as holidays")
     add_json_flag(parser)
@@ -69,19 +71,20 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
 
     keep_freed_memory()
     started = time.perf_counter()
-    predicted = use.predict(
-        arguments.model,
-        arguments.input,
-        arguments.output,
-        keep=arguments.keep,
-        batch_size=arguments.batch_size,
-        member=arguments.member,
-        bf16=arguments.bf16,
-        anomaly_scores=arguments.anomaly_scores,
-        reading=reading_fields(arguments),
-        prediction_length=arguments.prediction_length,
-        future=arguments.future,
-    )
+    with collect_notes() as notes:
+        predicted = use.predict(
+            arguments.model,
+            arguments.input,
+            arguments.output,
+            keep=arguments.keep,
+            batch_size=arguments.batch_size,
+            member=arguments.member,
+            bf16=arguments.bf16,
+            anomaly_scores=arguments.anomaly_scores,
+            reading=reading_fields(arguments),
+            prediction_length=arguments.prediction_length,
+            future=arguments.future,
+        )
     code = 1 if predicted.num_unreadable else 0
     if not is_main_process():
         return code
@@ -89,8 +92,14 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     told = {"num_rows": predicted.num_rows, "num_unreadable": predicted.num_unreadable, "seconds": seconds}
     if arguments.json:
         answers = {} if predicted.table is None else {"answers": predicted.table.to_pylist()}
-        print(json.dumps({"output": arguments.output, **told, **answers}, indent=2, default=str, ensure_ascii=False))
-    elif predicted.table is not None:
+        said = {"notes": [note.to_dict() for note in notes]}
+        values = {"output": arguments.output, **told, **said, **answers}
+        print(json.dumps(values, indent=2, default=str, ensure_ascii=False))
+        return code
+    for note in notes:
+        if note.surprising:
+            print(f"{note.text}{f' ({note.remedy})' if note.remedy else ''}", file=sys.stderr)
+    if predicted.table is not None:
         print_table(predicted.table)
     else:
         print(f"{predicted.num_rows:,} rows predicted in {seconds:,.1f} s: {arguments.output}")

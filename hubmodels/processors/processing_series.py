@@ -29,8 +29,8 @@ from .processing_series_times import (
     move_times,
     step_numbers,
     to_numbers,
-    to_times,
 )
+from .processing_series_zones import find_zone, local_clock, read_local_times
 
 TOO_LONG = ("refuse", "truncate")
 
@@ -58,6 +58,7 @@ class TimeSeriesProcessor(ProcessorMixin):
             number of 0 or 1 for each; a word that is none of them is all 0.
         counts: channels of whole numbers that are never below 0, and are not forecast below it.
         time_format: how times that are text or whole numbers are read (see `to_times`); ISO when None.
+        time_zone: the IANA name of the zone of times that say none; they become UTC, and forecasts say times in it.
         step_columns: classification: tables with a series a row and a column a step have these columns, in order.
 
     Raises:
@@ -89,6 +90,7 @@ class TimeSeriesProcessor(ProcessorMixin):
         counts: list[str] | None = None,
         step_columns: list[str] | None = None,
         time_format: str | None = None,
+        time_zone: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -100,7 +102,7 @@ class TimeSeriesProcessor(ProcessorMixin):
         self.known, self.known_mean, self.known_std = known or [], known_mean or [], known_std or []
         self.static, self.static_mean, self.static_std = static or [], static_mean or [], static_std or []
         self.categories, self.counts, self.step_columns = categories or {}, counts or [], step_columns
-        self.time_format = time_format
+        self.time_format, self.time_zone = time_format, time_zone
         for kind, names in (("", self.channels), ("known_", self.known), ("static_", self.static)):
             for part in ("mean", "std"):
                 if len(getattr(self, f"{kind}{part}")) != len(names):
@@ -117,6 +119,8 @@ class TimeSeriesProcessor(ProcessorMixin):
                 raise ValueError(f"target {name!r} is no channel; channels are {', '.join(self.channels)}")
         if frequency is not None:
             parse_rule(frequency)
+        if time_zone is not None:
+            find_zone(time_zone)
         if self.calendar and isinstance(frequency, str) and frequency.isdigit():
             raise ValueError(f"calendar parts need dates, but the times are integers (frequency {frequency!r})")
 
@@ -260,13 +264,12 @@ class TimeSeriesProcessor(ProcessorMixin):
         lacking = [name for name in needed if name not in columns]
         if lacking:
             raise ValueError(f"missing columns {', '.join(map(repr, lacking))}; given are {', '.join(columns)}")
-        times = None
-        if self.time_column is not None and self.time_column in columns:
-            times = to_times(columns[self.time_column], self.time_column, self.time_format)
         values = np.stack([to_numbers(columns[name], name) for name in self.channels], axis=1)
+        groups = group_rows(self.id_values(columns), len(values))
+        times = self.read_times(columns, groups)
         known, static = self.covariates(columns, self.known), self.covariates(columns, self.static)
         all_series = []
-        for name, rows in group_rows(self.id_values(columns), len(values)):
+        for name, rows in groups:
             if times is not None:  # whatever the order of the rows
                 rows = rows[np.argsort(times[rows], kind="stable")]
             one = Series(name, values[rows], None if times is None else times[rows])
@@ -280,6 +283,14 @@ class TimeSeriesProcessor(ProcessorMixin):
                         raise ValueError(f"column {label!r} is static, but changes within series {name!r}")
             all_series.append(one)
         return all_series
+
+    def read_times(self, columns: Mapping[str, Any], groups: list[tuple[Any, np.ndarray]]) -> np.ndarray | None:
+        """Return the times of a table's rows; None where it has none. `groups` are the rows of each series."""
+        name = self.time_column
+        if name is None or name not in columns:
+            return None
+        series = [rows for _, rows in groups]
+        return read_local_times(columns[name], name, self.time_format, self.time_zone, series, self.frequency)
 
     def id_values(self, columns: Mapping[str, Any]) -> Any:
         """Return the column of series' ids, or a list of several; None where series have none."""
@@ -395,13 +406,9 @@ class TimeSeriesProcessor(ProcessorMixin):
         if columns is None or lacking:
             raise ValueError(f"`future` must be a frame with the columns {', '.join(self.known)}")
         known = self.covariates(columns, self.known)
-        times = (
-            to_times(columns[self.time_column], self.time_column, self.time_format)
-            if self.time_column in columns
-            else None
-        )
         with_ids = all(name in columns for name in self.id_columns)
         groups = group_rows(self.id_values(columns) if with_ids else None, len(known))
+        times = self.read_times(columns, groups)
         return [Series(name, known[rows], None if times is None else times[rows]) for name, rows in groups]
 
     # ---------------------------------------------------------------- parts
@@ -431,8 +438,9 @@ class TimeSeriesProcessor(ProcessorMixin):
                 raise ValueError(
                     f"the calendar parts {', '.join(self.calendar)} need dates in column {self.time_column!r}"
                 )
+            clock = local_clock(times, self.time_zone, self.frequency)
             for part in self.calendar:
-                angle = 2 * np.pi * calendar_part(times, part) / CALENDAR[part]
+                angle = 2 * np.pi * calendar_part(clock, part) / CALENDAR[part]
                 features += [np.sin(angle), np.cos(angle)]
         if self.known:
             mean, std = (self.spread(self.known, values) for values in (self.known_mean, self.known_std))

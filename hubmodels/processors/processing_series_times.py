@@ -182,10 +182,10 @@ def step_numbers(times: np.ndarray, frequency: str, what: str) -> np.ndarray:
     if (differences == 0).any():
         count = int((differences == 0).sum())
         more = f" and {count - 1:,} other times more than once" if count > 1 else ""
-        raise ValueError(
-            f"{what} holds the time {times[int((differences == 0).argmax())]} twice{more}; keep one row of each, or "
-            f"name the columns that tell the series apart (--series_id_column_name)"
-        )
+        remedy = "keep one row of each, or name the columns that tell the series apart (--series_id_column_name)"
+        if are_clock_changes(times[1:][differences == 0]):
+            remedy = "where clocks go back in autumn, name the zone of the times (--time_zone Europe/Vienna)"
+        raise ValueError(f"{what} holds the time {times[int((differences == 0).argmax())]} twice{more}; {remedy}")
     if (differences < 0).any():
         index = int((differences < 0).argmax())
         raise ValueError(
@@ -207,6 +207,19 @@ def step_numbers(times: np.ndarray, frequency: str, what: str) -> np.ndarray:
     if steps[-1] >= max(MAX_GAP, 100 * len(steps)):
         raise ValueError(f"{what} spans {int(steps[-1]):,} steps of {frequency} with {len(steps):,} rows; check both")
     return steps
+
+
+def are_clock_changes(times: np.ndarray) -> bool:
+    """Tell whether times that occur twice can be of hours in which clocks go back: by night on one Sunday a year.
+
+    So they do in Europe, America and Australia; the other remedy is said for other zones."""
+    if times.dtype.kind != "M":
+        return False
+    days = np.unique(times.astype("datetime64[D]"))
+    hours = (times - times.astype("datetime64[D]")).astype(np.int64) // UNITS["h"]
+    sundays = (days.astype(np.int64) + 3) % 7 == 6  # 1970-01-01 was a Thursday, Monday is 0
+    years, counts = np.unique(days.astype("datetime64[Y]"), return_counts=True)
+    return bool(sundays.all() and (hours < 4).all() and len(years) and counts.max() <= 1)
 
 
 def move_times(start: Any, steps: np.ndarray, frequency: str) -> np.ndarray:

@@ -248,3 +248,16 @@ def test_a_value_of_a_stream_that_is_not_as_the_first_ones_is_named(tmp_path: Pa
     stream = load_data(DataArguments(dataset=str(tmp_path), streaming=True)).splits["train"]
     with pytest.raises(HubmodelsError, match="train-1.csv"):
         list(stream)
+
+
+def test_a_fraction_in_a_later_piece_of_a_column_of_whole_numbers_is_read(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "train.csv").write_text("n\n" + "".join(f"{number % 9}\n" for number in range(50)))
+    _, _, learnt = read_source(open_source(tmp_path / "train.csv"))
+    assert learnt.kinds.columns["n"].kind == "whole number"
+    monkeypatch.setattr(source_rows, "ROWS_PER_PIECE", 10)
+    values = [*map(str, range(25)), "13.9", *map(str, range(24))]
+    (tmp_path / "new.csv").write_text("n\n" + "\n".join(values) + "\n")
+    splits, _, _ = read_source(open_source(tmp_path / "new.csv", learnt.options, remembered=True), learnt.kinds)
+    assert splits["train"]["n"] == [float(value) for value in values]
+    pieces = list(learnt.pieces(tmp_path / "new.csv", 10))
+    assert [value for piece in pieces for value in piece.table["n"].to_pylist()] == [float(value) for value in values]

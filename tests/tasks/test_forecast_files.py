@@ -1,13 +1,17 @@
 """Files of forecasts: what `predict` writes for series, and that longer ones are forecast from forecasts."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from hubmodels import use
+from hubmodels.cli import main
 from hubmodels.errors import HubmodelsError
 from hubmodels.recipe import Recipe
 from hubmodels.recipes import default_recipe
+from hubmodels.report import collect_notes
 from hubmodels.workflow import train_and_release
 
 TRAINING = {"max_steps": 2, "per_device_train_batch_size": 8}
@@ -70,6 +74,54 @@ def test_what_is_not_known_ahead_is_named(release) -> None:
         use.predict(folder, source)
     with pytest.raises(HubmodelsError, match="9 steps, and none at 2020-04-30"):
         use.predict(folder, source, prediction_length=10, future=str(release / "holidays.csv"))
+
+
+def test_words_that_no_training_row_had_are_counted_and_said(release, capsys) -> None:
+    folder, source = str(release / "run/release"), release / "sales.csv"
+    frame = pd.read_csv(source)
+    frame.loc[frame.index[:3], "holiday"] = ["maybe", "maybe", "never"]
+    frame.to_csv(release / "odd.csv", index=False)
+    arguments = ["predict", folder, str(release / "odd.csv"), "--future", str(release / "holidays.csv")]
+    assert main(arguments) == 0
+    said = "column 'holiday': 3 of 180 rows hold words that the training rows had not: 'maybe' (2), 'never' (1)"
+    assert said in capsys.readouterr().err
+    assert main([*arguments, "--json"]) == 0
+    assert any(said in note["text"] for note in json.loads(capsys.readouterr().out)["notes"])
+    with collect_notes() as notes:
+        use.evaluate_release(folder, {"dataset": str(release / "odd.csv")})
+    assert any(said in note.text for note in notes)
+    assert main(["predict", folder, str(source), "--future", str(release / "holidays.csv")]) == 0
+    assert "training rows had not" not in capsys.readouterr().err
+
+
+def test_a_forecast_from_forecasts_says_that_its_quantiles_are_too_narrow(release) -> None:
+    options = {"future": str(release / "holidays.csv")}
+    for steps, says in ((4, False), (9, True)):
+        with collect_notes() as notes:
+            use.predict(str(release / "run/release"), str(release / "sales.csv"), prediction_length=steps, **options)
+        assert any("steps behind the first 4 are forecast from forecasts" in note.text for note in notes) is says
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+def test_counts_of_the_training_may_be_fractions_in_a_new_file(kind, release, tmp_path) -> None:
+    counts = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=60), "sold": np.arange(60) % 7 + 2})
+    counts.to_csv(tmp_path / "train.csv", index=False)
+    recipe = default_recipe("rnn", "time-series-forecasting")
+    recipe.data |= {"dataset": str(tmp_path / "train.csv"), "context_length": 8, "prediction_length": 2}
+    recipe.model |= {"hidden_size": 4}
+    recipe.training |= TRAINING | {"output_dir": str(tmp_path / "run")}
+    train_and_release(recipe, baseline=False)
+    new = counts.astype({"sold": float})
+    new.loc[58, "sold"] = 13.9
+    path = tmp_path / f"new.{kind}"
+    {"csv": lambda: new.to_csv(path, index=False), "parquet": lambda: new.to_parquet(path),
+     "jsonl": lambda: new.astype({"day": str}).to_json(path, orient="records", lines=True)}[kind]()  # fmt: skip
+    model = str(tmp_path / "run/release")
+    table = use.predict(model, str(path)).table.to_pandas()
+    rounded = use.predict(model, str(tmp_path / "train.csv")).table.to_pandas()
+    assert len(table) == 2
+    assert not np.allclose(table["sold"], rounded["sold"], rtol=1e-6)  # the fraction is heeded
+    assert use.evaluate_release(model, {"dataset": str(path)}).num_rows == 60 - 8 - 2 + 1
 
 
 def test_a_long_table_of_series_is_classified_a_row_a_series(tmp_path) -> None:

@@ -1,5 +1,6 @@
 """The kinds of a table's columns, and how cells become values of them."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -44,16 +45,18 @@ class Kinds:
         """Give a table with its cells turned into values; columns that are not known stay as they are.
 
         Raises BadRow for a cell that cannot be what its column is."""
-        for name in list(table.column_names):
-            known = self.columns.get(name)
-            if known is None or table.column_names.count(name) > 1:
-                continue
-            index = table.column_names.index(name)
-            if known.kind == LEFT_OUT:
-                table = table.remove_column(index)
-            else:
-                table = table.set_column(index, name, read_column(name, table.column(index), known))
-        return table
+        counts = Counter(table.column_names)
+        columns = []
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            known = self.columns.get(name) if counts[name] == 1 else None
+            if known is None:
+                columns.append((name, column))
+            elif known.kind != LEFT_OUT:
+                columns.append((name, read_column(name, column, known)))
+        if not columns:
+            return table.select([])
+        values = pyarrow.table([column for _, column in columns], names=[name for name, _ in columns])
+        return values.replace_schema_metadata(table.schema.metadata)
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""

@@ -42,7 +42,7 @@ def open_source(
         return open_standard_input(options, remembered)
     path = Path(path)
     check_regular(path)
-    if (series := open_series(path, options)) is not None:
+    if (series := open_series(path, options, remembered)) is not None:
         return series
     if path.is_dir() and holds_media(list_folder(path)):
         return MediaFolder(path, options)

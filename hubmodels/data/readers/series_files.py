@@ -1,8 +1,11 @@
-"""Files of series to classify, as UCR and UEA archives have them: .ts and .arff; a row is a series and its class."""
+"""Files of series to classify, as UCR and UEA archives have them: .ts, .arff, lines of text and arrays.
 
+A row is a series (steps x channels) and its class."""
+
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,11 @@ import pyarrow
 
 from ...errors import HubmodelsError
 from ...files import hash_file
-from ...recipe import ReadingOptions
+from ...recipe import ReadingOptions, SeriesLayout
+from .archives import table_suffix
 from .pieces import Piece
+from .series_arrays import ARRAY_KINDS, find_arrays, read_arrays
+from .series_lines import LINE_KINDS, find_layout, read_lines
 
 SERIES_KINDS = (".ts", ".arff")
 FEWEST_STEPS = 8  # numbers of an .arff file that are the steps of a series
@@ -24,6 +30,7 @@ class SeriesFiles:
 
     files: Mapping[str, Path]  # split -> its file
     options: ReadingOptions
+    layouts: Mapping[str, SeriesLayout] = field(default_factory=dict)  # split -> the layout of its lines or arrays
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -37,7 +44,7 @@ class SeriesFiles:
 
     def content_key(self) -> str:
         """Hash names of splits and bytes of files."""
-        described = [(split, hash_file(path)) for split, path in self.files.items()]
+        described = [(split, hash_file(path), self.layouts.get(split)) for split, path in self.files.items()]
         return hashlib.sha256(repr(described).encode()).hexdigest()
 
     def pieces(self, split: str, rows_per_piece: int) -> Iterator[Piece]:
@@ -46,7 +53,7 @@ class SeriesFiles:
         series: list[list[list[float]]] = []
         labels: list[str | None] = []
         first = 0
-        for one, label in read_series_lines(path):
+        for one, label in self.rows(split):
             series.append(one)
             labels.append(label)
             if len(series) == rows_per_piece:
@@ -55,6 +62,14 @@ class SeriesFiles:
                 series, labels = [], []
         if series or first == 0:
             yield series_piece(series, labels, path.name, first)
+
+    def rows(self, split: str) -> Iterator[tuple[list[list[float]], str | None]]:
+        """Read the series of a split, steps x channels, each with its class; None where the file has no classes."""
+        path, layout = self.files[split], self.layouts.get(split)
+        kind = table_suffix(path)[0]
+        if layout is None:
+            return read_series_lines(path)
+        return read_arrays(path, split, layout) if kind in ARRAY_KINDS else read_lines(path, layout)
 
 
 def series_piece(series: list[list[list[float]]], labels: list[str | None], file: str, first: int) -> Piece:
@@ -133,19 +148,61 @@ def holds_series(path: Path) -> bool:
     return numbers >= FEWEST_STEPS and others <= 1
 
 
-def open_series(path: Path, options: ReadingOptions) -> SeriesFiles | None:
-    """Open a .ts or .arff file of series, or a folder of a _TRAIN and a _TEST file; None for what is neither.
+def open_series(path: Path, options: ReadingOptions, remembered: bool = False) -> SeriesFiles | None:
+    """Open a file of series, or a folder of a _TRAIN and a _TEST file; None for what is neither.
 
-    An .arff file of attributes that are no series is none."""
-    if path.is_file() and path.suffix.lower() in SERIES_KINDS and holds_series(path):
-        return SeriesFiles({"train": path}, options)
+    An .arff file of attributes that are no series is none, nor are lines of text and arrays that are a table.
+
+    Args:
+        path: a file or a folder.
+        options: how to read it.
+        remembered: the options are those of the training's files, and these may differ.
+
+    Raises:
+        HubmodelsError: the file is not laid out as the options say.
+    """
+    if options.series_layout == "table":
+        return None
+    if path.is_file():
+        kind = table_suffix(path)[0]
+        if kind in SERIES_KINDS and path.suffix.lower() == kind:
+            return SeriesFiles({"train": path}, options) if holds_series(path) else None
+        if kind in ARRAY_KINDS:
+            splits = find_arrays(path, options, remembered)
+            return laid_out(dict.fromkeys(splits, path), splits, options)
+        if kind in LINE_KINDS and (layout := find_layout(path, options, remembered)) is not None:
+            return laid_out({"train": path}, {"train": layout}, options)
+        return None
     if not path.is_dir():
         return None
-    for kind in SERIES_KINDS:
+    for kind in (*SERIES_KINDS, *LINE_KINDS):
         files = {
-            split: sorted(one for one in path.iterdir() if one.name.lower().endswith(f"_{split}{kind}"))
+            split: sorted(one for one in path.iterdir() if one.is_file() and is_split(one.name, split, kind))
             for split in ("train", "test")
         }
         if len(files["train"]) == 1 and len(files["test"]) <= 1:
-            return SeriesFiles({split: paths[0] for split, paths in files.items() if paths}, options)
+            of_splits = {split: paths[0] for split, paths in files.items() if paths}
+            if kind in SERIES_KINDS:
+                return SeriesFiles(of_splits, options)
+            layouts = {split: find_layout(file, options, remembered) for split, file in of_splits.items()}
+            known = {split: layout for split, layout in layouts.items() if layout is not None}
+            if len(known) == len(layouts):
+                return laid_out(of_splits, known, options)
     return None
+
+
+def is_split(name: str, split: str, kind: str) -> bool:
+    """Tell whether a file's name says a split as the archive's do: X_TRAIN.tsv; of .ts and .arff in any case."""
+    ending = f"_{split.upper()}"
+    if kind in SERIES_KINDS:
+        return name.lower().endswith(f"{ending.lower()}{kind}")
+    return name.endswith(ending + kind) or (kind != "" and name.endswith(ending + kind.upper()))
+
+
+def laid_out(
+    files: Mapping[str, Path], layouts: Mapping[str, SeriesLayout], options: ReadingOptions
+) -> SeriesFiles | None:
+    """Make what reads files of these layouts; None where there are none. The first layout is kept for new files."""
+    if not layouts:
+        return None
+    return SeriesFiles(files, dataclasses.replace(options, series_layout=next(iter(layouts.values()))), layouts)

@@ -5,7 +5,7 @@ Each half is two classes: its options, a strict dataclass whose fields stand in 
 as a forecast's windows, stands in the task's file.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -59,10 +59,16 @@ class Input:
         """
         return self
 
-    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+    def unreadable(
+        self, dataset: "datasets.Dataset", columns: list[str], targets: Sequence[str] = ()
+    ) -> dict[int, str]:
         """Find the rows whose files cannot be read: their numbers, with reasons that name the file; none by default.
 
-        `columns` are the input's and the target's: pairs of images have files in both."""
+        Args:
+            dataset: the selected rows.
+            columns: the input's.
+            targets: the target's, which may hold files too, as pairs of images do.
+        """
         return {}
 
     def fit(self, train: "datasets.Dataset", columns: list[str]) -> "FittedInput[Any]":

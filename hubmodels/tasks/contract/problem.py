@@ -123,7 +123,7 @@ class Task:
     def unreadable(self, rows: "datasets.Dataset") -> dict[int, str]:
         """Find those of the selected rows whose files cannot be read, with the reason."""
         inputs, targets = self.columns(rows.features)
-        return self.input.unreadable(rows, [*inputs, *targets])
+        return self.input.unreadable(rows, inputs, targets)
 
     def units(self, features: "datasets.Features") -> Units:
         """Say what of the data set, of which nothing is selected yet, may not be torn apart when splits are carved.

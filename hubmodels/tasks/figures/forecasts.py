@@ -11,9 +11,7 @@ from ...figures import BLUE, GREEN, GREY, ORANGE, SKY, house_style, new_figure
 from ...report import Figure
 
 if TYPE_CHECKING:
-    from ..contract.types import EncodedColumns, Rows, Transform
-    from ..inputs.series import FittedSeriesWindows
-    from ..targets.forecast import FittedForecast
+    from ..contract.types import Rows
 
 NUM_PANELS, MAX_CHANNELS = 6, 3  # of the figure of forecasts
 
@@ -34,22 +32,6 @@ class Panel:
 def shown_windows(count: int) -> np.ndarray:
     """Choose windows at even distances, (W,) int64."""
     return np.unique(np.linspace(0, count - 1, NUM_PANELS).round().astype(np.int64))
-
-
-def window_panels(
-    rows: "Rows",
-    columns: "EncodedColumns",
-    prepare: "Transform",
-    series: "FittedSeriesWindows",
-    target: "FittedForecast",
-) -> list[Panel]:
-    """Choose windows at even distances and make their panels, see `forecast_panels`."""
-    import torch
-
-    windows = shown_windows(len(columns))
-    inputs = prepare(columns.batch(torch.from_numpy(windows)), None)
-    past = np.where(inputs["past_observed_mask"], inputs["past_values"], np.nan)[..., series.forecast_channels]
-    return forecast_panels(rows, windows, past, series.restore, target.names, target.levels)
 
 
 def forecast_panels(

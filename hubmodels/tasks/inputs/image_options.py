@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -69,11 +69,14 @@ class ImageOptions(Input):
         note("columns", words, surprising=True, remedy=f"image_size: [{usual[0]}, {usual[1]}]" if small else None)
         return dataclasses.replace(self, image_size=list(size))
 
-    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+    def unreadable(
+        self, dataset: "datasets.Dataset", columns: list[str], targets: Sequence[str] = ()
+    ) -> dict[int, str]:
         """Find the rows whose images cannot be decoded, with the reason."""
         import datasets
 
-        images = [name for name in columns if isinstance(dataset.features[name], datasets.Image)]
+        features = dataset.features
+        images = [name for name in (*columns, *targets) if isinstance(features[name], datasets.Image)]
         return dict(survey_images(dataset, images).unreadable)
 
     def fit_image_processor(self, train: "datasets.Dataset", column: str) -> Any:

@@ -22,6 +22,7 @@ from .series_tables import (
     read_categories,
     read_columns,
     read_numbers,
+    say_unknown_words,
     series_codes,
     sort_rows,
     stretches,
@@ -77,10 +78,15 @@ class SeriesWindows(Input):
         None,
         "how times go on: 15min, 1h, ME (month ends), B (business days), W-MON, a whole number; found when absent",
     )
+    time_zone: str | None = option(
+        None,
+        "zone of times that do not say it, such as Europe/Vienna: clock changes are heeded, forecasts say it",
+    )
     forecast_below_zero: bool | None = option(
         None, "whether forecasts may be below 0; when absent not those of counts (whole numbers of 0 and more)"
     )
     roles: Roles | None = field(default=None, init=False)  # what was decided about columns, of data or a checkpoint
+    categories: dict[str, list[str]] = field(default_factory=dict, init=False)  # of covariates of a checkpoint
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -113,7 +119,7 @@ class SeriesWindows(Input):
         say_channels(channels, targets, known, static)
         self.roles = Roles(time, form, ids, channels)
         self.check_roles(features, known, static)
-        _, groups, times = sort_rows(train, ids, time, form)
+        _, groups, times = sort_rows(train, ids, time, form, self.time_zone)
         if self.frequency is None and times is not None:
             self.frequency = usual_frequency(groups, times)
         self.fit_lengths([len(numbers) for _, numbers in groups])
@@ -192,7 +198,9 @@ class SeriesWindows(Input):
         assert self.roles is not None, "roles are decided first"
         ids, time = self.order_columns()
         static = self.static_column_names or []
-        return order_rows(dataset, ids, time, self.frequency, self.roles.time_format, static)
+        if self.categories:
+            say_unknown_words(read_columns(dataset, self.categories), self.categories)
+        return order_rows(dataset, ids, time, self.frequency, self.roles.time_format, static, self.time_zone)
 
     # ---------------------------------------------------------------- fitting
 
@@ -220,6 +228,7 @@ class SeriesWindows(Input):
                 prediction_length=self.prediction_length,
                 time_column=self.roles.time,
                 time_format=self.roles.time_format,
+                time_zone=self.time_zone,
                 id_column=self.roles.ids[0] if len(self.roles.ids) == 1 else self.roles.ids or None,
                 frequency=self.frequency,
                 calendar=list(self.calendar or []),
@@ -248,8 +257,9 @@ class SeriesWindows(Input):
         """Take a processor as it is, and what it says of columns and lengths."""
         self.roles = Roles(processor.time_column, processor.time_format, processor.id_columns, list(processor.channels))
         self.context_length, self.prediction_length = processor.context_length, processor.prediction_length
-        self.frequency = processor.frequency
+        self.frequency, self.time_zone = processor.frequency, processor.time_zone
         self.future_column_names, self.static_column_names = list(processor.known), list(processor.static)
+        self.categories = dict(processor.categories)
         return FittedSeriesWindows(options=self, processor=processor)
 
     def load(self, path: str, **kwargs: Any) -> "FittedSeriesWindows":
@@ -281,7 +291,7 @@ class SeriesWindows(Input):
             roles = self.roles
             processor.time_column, processor.time_format = roles.time, roles.time_format
             processor.id_column = roles.ids[0] if len(roles.ids) == 1 else roles.ids or None
-            processor.frequency = self.frequency
+            processor.frequency, processor.time_zone = self.frequency, self.time_zone
         return self.bind(processor)
 
 
@@ -434,32 +444,6 @@ class FittedSeriesWindows(FittedInput[SeriesWindows]):
         if not ids:
             return values, np.zeros(len(values), dtype=np.int64)
         return values, series_codes(*read_columns(dataset, ids).values())
-
-    def with_times(self, table: Any) -> Any:
-        """Give a table whose times are columns: of a frame with an index of times or ids, these are taken from it."""
-        index_names = list(getattr(getattr(table, "index", None), "names", []))
-        columns = [str(name) for name in getattr(table, "columns", [])]
-        needed = [name for name in (*self.processor.id_columns, self.processor.time_column) if name is not None]
-        lacking = [name for name in needed if name not in columns]
-        if not index_names or not lacking or not hasattr(table, "reset_index"):
-            return table
-        levels = [table.index.get_level_values(number) for number in range(len(index_names))]
-        if index_names == [None] and str(levels[0].dtype).startswith("int"):
-            return table  # the numbers of the rows
-        names = [name if name in lacking else None for name in index_names]
-        others = [name for name in lacking if name not in names]
-        for number, level in enumerate(levels):
-            is_time = str(level.dtype).startswith(("datetime", "period"))
-            if names[number] is None and is_time and self.processor.time_column in others:
-                names[number] = self.processor.time_column
-                others.remove(self.processor.time_column)
-        for number, name in enumerate(names):
-            if name is None:
-                names[number] = others.pop(0) if others else f"index_{number}"
-        table = table.copy()
-        if str(levels[0].dtype).startswith("period"):
-            table.index = table.index.to_timestamp()
-        return table.rename_axis(index=names).reset_index()
 
     def say(self) -> None:
         """Say what the processor decided: which words are categories, and what is not forecast below 0."""

@@ -2,7 +2,8 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HubmodelsError, one_line
@@ -43,9 +44,15 @@ def read_numbers(dataset: "datasets.Dataset", names: Iterable[str]) -> "np.ndarr
 
 
 def sort_rows(
-    dataset: "datasets.Dataset", ids: list[str], time_name: str | None, form: str | None = None
+    dataset: "datasets.Dataset",
+    ids: list[str],
+    time_name: str | None,
+    form: str | None = None,
+    zone: str | None = None,
 ) -> "tuple[datasets.Dataset, list[tuple[Any, np.ndarray]], np.ndarray | None]":
     """Put the rows of each series together, by time, and say it where they were not so.
+
+    Local times of a `zone` become UTC in their column too, which says so from then on.
 
     Returns:
         The rows; each series' id with the numbers of its rows; and the times, datetime64[us] or int64 (N,).
@@ -59,12 +66,16 @@ def sort_rows(
 
     names = [name for name in (*ids, time_name) if name is not None]
     columns = read_columns(dataset, names) if names else {}
-    times = None if time_name is None else read_times(columns[time_name], time_name, form)
     try:
         id_values = [columns[name] for name in ids]
         groups = group_rows((id_values[0] if len(ids) == 1 else id_values) if ids else None, len(dataset))
     except ValueError as error:
         raise HubmodelsError(str(error)) from None
+    times = None
+    if time_name is not None:
+        times = read_times(columns[time_name], time_name, form)
+        if zone is not None:
+            dataset, times = with_zone(dataset, columns[time_name], time_name, form, zone, groups, times)
     if times is None:
         order = np.concatenate([rows for _, rows in groups]) if groups else np.arange(0)
     else:
@@ -83,14 +94,34 @@ def sort_rows(
     return (dataset if sorted_already else dataset.select(order)), stretches_of, times
 
 
+def with_zone(
+    dataset: "datasets.Dataset", values: Any, name: str, form: str | None, zone: str,
+    groups: "list[tuple[Any, np.ndarray]]", local: "np.ndarray",
+) -> "tuple[datasets.Dataset, np.ndarray]":  # fmt: skip
+    """Read the local times of a zone as UTC, in the rows too, and say it; times that say their zone stay.
+
+    Raises HubmodelsError for a time that the zone's clocks skip, or a zone that there is not."""
+    import numpy as np
+    import pyarrow
+
+    from ...processors.processing_series_zones import has_zones, read_local_times
+
+    try:
+        times = read_local_times(values, name, form, zone, [rows for _, rows in groups], None)
+    except ValueError as error:
+        raise HubmodelsError(f"the series cannot be used: {error}") from None
+    if times.dtype.kind != "M" or has_zones(values) or np.array_equal(times, local):
+        return dataset, times
+    doubled = sum(len(rows) - len(np.unique(local[rows])) for _, rows in groups)
+    twice = f"; {doubled:,} of them occur twice, where clocks go back" if doubled else ""
+    note("rows", f"times in {name} are local ones of {zone}, read as UTC{twice}", surprising=True, remedy="time_zone")
+    return replace_column(dataset, name, pyarrow.array(times, pyarrow.timestamp("us", "UTC"))), times
+
+
 def order_rows(
-    dataset: "datasets.Dataset",
-    ids: list[str],
-    time_name: str | None,
-    frequency: str | None,
-    form: str | None = None,
-    static: Iterable[str] = (),
-) -> "datasets.Dataset":
+    dataset: "datasets.Dataset", ids: list[str], time_name: str | None, frequency: str | None, form: str | None = None,
+    static: Iterable[str] = (), zone: str | None = None,
+) -> "datasets.Dataset":  # fmt: skip
     """Put the rows of each series together, by time, with a row of missing values for each step that is not there.
 
     Times a little beside their step are put on it. Raises HubmodelsError for times that are duplicated or uneven.
@@ -102,6 +133,7 @@ def order_rows(
         frequency: how times go on; found when None.
         form: how times that are text or numbers are read (see `to_times`).
         static: columns that gaps repeat.
+        zone: of times that say none.
     """
     import numpy as np
 
@@ -110,7 +142,7 @@ def order_rows(
 
     if len(dataset) == 0 or not (ids or time_name):
         return dataset
-    dataset, groups, times = sort_rows(dataset, ids, time_name, form)
+    dataset, groups, times = sort_rows(dataset, ids, time_name, form, zone)
     if time_name is None or times is None:
         return dataset
     first_rows: list[int] = []  # of the series of each gap
@@ -170,13 +202,14 @@ def say_steps(
         )
 
 
-def replace_column(dataset: "datasets.Dataset", name: str, values: "np.ndarray") -> "datasets.Dataset":
-    """Give rows with other values in a column, of the values' own type."""
+def replace_column(dataset: "datasets.Dataset", name: str, values: Any) -> "datasets.Dataset":
+    """Give rows with other values in a column, an array of NumPy or of Arrow, of the values' own type."""
     import datasets
     import pyarrow
 
     table = dataset.with_format("arrow")[:]
-    table = table.set_column(table.column_names.index(name), name, pyarrow.array(values))
+    column = values if isinstance(values, pyarrow.Array) else pyarrow.array(values)
+    table = table.set_column(table.column_names.index(name), name, column)
     features = dataset.features.copy()
     features[name] = datasets.Features.from_arrow_schema(table.select([name]).schema.remove_metadata())[name]
     return datasets.Dataset(table.replace_schema_metadata(None).cast(features.arrow_schema), split=dataset.split)
@@ -254,6 +287,26 @@ def read_categories(dataset: "datasets.Dataset", name: str) -> list[str] | None:
             f"column {name!r} has {len(names):,} different words: at most {MAX_CATEGORIES} are categories; leave it out"
         )
     return names
+
+
+def say_unknown_words(columns: Mapping[str, Any], categories: Mapping[str, list[str]]) -> None:
+    """Say which words of covariates no training row had, and in how many rows: they count as none of the categories."""
+    from ...processors.processing_series_times import as_array, category_name, is_missing
+
+    for name, known in categories.items():
+        if name not in columns:
+            continue
+        words = [category_name(word) for word in as_array(columns[name]).tolist() if not is_missing(word)]
+        unknown = Counter(word for word in words if word not in known)
+        if unknown:
+            shown = ", ".join(f"{word!r} ({count:,})" for word, count in unknown.most_common(5))
+            more = f" and {len(unknown) - 5:,} other words" if len(unknown) > 5 else ""
+            note(
+                "rows",
+                f"column {name!r}: {sum(unknown.values()):,} of {len(words):,} rows hold words that the training rows "
+                f"had not: {shown}{more}; they count as none of the categories {', '.join(known[:8])}",
+                surprising=True,
+            )
 
 
 def series_codes(*columns: Any) -> "np.ndarray":

@@ -1,7 +1,7 @@
 """Sounds: one a row, stored as 16-bit samples of one rate, loudness and length."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -76,7 +76,9 @@ class Sounds(Input):
                 dataset = dataset.cast_column(columns[0], datasets.Value(plain))
         return dataset.cast_column(columns[0], datasets.Audio(decode=False))
 
-    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+    def unreadable(
+        self, dataset: "datasets.Dataset", columns: list[str], targets: Sequence[str] = ()
+    ) -> dict[int, str]:
         """Find the rows whose sound cannot be opened or has no samples, with the reason; headers alone are read."""
         return unreadable_sounds(dataset, columns[0])
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 INDEX_NAME = re.compile(r"(Unnamed: \d+|__index_level_\d+__|)")  # under which pandas writes the index of a frame
 ID_NAME = re.compile(r"((^|[_\W])(id|ids|idx|index|uuid|guid|rowid|row|key)$)|([_\W](no|nr)$)", re.I)
 CAMEL_ID = re.compile(r"(^|[a-z])(Id|ID)$")
+HEAD_ROWS = 100
 FEWEST_ROWS = 20  # from which all different whole numbers under such a name are an identifier
 LEFT_OUT_KINDS = ("text", "identifier")  # of `column_kinds`
 
@@ -27,7 +28,9 @@ def columns_to_leave_out(
         columns: those to predict from.
         column_kinds: what a person says that columns are, which wins.
     """
-    targets = [name for name in train.column_names if name not in columns]
+    chosen = set(columns)
+    targets = [name for name in train.column_names if name not in chosen]
+    features, head = train.features, train.select(range(min(HEAD_ROWS, len(train))))[:]
     reasons: dict[str, str] = {}
     for name in columns:
         said = column_kinds.get(name)
@@ -35,34 +38,34 @@ def columns_to_leave_out(
             reasons[name] = f"{said}, as column_kinds says"
         elif said is not None:
             continue
-        elif twin := next((target for target in targets if same_values(train, name, target)), None):
+        elif twin := next((target for target in targets if is_copy(train, head, name, target)), None):
             reasons[name] = f"a copy of the target {twin!r}"
-        elif INDEX_NAME.fullmatch(name) and counts_rows(train, name):
+        elif INDEX_NAME.fullmatch(name) and counts_rows(train, name, features[name]):
             reasons[name] = "the file's row index"
-        elif (ID_NAME.search(name) or CAMEL_ID.search(name)) and counts_rows(train, name):
+        elif (ID_NAME.search(name) or CAMEL_ID.search(name)) and counts_rows(train, name, features[name]):
             reasons[name] = f"an identifier: {len(train):,} different whole numbers in {len(train):,} rows"
     return reasons
 
 
-def counts_rows(train: "datasets.Dataset", name: str) -> bool:
+def counts_rows(train: "datasets.Dataset", name: str, feature: Any) -> bool:
     """Tell whether a column holds another whole number in each row."""
-    if not kind_of(train.features[name]).startswith(("int", "uint")) or len(train) < FEWEST_ROWS:
+    if not kind_of(feature).startswith(("int", "uint")) or len(train) < FEWEST_ROWS:
         return False
     values = train.select_columns([name]).with_format("arrow")[:].column(name)
     return values.null_count == 0 and len(values.unique()) == len(values)
 
 
-def same_values(train: "datasets.Dataset", name: str, target: str) -> bool:
-    """Tell whether two columns hold the same in every row; a few rows tell most apart."""
-    for size in (100, len(train)):
-        rows = train.select(range(min(size, len(train)))).select_columns([name, target])[:]
-        pairs = zip(rows[name], rows[target], strict=True)
-        if any(
-            not isinstance(value, str | int | float | bool | None) or texts(value) != texts(other)
-            for value, other in pairs
-        ):
-            return False
-    return True
+def is_copy(train: "datasets.Dataset", head: Mapping[str, list], name: str, target: str) -> bool:
+    """Tell whether two columns hold the same in every row; the first rows, `head`, tell most apart."""
+    return same_values(head[name], head[target]) and same_values(*train.select_columns([name, target])[:].values())
+
+
+def same_values(values: list, others: list) -> bool:
+    """Tell whether two columns hold the same single values."""
+    return all(
+        isinstance(value, str | int | float | bool | None) and texts(value) == texts(other)
+        for value, other in zip(values, others, strict=True)
+    )
 
 
 def texts(value: Any) -> str | None:

@@ -83,7 +83,8 @@ class TableColumns(Input):
         if not hasattr(train, "__len__"):
             raise streamed()
         table = train.select_columns(columns)
-        classes = [name for name in columns if kind_of(train.features[name]) == "classes"]
+        features = train.features  # a copy, which of thousands of columns takes its time
+        classes = [name for name in columns if kind_of(features[name]) == "classes"]
         kinds = {name: kind for name, kind in (self.column_kinds or {}).items() if name in columns}
         said = [*(self.categorical_column_names or []), *(name for name in kinds if kinds[name] in SAID_CATEGORIES)]
         categories = [name for name in said if name in columns]

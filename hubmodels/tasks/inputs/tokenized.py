@@ -1,6 +1,6 @@
 """What all inputs of text have in common: the options of a tokenizer, and the tokenizer as their processor."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -57,7 +57,9 @@ class TokenizedInput(Input):
             for values in rows.values():
                 yield from (piece for value in values if isinstance(value, str) for piece in text_pieces(value))
 
-    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+    def unreadable(
+        self, dataset: "datasets.Dataset", columns: list[str], targets: Sequence[str] = ()
+    ) -> dict[int, str]:
         """Find the rows without a text, with the reason."""
         return missing_texts(dataset, columns)
 

@@ -55,6 +55,9 @@ class WholeSeries(Input):
         None, "long tables: column that names a row's series, or several that do together; found when absent"
     )
     time_column_name: str | None = option(None, "long tables: column of times; found by what columns hold when absent")
+    time_zone: str | None = option(
+        None, "long tables: zone of times that say none, such as Europe/Vienna: clock changes are heeded"
+    )
     wide_series: bool | None = option(
         None,
         "whether a row is a series and each column of numbers a step; by their numbered names (t0, t1) when absent",
@@ -143,7 +146,7 @@ class WholeSeries(Input):
         self.roles = Roles(time, form, ids, channels)
         say_channels(channels, channels[:0], [], [])
         if time is not None:
-            _, groups, times = sort_rows(train, ids, time, form)
+            _, groups, times = sort_rows(train, ids, time, form, self.time_zone)
             assert times is not None, "there is a column of times"
             self.frequency = usual_frequency(groups, times)
 
@@ -205,7 +208,7 @@ class WholeSeries(Input):
         ids, names = self.roles.ids, [*self.roles.ids, self.roles.time, *self.roles.channels, *targets]
         dataset = dataset.select_columns([name for name in names if name is not None])
         # A target goes through the gaps' rows as missing; those are of the series around them.
-        dataset = order_rows(dataset, ids, self.roles.time, self.frequency, self.roles.time_format)
+        dataset = order_rows(dataset, ids, self.roles.time, self.frequency, self.roles.time_format, zone=self.time_zone)
         columns = read_columns(dataset, [*ids, *targets])
         names_of_rows = list(zip(*(columns[name].tolist() for name in ids), strict=True))
         different_ids = {name: number for number, name in enumerate(dict.fromkeys(names_of_rows))}
@@ -261,6 +264,7 @@ class WholeSeries(Input):
                 id_column=roles.ids[0] if len(roles.ids) == 1 else roles.ids or None,
                 time_column=roles.time,
                 time_format=roles.time_format,
+                time_zone=self.time_zone,
                 frequency=self.frequency,
                 step_columns=self.step_columns,
             )
@@ -275,7 +279,7 @@ class WholeSeries(Input):
             self.roles = Roles(
                 processor.time_column, processor.time_format, processor.id_columns, list(processor.channels)
             )
-            self.frequency = processor.frequency
+            self.frequency, self.time_zone = processor.frequency, processor.time_zone
         self.step_columns = self.step_columns or processor.step_columns
         return FittedWholeSeries(options=self, processor=processor)
 

@@ -50,7 +50,9 @@ class Words(TokenizedInput):
         """Name the column of words: the chosen one, else the only one of lists of texts, else by a usual name."""
         return [word_column(features, self.text_column_name, targets)]
 
-    def unreadable(self, dataset: "datasets.Dataset", columns: list[str]) -> dict[int, str]:
+    def unreadable(
+        self, dataset: "datasets.Dataset", columns: list[str], targets: Sequence[str] = ()
+    ) -> dict[int, str]:
         """Find the rows without a list of words, with the reason."""
         (column,) = columns
         reasons: dict[int, str] = {}

@@ -1,6 +1,6 @@
 """Forecasts: the next steps of each channel as points and, where the model gives them, quantiles; their errors."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -156,41 +156,3 @@ class FittedForecast(FittedTarget[Forecast]):
 
         if rows["predictions"].shape[1] > 1:
             yield horizon_plot(rows)
-
-
-def not_below(outputs: "ModelOutput", lowest: "np.ndarray") -> "ModelOutput":
-    """Return outputs whose points (B, H, C) and quantiles are at least `lowest` of their channel, in z-scores."""
-    import copy
-
-    import torch
-
-    limit = torch.tensor(lowest, dtype=torch.float32, device=outputs.prediction_outputs.device)
-    outputs = copy.copy(outputs)
-    outputs.prediction_outputs = outputs.prediction_outputs.float().maximum(limit)
-    if (quantiles := quantile_values(outputs)) is not None:
-        outputs.quantile_values = quantiles.float().maximum(limit[:, None])
-    return outputs
-
-
-def forecast_answers(
-    outputs: "ModelOutput", restore: "Callable[[np.ndarray], np.ndarray]", names: list[str], levels: list[float]
-) -> "dict[str, np.ndarray]":
-    """Return the steps ahead (B, H) in the channels' own units.
-
-    Of each channel the points stand under its name, and each quantile under `<name>_<level>`.
-
-    Args:
-        outputs: of the model, in z-scores.
-        restore: z-scores (..., C) to the channels' own units.
-        names: of the channels.
-        levels: of the quantiles.
-    """
-    forecasts = {"": restore(outputs.prediction_outputs.float().cpu().numpy())}
-    if (quantiles := quantile_values(outputs)) is not None:
-        for level, values in zip(levels, quantiles.float().cpu().unbind(-1), strict=True):
-            forecasts[f"_{level:g}"] = restore(values.numpy())
-    return {
-        f"{name}{ending}": values[..., channel]
-        for channel, name in enumerate(names)
-        for ending, values in forecasts.items()
-    }
