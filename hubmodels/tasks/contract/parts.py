@@ -102,7 +102,8 @@ class FittedInput(Generic[InputT]):
 
     def cache_key(self) -> Any:
         """Return plain values that tell two processors apart, for the cache of encoded rows."""
-        return self.processor.to_dict()
+        values = self.processor.to_dict()
+        return {name: value for name, value in values.items() if name != "auto_map"}  # which says where its code lies
 
     def encoded_features(self) -> dict[str, Any]:
         """Return the Arrow type of each encoded column, of fixed size: `Array3D`, `List(..., length=n)`, `Value`."""

@@ -131,7 +131,8 @@ class FittedCaptionedImages(FittedInput[CaptionedImages]):
 
     def cache_key(self) -> list[Any]:
         """Return the image processor's fields, and a hash of the tokenizer."""
-        return [self.processor.image_processor.to_dict(), tokenizer_key(self.tokenizer)]
+        values = self.processor.image_processor.to_dict()
+        return [{name: value for name, value in values.items() if name != "auto_map"}, tokenizer_key(self.tokenizer)]
 
     def encoded_features(self) -> dict[str, Any]:
         """Return the Arrow types of `pixel_values`, `input_ids` and `lengths`."""
