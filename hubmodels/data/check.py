@@ -306,4 +306,8 @@ def count_classes(rows: datasets.Dataset, column: str) -> dict[str, int]:
             counts[entry["values"]] = counts.get(entry["values"], 0) + entry["counts"]
     if isinstance(feature, datasets.ClassLabel):
         return {feature.names[number]: count for number, count in counts.items() if number is not None and number >= 0}
-    return {str(value): count for value, count in counts.items() if value is not None}
+    named: dict[str, int] = {}
+    for value, count in counts.items():
+        if value is not None and (name := str(value).strip()):
+            named[name] = named.get(name, 0) + count
+    return named

@@ -7,12 +7,14 @@ import pyarrow.compute
 from ..errors import HubmodelsError
 from ..recipe import DataArguments
 from ..report import note
+from .kinds.columns import is_text
+from .kinds.gaps import trimmed
 from .origins import Origin, pick_rows
 from .row_hashes import arrow_batches
 
 
 def lacks_target(rows: datasets.Dataset, targets: tuple[str, ...]) -> np.ndarray:
-    """Tell of each row whether it lacks one of its targets, (N,) bool: a gap, not a number, a class below 0."""
+    """Tell of each row whether it lacks one of its targets, (N,) bool: a gap or blank, no number, a class below 0."""
     lacking = np.zeros(len(rows), dtype=bool)
     for name in targets:
         lacking |= lacks_value(rows, name)
@@ -27,6 +29,8 @@ def lacks_value(rows: datasets.Dataset, name: str) -> np.ndarray:
     for table in arrow_batches(rows, [name]):
         column = table.column(0)
         missing = compute.is_null(column, nan_is_null=pyarrow.types.is_floating(column.type))
+        if is_text(column.type):
+            missing = compute.is_null(trimmed(column))
         if is_class:
             missing = compute.or_(missing, compute.fill_null(compute.less(column, 0), False))
         lacking.append(missing.to_numpy())

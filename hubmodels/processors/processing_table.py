@@ -236,6 +236,8 @@ class TabularProcessor(ProcessorMixin):
         listed = values.tolist()
 
         def code_of(value: Any) -> int:
+            if value in lookup:  # as releases before 0.2 wrote values: with the blanks around them
+                return lookup[value]
             text = category_text(value)
             if text in lookup or text is None:
                 return lookup.get(text, unknown)

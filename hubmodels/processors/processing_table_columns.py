@@ -114,12 +114,14 @@ def sort_key(text: str | None) -> str:
 
 
 def category_text(value: Any) -> str | None:
-    """Return a category's value as text, None where it is missing; 1, 1.0 and "1" are the same value."""
+    """Return a category's value as text, None where it is missing or blank; 1, 1.0 and "1" are the same value.
+
+    Blanks around it do not count."""
     if is_missing(value):
         return None
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
-    return str(value)
+    return str(value).strip() or None
 
 
 def other_spellings(text: str) -> tuple[str, ...]:
@@ -139,7 +141,8 @@ def is_missing(value: Any) -> bool:
 
 def constant_reason(value: Any) -> str:
     """Say why a column of this value alone is of no use."""
-    return "always missing" if is_missing(value) else f"constant: {value}"
+    text = category_text(value)
+    return "always missing" if text is None else f"constant: {text}"
 
 
 def fit_date(values: np.ndarray, _: int) -> dict[str, Any] | str:

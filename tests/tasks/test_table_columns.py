@@ -46,7 +46,7 @@ def test_each_column_is_said_with_what_it_was_taken_for_and_why(tmp_path) -> Non
     problem, notes = fit(make_table(**MANY))
     assert {name: note.kind for name, note in notes.items()} == {
         "x": "number", "count": "number", "town": "category", "day": "date", "same": "left out", "remark": "left out",
-        "customer_id": "left out", "Unnamed: 0": "left out", "again": "left out",
+        "customer_id": "left out", "Unnamed: 0": "left out", "again": "left out", "label": "target",
     }  # fmt: skip
     words = {
         "count": "a number, 0 to 9", "town": "2 values.*with gaps", "day": "month", "same": "constant: 7",

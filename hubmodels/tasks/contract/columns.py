@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     import datasets
     import numpy as np
 
+# Words that often stand for a gap. As classes they stay classes: NA is Namibia.
+GAP_WORDS = (
+    "?", "??", "na", "n/a", "n.a.", "#n/a", "<na>", "-", "--", ".", "nan", "nat", "null", "none", "nil", "missing",
+    "unknown", "not available",
+)  # fmt: skip
 LABEL_NAMES = ("label", "labels", "class", "classes", "category", "target", "fine_label", "species")
 
 
@@ -92,10 +97,12 @@ def holds_floats(feature: Any) -> bool:
 
 
 def class_text(value: Any) -> str | None:
-    """Return the name of a class, None where there is none; 1 and 1.0 are the class "1"."""
+    """Return the name of a class, None where there is none or a blank one; 1 and 1.0 are the class "1".
+
+    Blanks around a name do not count."""
     if value is None or value != value:
         return None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip() or None
 
 
 def holds_lists(feature: Any) -> bool:
@@ -166,10 +173,59 @@ def class_names(train: "datasets.Dataset", column: str) -> list[str]:
                 f"column {column!r} has {len(values):,} different values in {num_rows:,} rows: these are not classes; "
                 f"choose another --label_column_name{remedy if numbers else ''}"
             )
-        names = list(dict.fromkeys(str(class_text(value)) for value in sorted(values)))
+        texts = all(isinstance(value, str) for value in values)
+        names = list(
+            dict.fromkeys(str(class_text(value)) for value in sorted(values, key=str.strip if texts else None))
+        )
+        say_classes(column, counts, names)
     if len(names) < 2:
         raise HubmodelsError(f"column {column!r} has {len(names)} class(es); classification needs at least 2")
     return names
+
+
+def say_classes(column: str, counts: Mapping[Any, int], names: list[str]) -> None:
+    """Say which classes a column holds, and which of them may be gaps, or one class written in two ways.
+
+    Args:
+        column: of the classes.
+        counts: training rows of each value.
+        names: of the classes, in their order.
+    """
+    rows_of: Counter[str] = Counter()
+    for value, count in counts.items():
+        if (text := class_text(value)) is not None:
+            rows_of[text] += count
+
+    def listed(some: list[str], most: int = 10) -> str:
+        more = f" and {len(some) - most:,} more" if len(some) > most else ""
+        return ", ".join(f"{name!r} ({rows_of[name]:,})" for name in some[:most]) + more
+
+    note("columns", f"column {column!r}: {len(names):,} classes, with rows of each: {listed(names)}",
+         column=column, kind="target")  # fmt: skip
+    blanks = sum(count for value, count in counts.items() if isinstance(value, str) and value != value.strip())
+    if blanks:
+        note("columns", f"column {column!r}: blanks around the class of {blanks:,} rows are left out", surprising=True)
+    gaps = [name for name in names if name.lower() in GAP_WORDS]
+    if gaps:
+        are = "is a class" if len(gaps) == 1 else "are classes"
+        note(
+            "columns",
+            f"column {column!r}: {listed(gaps)} {are}, though such words often stand for a gap: where they do, empty "
+            "these cells, and leave their rows out with missing_targets: drop",
+            surprising=True,
+        )
+    spellings: dict[str, list[str]] = {}
+    for name in names:
+        spellings.setdefault(" ".join(name.casefold().split()), []).append(name)
+    same = [some for some in spellings.values() if len(some) > 1]
+    if same:
+        words = "; ".join(listed(some) for some in same[:5]) + ("; ..." if len(same) > 5 else "")
+        note(
+            "columns",
+            f"column {column!r}: classes that differ by capital letters or blanks alone are different ones: {words}; "
+            "write them in one way where they are the same",
+            surprising=True,
+        )
 
 
 def label_maps(names: list[str]) -> dict[str, dict]:
@@ -198,7 +254,12 @@ def class_numbers(
     if isinstance(feature, datasets.ClassLabel):
         known: dict[Any, int | None] = {index: label2id.get(name) for index, name in enumerate(feature.names)}
     else:
-        known = {value: label2id.get(class_text(value) or "") for value in set(values) if value is not None}
+        # Releases before 0.2 have names with the blanks around them.
+        known = {
+            value: label2id.get(value, label2id.get(class_text(value) or ""))
+            for value in set(values)
+            if value is not None
+        }
     numbers = [known.get(value) for value in values]
     if None in numbers:
         position = numbers.index(None)

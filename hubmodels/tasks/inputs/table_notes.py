@@ -82,6 +82,24 @@ def say_columns(processor: Any) -> None:
         note("columns", f"column {name!r}: {words}", column=name, kind=kind, surprising=surprising, remedy=remedy)
 
 
+def say_blanks(rows: "datasets.Dataset", names: list[str]) -> None:
+    """Say of categories which have blanks around values, which do not count, and empty texts, which are gaps."""
+    import pyarrow.compute as compute
+
+    for name in names:
+        if kind_of(rows.features[name]) not in ("string", "large_string"):
+            continue
+        values = rows.select_columns([name]).with_format("arrow")[:].column(name)
+        trimmed = compute.utf8_trim_whitespace(values)
+        around = compute.and_(compute.not_equal(values, trimmed), compute.not_equal(trimmed, ""))
+        if count := compute.sum(around).as_py() or 0:
+            note(
+                "columns",
+                f"column {name!r}: blanks around {count:,} of {len(values):,} values do not count",
+                surprising=len(trimmed.unique()) < len(values.unique()),
+            )
+
+
 def described_columns(processor: Any) -> Iterator[tuple[str, str, str, bool]]:
     """Give each column's name, kind, the words for it, and whether these surprise."""
     for column in processor.columns:

@@ -8,7 +8,7 @@ from ...fields import option
 from ..contract.columns import existing_column, kind_of
 from ..contract.parts import FittedInput, Input
 from ..contract.rows import refused_row
-from .table_notes import columns_to_leave_out, say_columns
+from .table_notes import columns_to_leave_out, say_blanks, say_columns
 
 if TYPE_CHECKING:
     import datasets
@@ -99,6 +99,7 @@ class TableColumns(Input):
         except ValueError as error:
             raise refused_row(error, range(len(train)), "the table cannot be used: ") from None
         say_columns(processor)
+        say_blanks(table, [column["name"] for column in processor.columns if column["kind"] == "category"])
         return self.bind(processor)
 
     @property
@@ -178,7 +179,7 @@ class FittedTableColumns(FittedInput[TableColumnsT], Generic[TableColumnsT]):
         from ...processors.processing_table_columns import is_missing
 
         for name, values in read_table(table, self.input_columns())[0].items():
-            gaps = [row for row, value in enumerate(values) if is_missing(value) or value == ""]
+            gaps = [row for row, value in enumerate(values) if is_missing(value) or not str(value).strip()]
             if gaps and name in self.input_columns():
                 more = f" ({len(gaps) - 1:,} more of the rows read with it have one)" if len(gaps) > 1 else ""
                 reason = f"it is a gap{more}, and missing_values is refuse; fill it, or choose missing_values indicator"

@@ -4,7 +4,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HubmodelsError
-from ..contract.columns import class_names, label_column
+from ..contract.columns import class_names, class_text, label_column
 
 if TYPE_CHECKING:
     import datasets
@@ -54,5 +54,5 @@ def optional_class_numbers(values: list[Any], feature: Any, names: list[str]) ->
     for row, value in enumerate(values):
         if isinstance(feature, datasets.ClassLabel):
             value = feature.names[value] if value is not None and 0 <= value < len(feature.names) else None
-        labels[row] = numbers.get(str(value), -1)
+        labels[row] = numbers.get(str(value), numbers.get(class_text(value) or "", -1))
     return labels
