@@ -127,3 +127,23 @@ def test_the_same_data_set_named_again_is_measured_as_its_recipe_says(tmp_path) 
     assert (
         evaluate_release(release, {"dataset": Recipe.load(Path(release) / "recipe.yaml").data["dataset"]}).num_rows == 5
     )
+
+
+def test_a_decimal_mark_given_to_evaluate_and_predict_overrules_that_of_the_training(tmp_path, capsys) -> None:
+    def rows(mark: str) -> list[str]:
+        return [f"{row % 9}{mark}5;{'AB'[row % 2]}" for row in range(40)]
+
+    points = write_csv(tmp_path / "points.csv", "x;grade", rows("."))
+    commas = write_csv(tmp_path / "commas.csv", "x;grade", rows(","))
+    words = ["--family", "mlp", "--task", "tabular-classification", "--label_column_name", "grade"]
+    release = train(tmp_path, *words, "--dataset", points, "--hidden_sizes", 4)
+    told = [evaluate_release(release, {"dataset": str(points)})]
+    told.append(evaluate_release(release, {"dataset": str(commas), "decimal": ","}))
+    assert told[0].metrics == told[1].metrics
+    capsys.readouterr()
+    assert main(["predict", release, str(commas), "--output", str(tmp_path / "none.csv")]) == 2
+    assert "row 0 (line 2) of commas.csv, column 'x': '0,5' is no number as those of the training are written; with " \
+        "--decimal , it is one" in capsys.readouterr().err  # fmt: skip
+    for path, flags in ((points, []), (commas, ["--decimal", ","])):
+        assert main(["predict", release, str(path), "--keep", "grade", *flags, "--output", f"{path}.out.csv"]) == 0
+    assert Path(f"{points}.out.csv").read_text() == Path(f"{commas}.out.csv").read_text()

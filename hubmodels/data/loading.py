@@ -215,7 +215,8 @@ def read_splits(
     path = Path(name).expanduser()
     options, known = arguments.reading_options(), None
     if learnt is not None:
-        options = learnt.overruled({name: value for name, value in vars(options).items() if value is not None}).options
+        learnt = learnt.overruled({name: value for name, value in vars(options).items() if value is not None})
+        options = learnt.options
         known = learnt.kinds if learnt.kinds.columns and arguments.column_kinds is None else None
     is_here = name == STANDARD_INPUT or path.exists()
     remembered = learnt is not None

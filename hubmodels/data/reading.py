@@ -44,8 +44,11 @@ class Reading:
                 yield ReadPiece(piece, self.kinds)
 
     def overruled(self, options: Mapping[str, Any]) -> "Reading":
-        """Return the reading with other options where these name any. Raises ValueError for a value of another type."""
-        return dataclasses.replace(self, options=build(ReadingOptions, {**vars(self.options), **options}))
+        """Return the reading with other options where these name any: files may write numbers and dates otherwise.
+
+        Raises ValueError for a value of another type."""
+        changed = build(ReadingOptions, {**vars(self.options), **options})
+        return Reading(changed, self.kinds.written(options.get("decimal"), options.get("date_order")))
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""

@@ -3,6 +3,7 @@
 import datetime
 import json
 import random
+import re
 import time
 
 import numpy as np
@@ -365,3 +366,44 @@ def test_times_that_say_a_zone_are_noted_where_those_of_the_training_said_none(t
     with collect_notes() as notes:
         Kinds({"t": ColumnKind("date")}).apply(pyarrow.table({"t": ["2024-05-01 10:00:00", "2024-05-01", None]}))
     assert not notes
+
+
+@pytest.mark.parametrize(
+    ("trained", "mark", "cells", "expected"),
+    [
+        (["1.5", "2.25"], ",", ["1,5", "1.002,25"], [1.5, 1002.25]),
+        (["1,234.5", "12"], ",", ["1.234,5", "7"], [1234.5, 7.0]),
+        (["1,5", "2,25"], ".", ["1.5", "1,002.25"], [1.5, 1002.25]),
+        (["3 km", "4.5 km"], ",", ["3,5 km", "4 km"], [3.5, 4.0]),
+        (["1.5", "2.25"], ",", ["57.0", "19.5"], [57.0, 19.5]),  # a column of the training's mark beside others
+    ],
+)
+def test_a_decimal_mark_that_is_given_overrules_that_of_the_training(trained, mark, cells, expected) -> None:
+    kinds, _, _ = decide({"x": trained * 50})
+    values = kinds.written(mark).apply(pyarrow.table({"x": cells}))
+    assert values.column("x").to_pylist() == expected
+
+
+def test_an_order_of_dates_that_is_given_overrules_that_of_the_training() -> None:
+    kinds, _, _ = decide({"x": [f"{day}.01.2024" for day in range(1, 29)]})
+    values = kinds.written(date_order="mdy").apply(pyarrow.table({"x": ["01/31/2024", "2/1/2024"]}))
+    assert values.column("x").to_pylist() == [datetime.datetime(2024, 1, 31), datetime.datetime(2024, 2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("trained", "cells", "remedy"),
+    [
+        (["512.57", "3.5"], ["7", "512,57", ""], "--decimal ,"),
+        (["512,57", "3,5"], ["512.57"], "--decimal ."),
+        (["31.01.2024", "1.2.2024"], ["1/31/2024"], "--date_order mdy"),
+        (["1/31/2024", "2/1/2024"], ["31/1/2024"], "--date_order dmy"),
+    ],
+)
+def test_what_is_written_otherwise_than_in_training_is_refused_with_the_flag_that_reads_it(
+    trained, cells, remedy
+) -> None:
+    kinds, _, _ = decide({"x": trained * 50})
+    with pytest.raises(BadRow, match=f"with {re.escape(remedy)} it is one"):
+        kinds.apply(pyarrow.table({"x": cells}))
+    with pytest.raises(BadRow, match="correct it or leave the cell empty"):
+        kinds.apply(pyarrow.table({"x": [*cells, "sold"]}))

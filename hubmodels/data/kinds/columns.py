@@ -1,8 +1,9 @@
 """The kinds of a table's columns, and how cells become values of them."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow
@@ -17,6 +18,8 @@ from .times import read_dates, read_seconds, read_whole_dates
 LEFT_OUT = "left out"
 # What a person may say that a column is, and the kind that stands for it.
 NAMED_KINDS = ("number", "category", "date", "text", "boolean", "identifier")
+AS_TRAINED = "as trained"  # in a format that a person overruled: the one of the training
+NUMBER_KINDS = ("number", "whole number", "row index")
 TEXT_KINDS = ("category", "text", "identifier")
 TRUE_WORDS = ("true", "yes", "y", "t", "1", "on")
 FALSE_WORDS = ("false", "no", "n", "f", "0", "off")
@@ -59,6 +62,10 @@ class Kinds:
         values = pyarrow.table([column for _, column in columns], names=[name for name, _ in columns])
         return values.replace_schema_metadata(table.schema.metadata)
 
+    def written(self, decimal: str | None = None, date_order: str | None = None) -> "Kinds":
+        """Return the kinds of files that write numbers and dates otherwise, as a person says; None leaves them."""
+        return Kinds({name: written_kind(kind, decimal, date_order) for name, kind in self.columns.items()})
+
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
         return {name: asdict(kind) for name, kind in self.columns.items()}
@@ -67,6 +74,21 @@ class Kinds:
     def from_dict(cls, values: Mapping[str, Any]) -> "Kinds":
         """Make again what `to_dict` gave."""
         return cls({name: ColumnKind(**kind) for name, kind in values.items()})
+
+
+def written_kind(kind: ColumnKind, decimal: str | None, date_order: str | None) -> ColumnKind:
+    """Return a kind whose numbers have another decimal mark, or whose dates another order; None leaves them.
+
+    A column whose numbers do not have this mark, but that of the training, is read by that."""
+    form = NumberFormat.of(kind.format)
+    if kind.kind in NUMBER_KINDS and decimal not in (None, form.decimal):
+        thousands = form.thousands if form.thousands in (" ", "'") else form.decimal
+        others = {name: value for name, value in kind.format.items() if name not in form.to_dict()}
+        changed = replace(form, decimal=decimal, thousands=thousands)
+        return replace(kind, format={**changed.to_dict(), **others, AS_TRAINED: dict(kind.format)})
+    if kind.kind == "date" and date_order is not None and "whole" not in kind.format:
+        return replace(kind, format={**kind.format, "order": date_order})
+    return kind
 
 
 def is_text(kind: pyarrow.DataType) -> bool:
@@ -87,8 +109,13 @@ def read_column(name: str, column: pyarrow.ChunkedArray, kind: ColumnKind) -> py
             unfit.look(chunk, values, first_row)
         chunks.append(values)
         first_row += len(chunk)
+    if unfit.count and AS_TRAINED in kind.format:
+        with contextlib.suppress(BadRow):
+            return read_column(name, column, replace(kind, format=kind.format[AS_TRAINED]))
     if unfit.count:
         said = f"{shorten(unfit.words[0])} is no {kind.kind}"
+        if remedy := find_remedy(column, kind, unfit):
+            raise BadRow(unfit.rows[0], name, f"{said} as those of the training are written; with {remedy} it is one")
         if "gaps" not in kind.format:
             more = f" (nor are {unfit.count - 1:,} more values)" if unfit.count > 1 else ""
             raise BadRow(unfit.rows[0], name, f"{said}{more}; correct it or leave the cell empty")
@@ -103,6 +130,25 @@ def read_column(name: str, column: pyarrow.ChunkedArray, kind: ColumnKind) -> py
     if len({chunk.type for chunk in chunks}) > 1:  # whole numbers, and then some that are not
         chunks = [compute.cast(chunk, pyarrow.float64()) for chunk in chunks]
     return pyarrow.chunked_array(chunks, type=None if chunks else empty_type(column.type, kind))
+
+
+def find_remedy(column: pyarrow.ChunkedArray, kind: ColumnKind, unfit: "Unfit") -> str | None:
+    """Give the flag by which all cells can be read that are no gaps, some of which are `unfit`; None for none."""
+    others: list[tuple[str, ColumnKind]] = []
+    if kind.kind in NUMBER_KINDS:
+        mark = "." if NumberFormat.of(kind.format).decimal == "," else ","
+        others = [(f"--decimal {mark}", written_kind(kind, mark, None))]
+    elif kind.kind == "date":
+        others = [(f"--date_order {order}", written_kind(kind, None, order)) for order in ("dmy", "mdy", "ymd")]
+    for flag, other in others:
+        if other == kind:
+            continue
+        left = Unfit()
+        for chunk in column.chunks:
+            left.look(chunk, read_chunk(chunk, other), 0)
+        if left.count < unfit.count and all(word in kind.format.get("gaps", ()) for word in left.words):
+            return flag
+    return None
 
 
 def with_kernels(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
@@ -151,7 +197,7 @@ def read_chunk(chunk: pyarrow.Array, kind: ColumnKind) -> pyarrow.Array:
         chunk = chunk.dictionary_decode()
     if kind.kind in TEXT_KINDS:
         return to_text(chunk)
-    if kind.kind in ("whole number", "number", "row index"):
+    if kind.kind in NUMBER_KINDS:
         return to_number(chunk, kind)
     if kind.kind == "date":
         return to_date(chunk, kind)
