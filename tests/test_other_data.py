@@ -137,6 +137,7 @@ def test_a_decimal_mark_given_to_evaluate_and_predict_overrules_that_of_the_trai
     commas = write_csv(tmp_path / "commas.csv", "x;grade", rows(","))
     words = ["--family", "mlp", "--task", "tabular-classification", "--label_column_name", "grade"]
     release = train(tmp_path, *words, "--dataset", points, "--hidden_sizes", 4)
+    points = write_csv(tmp_path / "more.csv", "x;grade", rows("."))
     told = [evaluate_release(release, {"dataset": str(points)})]
     told.append(evaluate_release(release, {"dataset": str(commas), "decimal": ","}))
     assert told[0].metrics == told[1].metrics
