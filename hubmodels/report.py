@@ -51,6 +51,13 @@ def note(topic: Topic, text: str, **fields: Any) -> None:
         collected[1].add(said)
 
 
+def said_of(column: str) -> Note | None:
+    """Return the last note about a column that was said to whoever collects them now; None where there is none."""
+    collected = _collector.get()
+    notes = [] if collected is None else [said for said in collected[0] if said.column == column]
+    return notes[-1] if notes else None
+
+
 @contextlib.contextmanager
 def collect_notes(into: list[Note] | None = None) -> Iterator[list[Note]]:
     """Collect the notes that are said inside the block, in this thread; an inner block hides them from an outer one."""

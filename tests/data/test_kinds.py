@@ -116,6 +116,44 @@ def test_what_does_not_fit_becomes_a_gap_that_is_counted_and_named() -> None:
     assert ["'late' is no whole number" in note.text for note in later] == [True]
 
 
+def test_each_cell_that_does_not_fit_is_named_with_its_own_rows() -> None:
+    odd = {11: "inf", 12: "1e400", 30: "sold", 50: "sold", **dict.fromkeys(range(60, 70), "none left")}
+    cells = [odd.get(row, str(row % 91)) for row in range(10_000)]
+    for table in ({"x": cells}, {"x": pyarrow.chunked_array([cells[:31], cells[31:63], cells[63:]])}):
+        _, _, notes = decide(table)
+        assert notes["x"].text.endswith(
+            "14 of 10,000 values are no number and become gaps: 'inf' (row 11), '1e400' (row 12), 'sold' (rows 30, 50), "
+            "'none left' (rows 60, 61, 62, ...)"
+        )
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ([f"{row}{' km' if row % 2 else ''}" for row in range(100)], "not the same in all rows ('km' 50%, none 50%)"),
+        ([f"{row / 2}{'kg' if row % 4 else ' g'}" for row in range(100)], "('kg' 75%, 'g' 25%): write one unit"),
+        ([f"{row % 24}h {row % 60}m" for row in range(100)], "several units such as '0h 0m'; durations are read as"),
+        ([f"{row} ft {row % 12} in" for row in range(100)], "numbers with several units such as '0 ft 0 in'"),
+    ],
+)
+def test_numbers_with_other_units_in_other_rows_are_text_and_it_is_said(cells: list[str], words: str) -> None:
+    _, values, notes = decide({"x": cells})
+    assert values.column("x").to_pylist() == cells
+    assert notes["x"].surprising
+    assert words in notes["x"].text
+
+
+@pytest.mark.parametrize("names", [["1st", "2nd", "3rd"], ["12 Main Street", "7 Low Road"], ["A12", "B7"]])
+def test_words_with_numbers_in_them_are_no_numbers_with_units(names: list[str]) -> None:
+    _, _, notes = decide({"x": [f"{names[row % len(names)]}" for row in range(100)]})
+    assert "x" not in notes
+
+
+def test_a_share_that_is_not_the_whole_is_never_100_percent() -> None:
+    _, _, notes = decide({"x": [f"{row % 28 + 1}.01.2024" if row else "soon" for row in range(300)][::-1] * 2})
+    assert "100%" not in notes["x"].text
+
+
 def test_a_column_of_too_many_words_is_text_and_says_what_would_make_it_numbers() -> None:
     cells = ["unsure" if row % 10 == 3 else str(row) for row in range(1000)]
     kinds, table, notes = decide({"x": cells})

@@ -44,6 +44,11 @@ def test_a_release_that_kept_blanks_around_its_values_still_knows_them() -> None
     assert codes.tolist() == [2, 1, 3, 3]
 
 
+def test_a_constant_is_named_as_files_write_it() -> None:
+    dropped = TabularProcessor.fit({"one": [1.0] * 9, "half": [0.5] * 9, "no": [""] * 9, "x": range(9)}).dropped
+    assert dropped == {"one": "constant: 1", "half": "constant: 0.5", "no": "always missing"}
+
+
 def rows_of(labels: list) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"y": labels}, features=datasets.Features({"y": datasets.Value("string")}))
 

@@ -9,13 +9,15 @@ from typing import Any
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 import torch
 from sklearn import metrics
 
+from hubmodels.data.kinds import decide_kinds
 from hubmodels.errors import BadRow, HubmodelsError
 from hubmodels.files import read_json
-from hubmodels.recipe import Recipe
+from hubmodels.recipe import ReadingOptions, Recipe
 from hubmodels.report import collect_notes
 from hubmodels.tasks.tabular_regression import TabularRegression
 from hubmodels.tasks.targets.number_rows import metrics_by_target
@@ -180,3 +182,16 @@ def test_a_task_of_numbers_encodes_through_the_problem(encode_rows: Callable) ->
     baseline = problem.baseline(columns, columns)
     np.testing.assert_allclose(baseline.rows["labels"][:, 0], values, rtol=1e-14)
     assert problem.metrics(baseline.rows)["rmse"] < 10
+
+
+def test_a_target_of_text_that_is_nearly_numbers_is_refused_with_the_cell_and_what_reads_the_others() -> None:
+    cells = [str(row) if row != 30 else "sold" for row in range(40)]
+    features = datasets.Features({"price": datasets.Value("string")})
+    with collect_notes():
+        decide_kinds(pyarrow.table({"price": cells}), ReadingOptions())
+        with pytest.raises(HubmodelsError) as refusal:
+            Numbers(target_column_names=["price"]).columns(features, [])
+    assert "39 of 40 values are numbers, others such as 'sold' (row 30) are not" in str(refusal.value)
+    assert "--column_kinds '{price: number}' reads the numbers in it" in str(refusal.value)
+    kinds = decide_kinds(pyarrow.table({"price": cells}), ReadingOptions(column_kinds={"price": "number"}))
+    assert kinds.apply(pyarrow.table({"price": cells}))["price"].null_count == 1

@@ -24,6 +24,7 @@ TEXT_KINDS = ("category", "text", "identifier")
 TRUE_WORDS = ("true", "yes", "y", "t", "1", "on")
 FALSE_WORDS = ("false", "no", "n", "f", "0", "off")
 ZONE = r":\d\d(\.\d+)?\s?(Z|UTC|[+-]\d\d:?\d\d)\s*$"  # how a text of a time ends that says its zone
+SHOWN_ROWS = 4  # of a cell that stands in many
 SHOWN = 40  # characters of a cell in a message
 
 
@@ -115,10 +116,10 @@ def read_column(name: str, column: pyarrow.ChunkedArray, kind: ColumnKind) -> py
     if unfit.count:
         said = f"{shorten(unfit.words[0])} is no {kind.kind}"
         if remedy := find_remedy(column, kind, unfit):
-            raise BadRow(unfit.rows[0], name, f"{said} as those of the training are written; with {remedy} it is one")
+            raise BadRow(unfit.first_row, name, f"{said} as those of the training are written; with {remedy} it is one")
         if "gaps" not in kind.format:
             more = f" (nor are {unfit.count - 1:,} more values)" if unfit.count > 1 else ""
-            raise BadRow(unfit.rows[0], name, f"{said}{more}; correct it or leave the cell empty")
+            raise BadRow(unfit.first_row, name, f"{said}{more}; correct it or leave the cell empty")
         if any(word not in kind.format["gaps"] for word in unfit.words):
             note("rows", f"column {name!r}: {said}; {unfit.count:,} such cells are read as gaps, as in training")
     if kind.kind == "date" and "zone" not in kind.format and any(map(says_zone, column.chunks)):
@@ -166,9 +167,18 @@ class Unfit:
     """Collects the cells of text that are no gap and could not be read."""
 
     count: int = 0
-    rows: list[int] = field(default_factory=list)  # of the first ones
-    words: list[str] = field(default_factory=list)  # distinct ones, at most `limit`
+    rows_of: dict[str, list[int]] = field(default_factory=dict)  # distinct cells, at most `limit`: their first rows
     limit: int = 100
+
+    @property
+    def words(self) -> list[str]:
+        """Return the distinct cells, the first ones."""
+        return list(self.rows_of)
+
+    @property
+    def first_row(self) -> int:
+        """Return the row of the first cell."""
+        return next(iter(self.rows_of.values()))[0]
 
     def look(self, text: pyarrow.Array, values: pyarrow.Array, first_row: int) -> None:
         """Take in a chunk and what was read of it; `first_row` is the number of its first cell."""
@@ -179,10 +189,12 @@ class Unfit:
         if not len(rows):
             return
         self.count += len(rows)
-        self.rows += [first_row + row.as_py() for row in rows[: max(0, 3 - len(self.rows))]]
-        for word in text.take(rows).unique()[: self.limit].to_pylist():
-            if word not in self.words and len(self.words) < self.limit:
-                self.words.append(word)
+        cells = text.take(rows)
+        for word in cells.unique()[: self.limit].to_pylist():
+            if word in self.rows_of or len(self.rows_of) < self.limit:
+                of_word = self.rows_of.setdefault(word, [])
+                first = rows.filter(compute.equal(cells, word))[: SHOWN_ROWS - len(of_word)]
+                of_word += [first_row + row.as_py() for row in first]
 
 
 def shorten(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Deciding what the columns of a table are, once, over all training rows: by what nearly all of their cells are."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from ...recipe import ReadingOptions
 from .columns import (
     LEFT_OUT,
     NAMED_KINDS,
+    SHOWN_ROWS,
     ColumnKind,
     Kinds,
     Unfit,
@@ -23,13 +25,17 @@ from .columns import (
     shorten,
     with_kernels,
 )
-from .decision import Decision, bearable, describe_unfit
+from .decision import Decision, bearable, describe_cell, describe_unfit
 from .gaps import are_gaps, trimmed
 from .numbers import NumberFormat, count_codes, guess_formats
 from .times import ORDERS, DateCount, count_dates, guess_whole_dates, looks_like_dates, read_dates
 from .typed import as_whole, decide_typed, decide_whole
 
 SAMPLE = 500  # cells by which it is seen what may be tried on the whole column
+WITH_UNITS = re.compile(r"[-+]?[\d.,]*\d\s*(?P<unit>[^\W\d_]{1,8}\.?|%|°[CF]?)?(\s*\d+\s*[^\W\d_]{1,8}\.?)*")
+SPAN = re.compile(r"\d+\s*[^\W\d_]+")  # one number with its unit of several, as in 3h 12m
+MOST_CODES = 20  # distinct words that are names, such as 1st, 2nd and 3rd
+MOST_UNITS = 6
 NEARLY = 0.8  # share of numbers in a sample from which it is said why a column holds none
 
 
@@ -97,13 +103,13 @@ class Draft:
         if self.said and unfit.count == present > 0:
             raise HubmodelsError(
                 f"column_kinds: none of the {present:,} values of column {name!r} is a {what}; the first is "
-                f"{shorten(unfit.words[0])} (row {unfit.rows[0]})"
+                f"{shorten(unfit.words[0])} (row {unfit.first_row})"
             )
         if not self.said and not bearable(unfit.count, present):
             if all(word.strip().isdigit() for word in unfit.words):
                 return refine(name, column, Decision(chosen, "numbers"))
             share = f"{present - unfit.count:,} of {present:,} values are {what}s"
-            text = f"text: {share}, others such as {shorten(unfit.words[0])} are not"
+            text = f"text: {share}, others such as {describe_cell(*next(iter(unfit.rows_of.items())))} are not"
             return Decision(ColumnKind("text"), text, True, f"column_kinds: {{{name}: {what}}}")
         settled = replace(chosen, format={**chosen.format, "gaps": unfit.words}) if unfit.count else chosen
         described = describe_format(chosen)
@@ -153,7 +159,7 @@ def draft_of(name: str, column: pyarrow.ChunkedArray, options: ReadingOptions) -
         return Draft((ColumnKind("duration"),))
     if set(sample) <= {"True", "False"} and set(column.unique().drop_null().to_pylist()) <= {"True", "False", ""}:
         return Decision(ColumnKind("boolean"), "true and false", trivial=True)
-    return text_decision(name, sample)
+    return text_decision(name, column, sample)
 
 
 def said_draft(name: str, column: pyarrow.ChunkedArray, kind: str, options: ReadingOptions) -> Draft | Decision:
@@ -168,7 +174,10 @@ def said_draft(name: str, column: pyarrow.ChunkedArray, kind: str, options: Read
         if types.is_nested(column.type) or (kind == "number" and not readable) or (kind == "date" and not is_date):
             raise HubmodelsError(f"column_kinds: column {name!r} holds {column.type}, which cannot be read as {kind}")
         spans = kind == "number" and (types.is_duration(column.type) or types.is_time(column.type))
-        return Decision(ColumnKind("duration" if spans else kind), words)
+        # Text that is said to be text is what everyone expects: readers of texts say it themselves.
+        return Decision(
+            ColumnKind("duration" if spans else kind), words, trivial=kind == "text" and is_text(column.type)
+        )
     sample = take_sample(column)
     if kind == "date":
         whole = compute.all(compute.match_substring_regex(column, r"^(\d{8,})?$")).as_py()
@@ -328,19 +337,59 @@ def is_whole(column: pyarrow.ChunkedArray, kind: ColumnKind) -> bool:
     return True
 
 
-def text_decision(name: str, sample: list[str]) -> Decision | None:
+def unit_words(sample: list[str]) -> str | None:
+    """Say of text that holds numbers with units, several or not on all of them, why these are no numbers."""
+    matches = [match for text in sample if (match := WITH_UNITS.fullmatch(text)) is not None]
+    spans = [match for match in matches if len(SPAN.findall(match[0])) > 1]
+    if len(set(sample)) <= MOST_CODES or len(matches) < NEARLY * len(sample):
+        return None
+    if len(spans) > len(sample) / 2:
+        return f"numbers with several units such as {shorten(spans[0][0])}; durations are read as 1:23:45"
+    units = Counter(match["unit"] or "" for match in matches)
+    if len(units) < 2 or len(units) > MOST_UNITS:
+        return None
+    counted = ", ".join(f"{unit!r} {count / len(sample):.0%}" for unit, count in units.most_common(5) if unit)
+    without = f", none {units[''] / len(sample):.0%}" if units[""] else ""
+    return f"numbers whose unit is not the same in all rows ({counted}{without}): write one unit, or none"
+
+
+def share_words(share: float) -> str:
+    """Say a share that is not the whole in percent, never as 100 %."""
+    return f"about {share:.0%}" if share < 0.995 else "more than 99%"
+
+
+def rows_of_cell(column: pyarrow.ChunkedArray, cell: str) -> list[int]:
+    """Return the first rows in which a trimmed cell stands."""
+    rows: list[int] = []
+    first_row = 0
+    for chunk in column.chunks:
+        equal = compute.indices_nonzero(compute.equal(compute.utf8_trim_whitespace(chunk), cell))
+        rows += [first_row + row.as_py() for row in equal[: SHOWN_ROWS - len(rows)]]
+        first_row += len(chunk)
+        if len(rows) >= SHOWN_ROWS:
+            break
+    return rows
+
+
+def text_decision(name: str, column: pyarrow.ChunkedArray, sample: list[str]) -> Decision | None:
     """Say of text that is nearly a column of numbers why it is none; None of other text."""
     for size in (1, 2, 5):
         numbers = [text for text in sample if text[:1].isdigit() or text[:size].strip("-+$€£¥( ")[:1].isdigit()]
         if NEARLY * len(sample) <= len(numbers) < len(sample) and guess_formats(numbers):
             other = next(text for text in sample if text not in numbers)
-            share = f"{len(numbers) / len(sample):.0%}"
-            text = f"text: about {share} of its values are numbers, others such as {shorten(other)} are not"
+            share = share_words(len(numbers) / len(sample))
+            cell = describe_cell(other, rows_of_cell(column, other))
+            text = f"text: {share} of its values are numbers, others such as {cell} are not"
             return Decision(ColumnKind("text"), text, True, f"column_kinds: {{{name}: number}}")
+    if units := unit_words(sample):
+        return Decision(ColumnKind("text"), f"text: {units}", True)
     cells = pyarrow.array(sample, pyarrow.string())
     dates = np.any([~np.isnat(read_dates(cells, order)) for order in ("dmy", "mdy")], axis=0)
     if np.count_nonzero(dates) >= NEARLY * len(sample):
-        shown = shorten(sample[int(np.argmin(dates))]) if not dates.all() else "all in one order of day and month"
-        text = f"text: about {dates.mean():.0%} of its values are dates, but not {shown}"
+        other = sample[int(np.argmin(dates))]
+        cell = describe_cell(other, rows_of_cell(column, other))
+        text = f"text: {share_words(dates.mean())} of its values are dates, but not {cell}"
+        if dates.all():
+            text = "text: its values are dates, but not all in one order of day and month"
         return Decision(ColumnKind("text"), text, True, f"column_kinds: {{{name}: date}}")
     return Decision(ColumnKind("text"), "text", trivial=True)

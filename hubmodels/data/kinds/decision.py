@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from ...report import note
-from .columns import ColumnKind, Unfit, shorten
+from .columns import SHOWN_ROWS, ColumnKind, Unfit, shorten
 
 LARGEST_UNFIT = (
     0.005  # share of the present cells that may be no number (date, ...) in a column of numbers (dates, ...)
 )
+SHOWN_CELLS = 5  # distinct cells that a note names
 ONE_OF = 50  # of so many present cells one may be odd, whatever its share
 
 
@@ -43,10 +44,13 @@ def describe_unfit(unfit: Unfit, num_present: int, kind: str) -> str:
     """Say which cells do not fit: how many, and where the first are; nothing where all fit."""
     if not unfit.count:
         return ""
-    rows = ", ".join(map(str, unfit.rows))
-    word, more = shorten(unfit.words[0]), ", ..." if unfit.count > len(unfit.rows) else ""
+    cells = ", ".join(describe_cell(word, rows) for word, rows in list(unfit.rows_of.items())[:SHOWN_CELLS])
+    others = ", ..." if len(unfit.rows_of) > SHOWN_CELLS else ""
     verbs = "is no {} and becomes a gap" if unfit.count == 1 else "are no {} and become gaps"
-    return (
-        f"; {unfit.count:,} of {num_present:,} values {verbs.format(kind)}: {word} "
-        f"(row{'s' * (unfit.count > 1)} {rows}{more})"
-    )
+    return f"; {unfit.count:,} of {num_present:,} values {verbs.format(kind)}: {cells}{others}"
+
+
+def describe_cell(word: str, rows: list[int]) -> str:
+    """Say of a cell in which rows it stands: 'sold' (rows 7, 30)."""
+    listed = ", ".join(map(str, rows[: SHOWN_ROWS - 1])) + ", ..." * (len(rows) >= SHOWN_ROWS)
+    return f"{shorten(word)} (row{'s' * (len(rows) > 1)} {listed})"

@@ -74,7 +74,8 @@ def find_form(path: Path, options: ReadingOptions, remembered: bool) -> CsvForm:
             remarks["quotechar"] = "quotes are part of the cells: as signs around cells they do not fit its lines"
     preamble = count_preamble(rows)
     if preamble:
-        remarks["header"] = f"its beginning, {preamble} line(s), is no part of the table and was skipped"
+        skipped = ends[preamble] - 1 - sum(cell.count("\n") for cell in rows[preamble])  # blank ones too
+        remarks["header"] = f"{first_lines(skipped)} no part of the table and skipped"
         lines_before += ends[preamble - 1]
         rows, ends = rows[preamble:], [end - ends[preamble - 1] for end in ends[preamble:]]
     header = options.header if options.header is not None else has_header(rows)
@@ -207,6 +208,11 @@ def count_preamble(rows: list[list[str]]) -> int:
     return count if all(len(row) == 1 or not any(row[1:]) for row in rows[:count]) and count < len(rows) - 1 else 0
 
 
+def first_lines(count: int) -> str:
+    """Say of the first lines of a file that they are something: "its first 2 lines are"."""
+    return "its first line is" if count == 1 else f"its first {count} lines are"
+
+
 def has_header(rows: list[list[str]]) -> bool:
     """Tell whether the first row names the columns.
 
@@ -259,7 +265,8 @@ def column_names(rows: list[list[str]], header: bool, remarks: dict[str, str]) -
     """Name the columns: as the header does, each once, else by their numbers."""
     width = max(modal_width(rows), len(rows[0]))
     if not header:
-        remarks["header"] = "the first line is a row like the others, and names no columns: they are called 0, 1, 2 ..."
+        called = "it is called 0" if width == 1 else f"they are called 0 to {width - 1}"
+        remarks["header"] = f"the first line is a row like the others, and names no columns: {called}"
         return [str(number) for number in range(width)]
     first = list(rows[0])
     if rows[1:] and modal_width(rows[1:]) == len(first) + 1:

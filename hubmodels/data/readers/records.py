@@ -26,6 +26,8 @@ from .encodings import scan_text
 from .pieces import PIECE_BYTES
 
 ROWS_AT_ONCE = 10_000
+HEAD_ROWS = 200  # by which it is seen how many cells a row of a sheet has
+MOST_TITLES = 20  # rows above a table
 
 
 # Tables of Python's values
@@ -219,13 +221,17 @@ def open_workbook(path: Path) -> Iterator[Any]:
 
 
 def read_excel(path: Path, sheet_name: str, header: bool | None) -> Iterator[pyarrow.Table]:
-    """Read a sheet: its first row with cells names the columns, unless `header` is false. Empty rows are left out."""
+    """Read a sheet: its first row with cells names the columns, unless `header` is false. Empty rows are left out.
+
+    A title above the table is skipped, unless `header` is true."""
     from .csv_form import unique_names
 
     with open_workbook(path) as workbook:
         rows: Iterator[tuple[Any, ...]] = (
             row for row in workbook[sheet_name].iter_rows(values_only=True) if any_cell(row)
         )
+        if header is None:
+            rows = without_title(rows, path.name)
         first = next(rows, None)
         if first is None:
             raise HubmodelsError(f"the sheet {sheet_name!r} of {path.name} is empty")
@@ -239,6 +245,22 @@ def read_excel(path: Path, sheet_name: str, header: bool | None) -> Iterator[pya
             empty = False
         if empty:
             yield value_table(names, [])
+
+
+def without_title(rows: Iterator[tuple[Any, ...]], name: str) -> Iterator[tuple[Any, ...]]:
+    """Skip the rows above a table, a title or remarks, and say it: they have few cells, the rows behind them many."""
+    head = list(itertools.islice(rows, HEAD_ROWS))
+    filled = [sum(cell is not None and cell_text(cell).strip() != "" for cell in row) for row in head]
+    usual = sorted(filled)[len(filled) // 2] if filled else 0
+    few = 1 if usual < 5 else 2  # cells of a title: "Report", or "Date:" and the date
+    count = next((number for number, cells in enumerate(filled) if cells > few), 0) if usual > few else 0
+    if 0 < count < min(len(head) - 1, MOST_TITLES):
+        words = ", ".join(repr(cell_text(cell)[:40]) for row in head[:count] for cell in row if cell is not None)
+        are = "row with cells is" if count == 1 else f"{count} rows with cells are"
+        note("files", f"{name}: its first {are} a title and skipped ({words[:120]})", surprising=True,
+             remedy="header: true")  # fmt: skip
+        head = head[count:]
+    return itertools.chain(head, rows)
 
 
 # SQLite

@@ -86,12 +86,29 @@ def sort_rows(
             descending = all((np.diff(times[rows].astype(np.int64)) <= 0).all() for _, rows in groups)
             which = "" if not ids else f" of {unsorted:,} of {len(groups):,} series"
             was = "with the newest first" if descending else "in no order"
+            if not descending and (repeated := only_repeated(times, groups)):
+                was = (
+                    f"in order but for {repeated:,} whose time{'s stand' if repeated > 1 else ' stands'} above already"
+                )
             note("rows", f"the rows{which} stood {was}: they were sorted by {time_name}", surprising=True)
         times = times[order]
     edges = np.cumsum([0, *(len(rows) for _, rows in groups)])
     stretches_of = [(name, np.arange(edges[index], edges[index + 1])) for index, (name, _) in enumerate(groups)]
     sorted_already = np.array_equal(order, np.arange(len(dataset)))
     return (dataset if sorted_already else dataset.select(order)), stretches_of, times
+
+
+def only_repeated(times: "np.ndarray", groups: "list[tuple[Any, np.ndarray]]") -> int:
+    """Count the rows whose time an earlier row of their series has, where without them all are in order; else 0."""
+    import numpy as np
+
+    repeated = 0
+    for _, rows in groups:
+        first = np.sort(np.unique(times[rows], return_index=True)[1])
+        if (np.diff(times[rows][first].astype(np.int64)) < 0).any():
+            return 0
+        repeated += len(rows) - len(first)
+    return repeated
 
 
 def with_zone(

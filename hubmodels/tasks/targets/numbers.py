@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import BadRow, HubmodelsError
 from ...fields import option
-from ...report import Figure, note
+from ...report import Figure, note, said_of
 from ...units import Units
 from ..contract.columns import choose_column, describe_columns, existing_column, kind_of, ordered_labels
 from ..contract.parts import FittedTarget, Target
@@ -65,9 +65,13 @@ class Numbers(Target):
         for name in names:
             kind = kind_of(features[existing_column(name, features, "target_column_names")])
             if not kind.startswith(NUMERIC):
-                raise HubmodelsError(
-                    f"column {name!r} holds {kind}, not numbers; choose another with --target_column_names"
-                )
+                said = said_of(name)
+                why = f" ({said.text.partition(': ')[2]})" if said is not None and said.kind == "text" else ""
+                remedy = "choose another with --target_column_names"
+                if kind in ("string", "large_string"):
+                    reads = f"--column_kinds '{{{name}: number}}' reads the numbers in it, and the rest as gaps"
+                    remedy = f"{reads}; or {remedy}"
+                raise HubmodelsError(f"column {name!r} holds {kind}, not numbers{why}; {remedy}")
         return list(names)
 
     def units(self, features: "datasets.Features", columns: list[str]) -> Units:
