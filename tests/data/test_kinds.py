@@ -122,8 +122,8 @@ def test_each_cell_that_does_not_fit_is_named_with_its_own_rows() -> None:
     for table in ({"x": cells}, {"x": pyarrow.chunked_array([cells[:31], cells[31:63], cells[63:]])}):
         _, _, notes = decide(table)
         assert notes["x"].text.endswith(
-            "14 of 10,000 values are no number and become gaps: 'inf' (row 11), '1e400' (row 12), 'sold' (rows 30, 50), "
-            "'none left' (rows 60, 61, 62, ...)"
+            "14 of 10,000 values are no number and become gaps: 'inf' (row 11), '1e400' (row 12), 'sold' "
+            "(rows 30, 50), 'none left' (rows 60, 61, 62, ...)"
         )
 
 

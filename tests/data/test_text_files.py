@@ -216,3 +216,10 @@ def test_new_files_are_read_without_line_breaks_and_without_splits(tmp_path: Pat
     pieces = list(Reading().pieces(tmp_path, 100))
     assert [text for piece in pieces for text in piece.table.column("text").to_pylist()] == ["c", "a", "b"]
     assert pieces[1].words(1) == "row 1 (line 2) of train.txt"
+
+
+def test_the_reader_does_not_say_of_its_texts_that_an_option_says_so(tmp_path: Path) -> None:
+    write(tmp_path, {"pos/1.txt": "good", "pos/2.txt": "fine", "neg/1.txt": "bad", "neg/2.txt": "poor"})
+    with collect_notes() as notes:
+        load_data(DataArguments(dataset=str(tmp_path), test_fraction=0.4, validation_fraction=0.4))
+    assert not [note.text for note in notes if "column_kinds" in note.text]

@@ -8,6 +8,7 @@ import torch
 
 from hubmodels.errors import HubmodelsError
 from hubmodels.report import collect_notes
+from hubmodels.tasks.inputs.series_tables import sort_rows
 from hubmodels.tasks.time_series_classification import TimeSeriesClassification
 from hubmodels.tasks.time_series_forecasting import TimeSeriesForecasting
 
@@ -176,3 +177,19 @@ def test_a_wide_table_is_known_by_its_numbered_columns() -> None:
         rows = task.prepare(to_dataset(frame))
     assert [len(series) for series in rows["series"][:5]] == [10, 10, 10, 8, 10]
     assert said(notes, "each row is a series", "s_0 to s_9")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([*range(60), 10], "stood in order but for 1 whose time stands above already"),
+        ([*range(60), 10, 20, 20], "stood in order but for 3 whose times stand above already"),
+        ([*range(30), 40, 35, *range(50, 60)], "stood in no order"),
+        ([*range(60)][::-1], "stood with the newest first"),
+    ],
+)
+def test_it_is_said_in_which_order_rows_stood_also_where_a_time_stands_twice(rows: list[int], words: str) -> None:
+    days = pd.date_range("2023-11-20", periods=60, freq="D")[rows]
+    with collect_notes() as notes:
+        sort_rows(to_dataset(pd.DataFrame({"day": days, "y": wave(len(rows))})), [], "day")
+    assert said(notes, words)
