@@ -150,7 +150,7 @@ def read_family(family: str) -> dict[str, Any]:
     from .recipe import load_yaml
 
     check_family(family)
-    return load_yaml(FOLDER / "models" / family / "recipe.yaml")
+    return load_yaml(FOLDER / "models" / family / "recipe.yaml", with_aliases=True)
 
 
 def list_recipes(family: str) -> dict[str, dict[str, Any]]:

@@ -265,6 +265,16 @@ class _Loader(yaml.SafeLoader):
     """Reads numbers as YAML 1.2 does: PyYAML reads `3e-4` as text."""
 
 
+class _StrictLoader(_Loader):
+    """Refuses aliases, which unfold to any size."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Make the node of the next event. Raises YAMLError for an alias."""
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError(f"it has an alias, *{self.peek_event().anchor}: write the value out")
+        return super().compose_node(parent, index)
+
+
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)$"),
@@ -272,13 +282,15 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load_yaml(path: str | os.PathLike) -> Any:
-    """Read the value of a YAML file. Raises HubmodelsError when it is missing or not YAML."""
+def load_yaml(path: str | os.PathLike, with_aliases: bool = False) -> Any:
+    """Read the value of a YAML file, with aliases where it is one of ours.
+
+    Raises HubmodelsError when it is missing or not YAML."""
     path = Path(path)
     if not path.is_file():
         raise HubmodelsError(f"no recipe at {path}: give the path of a YAML file")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader if with_aliases else _StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise HubmodelsError(f"{path} is not YAML: {reason}") from None

@@ -123,3 +123,10 @@ def test_words_of_a_command_line_become_values_of_the_field(value, expected, res
 
 def test_nearest_is_silent_when_nothing_is_close():
     assert nearest("zebra", ["learning_rate"]) == ""
+
+
+def test_an_alias_is_refused_which_could_unfold_to_any_size(tmp_path) -> None:
+    lines = ["family: mlp", "task: tabular-classification", "model: {a: &a [1, 1], b: *a}"]
+    (tmp_path / "recipe.yaml").write_text("\n".join(lines))
+    with pytest.raises(HubmodelsError, match=r"it has an alias, \*a: write the value out"):
+        Recipe.load(tmp_path / "recipe.yaml")

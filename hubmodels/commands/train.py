@@ -15,7 +15,9 @@ from ._parser import add_flag, add_json_flag, is_main_process
 
 SUMMARY = "train or fine-tune on your data, measure beside a classical baseline, write the release folder"
 DESCRIPTION = (
-    "Train by a recipe, measure on the test split, write <output_dir>/release. Any field of a recipe is a flag."
+    "Train by a recipe, measure on the test split, write <output_dir>/release. Any field of a recipe is a flag. On new "
+    "data begin with --dry_run: it says what each column is taken for, how splits are cut, what looks wrong in them, "
+    "and how long the training takes."
 )
 FIELDS = "all"
 

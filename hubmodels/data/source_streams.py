@@ -1,7 +1,6 @@
 """From a source's pieces to streams: rows are read and turned into values as they are asked for."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import datasets
 import pyarrow
@@ -11,7 +10,7 @@ from ..errors import BadRow, HubmodelsError, one_line
 from ..report import note
 from .kinds import Kinds, decide_kinds
 from .origins import Origin
-from .readers import Piece, Source
+from .readers import Piece, ReadsShards, Source
 from .reading import Reading, row_words
 from .schemas import cast_table, common_schema
 from .source_rows import with_types
@@ -73,13 +72,12 @@ def read_head(source: Source, split: str) -> pyarrow.Table:
 
 def list_shards(source: Source, split: str) -> list[int]:
     """Number the files of a split, where its reader tells them apart."""
-    files = getattr(source, "files", None)
-    return list(range(len(files[split]))) if isinstance(files, dict) and hasattr(source, "file_pieces") else [0]
+    return list(range(len(source.files[split]))) if isinstance(source, ReadsShards) else [0]
 
 
-def shard_pieces(source: Any, split: str, shard: int, rows_per_piece: int) -> Iterator[Piece]:
+def shard_pieces(source: Source, split: str, shard: int, rows_per_piece: int) -> Iterator[Piece]:
     """Read the rows of one shard."""
-    if hasattr(source, "file_pieces"):
+    if isinstance(source, ReadsShards):
         yield from source.file_pieces(split, shard, rows_per_piece)
     else:
         yield from source.pieces(split, rows_per_piece)

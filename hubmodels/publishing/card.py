@@ -260,9 +260,9 @@ def _decisions(notes: Sequence[Note]) -> dict[str, Any]:
     }
 
 
-def _text(text: str) -> str:
+def _text(text: Any) -> str:
     """Escape text of the data for Markdown: no markup, no link, no picture of another server comes from it."""
-    return re.sub(r"([\\`*_\[\]<>#|~$])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>#|~$])", r"\\\1", " ".join(str(text).split()))
 
 
 def _evaluated_on(results: Mapping[str, Any], data: Mapping[str, Any]) -> str:
@@ -297,7 +297,7 @@ def _result_tables(results: Mapping[str, Any], task: DescribedTask) -> dict[str,
     per_class = results.get("per_class") or {}
     columns = list(dict.fromkeys(metric for entries in per_class.values() for metric in entries))
     class_rows = [
-        [_cell(label), *(_class_value(entries.get(column)) for column in columns)]
+        [_text(label), *(_class_value(entries.get(column)) for column in columns)]
         for label, entries in per_class.items()
     ]
     block = results.get("resample_block", 1)
@@ -315,11 +315,6 @@ def _result_tables(results: Mapping[str, Any], task: DescribedTask) -> dict[str,
 def _class_value(entry: Any) -> str:
     """Format one cell of the table of classes."""
     return format_interval(entry) if isinstance(entry, Mapping) else "-" if entry is None else str(entry)
-
-
-def _cell(text: Any) -> str:
-    """Escape text for a Markdown table."""
-    return str(text).replace("|", "\\|").replace("\n", " ")
 
 
 def _training_sentence(recipe: Recipe, provenance: Mapping[str, Any]) -> str:

@@ -201,7 +201,11 @@ def compare_outputs(
 ) -> float:
     """Return the largest deviation, as a share of its tensor's scale; HubmodelsError where it exceeds `tolerance`."""
     worst, largest = "", 0.0
+    if not any(want.numel() for want in expected.values()):
+        raise HubmodelsError("the golden output is empty, which verifies nothing: release the model again")
     for name, want in expected.items():
+        if want.is_floating_point() and not want.isfinite().all():
+            raise HubmodelsError(f"the golden output {name} holds numbers that are not finite")
         if name not in outputs:
             raise HubmodelsError(f"the model gives no {name!r}, as the golden output does, but {', '.join(outputs)}")
         got = outputs[name]

@@ -1,6 +1,6 @@
 """What every reader gives: the rows of a path piece by piece, as they stand there, and where each of them stands."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -64,6 +64,18 @@ class NamesFiles(Protocol):
     @property
     def location(self) -> str:
         """Return what decides the names: where the files lie, or what they are called."""
+
+
+@runtime_checkable
+class ReadsShards(Protocol):
+    """A source that can read the shards of a split one by one, as streams do."""
+
+    @property
+    def files(self) -> Mapping[str, Sequence[Any]]:
+        """Return the shards of each split."""
+
+    def file_pieces(self, split: str, number: int, rows_per_piece: int) -> Iterator[Piece]:
+        """Read the rows of one shard, as `Source.pieces` those of a whole split."""
 
 
 def coalesce(tables: Iterable[pyarrow.Table], rows_per_piece: int) -> Iterator[pyarrow.Table]:

@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import HubmodelsError
 from ...recipe import ReadingOptions, SeriesLayout
 from ...report import note
-from .archives import seekable
+from .archives import DAMAGED, seekable
 
 ARRAY_KINDS = (".npy", ".npz")
 SPLIT_ENDING = re.compile(r"(.*?)_?(train|test|val|validation)", re.IGNORECASE)
@@ -64,7 +64,7 @@ def load_splits(path: Path) -> dict[str, dict[str, np.ndarray]]:
         with seekable(path) as file:
             loaded = np.load(file, allow_pickle=False)
             arrays: Mapping[str, Any] = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
-    except (ValueError, OSError, EOFError):
+    except (ValueError, OSError, *DAMAGED):
         return {}  # who reads tables says why
     for name, array in arrays.items():
         match = SPLIT_ENDING.fullmatch(name)
