@@ -2,9 +2,10 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow
 import pyarrow.compute
@@ -18,6 +19,7 @@ from .pieces import PIECE_BYTES, coalesce
 
 BLOCK_BYTES = 2**20
 LARGEST_BLOCK = 2**30  # of bytes in one row
+ODD_LINE = re.compile(r"Expected \d+ columns, got \d+")  # what Arrow says of a line with other cells than the others
 
 
 class Lines(NamedTuple):
@@ -54,10 +56,9 @@ def read_batches(path: Path, form: CsvForm) -> Iterator[pyarrow.Table]:
         yield from read_odd_lines(path, form, 0)
         return
     while True:
-        odd_lines: list[Any] = []
         rows_seen = 0
         try:
-            for table in read_by_arrow(path, form, block_bytes, odd_lines):
+            for table in read_by_arrow(path, form, block_bytes):
                 rows_seen += len(table)
                 if rows_seen > num_rows or num_rows == 0:  # others were given before the file was begun again
                     yield table.slice(max(0, len(table) - (rows_seen - num_rows)))
@@ -65,26 +66,24 @@ def read_batches(path: Path, form: CsvForm) -> Iterator[pyarrow.Table]:
             check_quotes(path, form)
             return
         except pyarrow.ArrowInvalid as error:
+            if ODD_LINE.search(str(error)):
+                yield from read_odd_lines(path, form, num_rows)
+                return
             if "straddling" in str(error) or "block size" in str(error):
                 if block_bytes >= LARGEST_BLOCK:
                     raise HubmodelsError(f"{path.name} has a row of more than {LARGEST_BLOCK:,} bytes") from None
                 block_bytes *= 16
-            elif odd_lines:
-                yield from read_odd_lines(path, form, num_rows)
-                return
             elif "invalid UTF8" in str(error):
                 raise UnicodeDecodeError("utf-8", b"", 0, 1, "it has bytes that are no UTF-8") from None
             else:
                 raise
 
 
-def read_by_arrow(path: Path, form: CsvForm, block_bytes: int, odd_lines: list[Any]) -> Iterator[pyarrow.Table]:
-    """Read a text file by pyarrow, which puts a line with another number of cells into `odd_lines` and stops."""
+def read_by_arrow(path: Path, form: CsvForm, block_bytes: int) -> Iterator[pyarrow.Table]:
+    """Read a text file by pyarrow, which stops with an error at a line with another number of cells (`ODD_LINE`).
 
-    def stop(line: Any) -> str:
-        odd_lines.append(line)
-        return "error"
-
+    Its threads read ahead, and nothing that they use may be of Python, such as an `invalid_row_handler`: a thread that
+    calls Python while the interpreter ends aborts the process. The reader is closed, whatever becomes of the rows."""
     names = [str(number) for number in range(len(form.names))]  # they may hold what pyarrow takes for something else
     with plain_text(path, form.encoding) as (text, compression), pyarrow.input_stream(text, compression) as stream:
         try:
@@ -97,7 +96,6 @@ def read_by_arrow(path: Path, form: CsvForm, block_bytes: int, odd_lines: list[A
                     delimiter=form.separator,
                     quote_char=form.quotechar or False,
                     newlines_in_values=form.quotechar is not None,
-                    invalid_row_handler=stop,
                 ),
                 pyarrow.csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pyarrow.string()),
@@ -111,9 +109,10 @@ def read_by_arrow(path: Path, form: CsvForm, block_bytes: int, odd_lines: list[A
                 raise
             yield empty_table(form)
             return
-        yield empty_table(form)
-        for batch in reader:
-            yield pyarrow.Table.from_batches([batch]).rename_columns(form.names)
+        with reader:
+            yield empty_table(form)
+            for batch in reader:
+                yield pyarrow.Table.from_batches([batch]).rename_columns(form.names)
 
 
 def is_header_alone(path: Path, form: CsvForm) -> bool:
