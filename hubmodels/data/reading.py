@@ -1,9 +1,10 @@
 """How a data set was read, kept with a release: new files are read as those of the training were."""
 
+import bisect
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..recipe import ReadingOptions
 from .kinds import Kinds
 from .readers import STANDARD_INPUT, Piece, open_source
 from .readers.media_folder import MediaFolder
+from .readers.table_files import EXCEL_KINDS
 from .readers.text_files import TextFiles
 
 
@@ -90,7 +92,8 @@ class ReadPiece:
 
     def words(self, row: int) -> str:
         """Say where a row of the piece stands: "row 37 (line 39) of rows.csv"."""
-        return row_words(self.piece.file, self.piece.first_row + row, self.piece.first_line)
+        piece = self.piece
+        return row_words(piece.file, piece.first_row + row, piece.first_line, piece.shifts)
 
 
 def holds_files(kind: pyarrow.DataType) -> bool:
@@ -99,6 +102,13 @@ def holds_files(kind: pyarrow.DataType) -> bool:
     return types.is_binary(kind) or types.is_large_binary(kind) or types.is_struct(kind)
 
 
-def row_words(file: str, row: int, first_line: int | None) -> str:
-    """Say where a row stands, in the words of its file. Rows count from 0, as pandas and datasets count them."""
-    return f"row {row}{'' if first_line is None else f' (line {row + first_line})'} of {file}"
+def row_words(file: str, row: int, first_line: int | None, shifts: Sequence[Sequence[int]] = ()) -> str:
+    """Say where a row stands, in the words of its file: "row 37 (line 39) of rows.csv".
+
+    Rows count from 0, as pandas and datasets count them, and that is said where no line tells it."""
+    if first_line is None:
+        return f"row {row} (counting from 0) of {file}"
+    index = bisect.bisect_right(shifts, row, key=lambda shift: shift[0]) - 1
+    line = first_line + row + (shifts[index][1] if index >= 0 else 0)
+    in_sheet = Path(file).suffix.lower() in EXCEL_KINDS
+    return f"row {row} ({f'row {line} of the sheet' if in_sheet else f'line {line}'}) of {file}"
