@@ -66,6 +66,7 @@ class ReadPiece:
 
     piece: Piece
     kinds: Kinds = field(default_factory=Kinds)
+    read_as: Mapping[str, str] = field(default_factory=dict)  # columns of the file that have other names as values
 
     @functools.cached_property
     def table(self) -> pyarrow.Table:
@@ -77,7 +78,13 @@ class ReadPiece:
 
     def values(self, start: int, stop: int) -> pyarrow.Table:
         """Return some of the rows as values. Raises BadRow, counting from `start`."""
-        return self.kinds.apply(self.piece.values.slice(start, stop - start))
+        rows = self.piece.values
+        if self.read_as:  # a column that is read as another stands in the place of one of that name
+            rows = rows.select(
+                [name for name in rows.column_names if name not in self.read_as.values() or name in self.read_as]
+            )
+            rows = rows.rename_columns([self.read_as.get(name, name) for name in rows.column_names])
+        return self.kinds.apply(rows.slice(start, stop - start))
 
     @property
     def raw(self) -> pyarrow.Table:

@@ -1,7 +1,7 @@
 """The kinds of a table's columns, and how cells become values of them."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -59,6 +59,15 @@ class Kinds:
         values = pyarrow.table([column for _, column in columns], names=[name for name, _ in columns])
         return values.replace_schema_metadata(table.schema.metadata)
 
+    def apply_to_values(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        """Give columns of Python's values, (B,) each, with their texts read as cells of files are.
+
+        Raises BadRow for a text that cannot be what its column is."""
+        known = self.columns
+        return {
+            name: read_cells(name, values, known[name]) if name in known else values for name, values in columns.items()
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
         return {name: asdict(kind) for name, kind in self.columns.items()}
@@ -103,6 +112,17 @@ def read_column(name: str, column: pyarrow.ChunkedArray, kind: ColumnKind) -> py
     if len({chunk.type for chunk in chunks}) > 1:  # whole numbers, and then some that are not
         chunks = [compute.cast(chunk, pyarrow.float64()) for chunk in chunks]
     return pyarrow.chunked_array(chunks, type=None if chunks else empty_type(column.type, kind))
+
+
+def read_cells(name: str, values: Sequence[Any], kind: ColumnKind) -> Sequence[Any]:
+    """Read the texts among Python's values (B,) as a file's cells; other values stay as they are.
+
+    Raises BadRow for the first text that cannot be what its column is."""
+    if kind.kind in (*TEXT_KINDS, LEFT_OUT) or not any(isinstance(value, str) for value in values):
+        return values
+    texts = [str(value) if isinstance(value, str) else None for value in values]
+    read = read_column(name, pyarrow.chunked_array([pyarrow.array(texts, pyarrow.string())]), kind).to_pylist()
+    return [one if isinstance(value, str) else value for value, one in zip(values, read, strict=True)]
 
 
 def with_kernels(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:

@@ -177,7 +177,7 @@ class MediaColumns:
             for name in self.kinds:
                 if name in piece.table.column_names:
                     columns[name] = self._files(piece.table.column(name))
-            yield dataclasses.replace(piece, media=pyarrow.table(columns))
+            yield dataclasses.replace(piece, media=pyarrow.table(columns), media_kinds=self.kinds)
 
     def content_key(self) -> str:
         """Hash what the tables hold, and the bytes of all files that they name."""
