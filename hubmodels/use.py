@@ -60,13 +60,25 @@ class OpenedRelease:
         task, reading = self.problem.task, self.problem.reading
 
         def prepare(rows: Dataset) -> Dataset:
+            absent: list[str] = []
             if self.other_data:
                 for options in (task, task.input, task.target, self.data_arguments):
-                    forget_absent_columns(options, rows.features, self.given)
-            return task.prepare(rows)
+                    absent += forget_absent_columns(options, rows.features, self.given)
+            rows = task.prepare(rows)
+            if absent and rows.features is not None:
+                self.check_columns(rows, absent)
+            return rows
 
         learnt = Reading.from_dict(reading) if self.other_data and reading else None
         return load_data(self.data_arguments, task.units, measured, prepare, learnt)
+
+    def check_columns(self, rows: Dataset, absent: list[str]) -> None:
+        """Refuse other data in which nothing can stand for the columns that the training named and they lack."""
+        try:
+            self.problem.task.columns(rows.features)
+        except HubmodelsError as error:
+            names = ", ".join(map(repr, dict.fromkeys(absent)))
+            raise HubmodelsError(f"the release expects column {names}, which these data do not have: {error}") from None
 
     def encode_splits(self, *names: str) -> dict[str, Any]:
         """Encode the named splits of its data set; one alone of other data is all of them where there are no splits."""

@@ -127,3 +127,17 @@ def test_the_same_data_set_named_again_is_measured_as_its_recipe_says(tmp_path) 
     assert (
         evaluate_release(release, {"dataset": Recipe.load(Path(release) / "recipe.yaml").data["dataset"]}).num_rows == 5
     )
+
+
+def test_data_without_the_column_of_classes_are_told_which_the_release_expects(tmp_path, capsys) -> None:
+    first = write_csv(
+        tmp_path / "first.csv", "x,z,grade", [f"{row % 5},{row % 3},{'AB'[row % 2]}" for row in range(40)]
+    )
+    other = write_csv(tmp_path / "other.csv", "x,z,size", [f"{row % 5},{row % 3},{row / 7}" for row in range(30)])
+    words = ["--family", "mlp", "--task", "tabular-classification", "--label_column_name", "grade"]
+    release = train(tmp_path, *words, "--dataset", first, "--hidden_sizes", 4)
+    capsys.readouterr()
+    assert main(["evaluate", release, "--dataset", str(other)]) == 2
+    said = capsys.readouterr().err
+    assert "the release expects column 'grade', which these data do not have" in said
+    assert "--label_column_name" in said
