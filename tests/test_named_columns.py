@@ -56,7 +56,8 @@ def test_a_table_of_paths_is_predicted_as_the_files_are_whatever_the_column_is_c
     expected = answers(release, [folder / name for name in files], tmp_path / "files.csv")
     pd.DataFrame({"no": range(24), "path": files}).to_csv(folder / "rows.csv", index=False)
     told = answers(release, folder / "rows.csv", tmp_path / "rows.out.csv")
-    assert list(told["path"]) == files and list(told["no"]) == list(range(24))
+    assert list(told["path"]) == files
+    assert list(told["no"]) == list(range(24))
     assert list(told.filter(like="probability_").iloc[:, 0]) == list(expected.filter(like="probability_").iloc[:, 0])
 
 

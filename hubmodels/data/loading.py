@@ -96,12 +96,9 @@ def load_data(
     }
     fractions = {"test": arguments.test_fraction, "validation": arguments.validation_fraction}
     fractions = {role: share for role, share in fractions.items() if measured is None and role not in splits}
-    if fractions and arguments.carve != "last":
-        say_ungrouped(splits["train"], arguments.group_column, origins["train"])
-    carved, sentences = carve_splits(splits["train"], fractions, units, arguments) if fractions else ({}, [])
-    splits |= carved
+    carved, sentences = carve_lacking(splits, fractions, units, arguments, origins)
     origins |= {role: origins["train"] for role in fractions}
-    splits = limit_splits(splits, units, arguments)
+    splits = limit_splits(splits | carved, units, arguments)
     splits = {role: without_groups(split, units, arguments.group_column) for role, split in splits.items()}
     some = next(iter(splits.values()))
     return LoadedData(
@@ -187,6 +184,21 @@ def set_apart(splits: dict[str, SplitRows], names: dict[str, str], units: Units,
             surprising=True,
             remedy=f"{role}_split: the name of one with targets",
         )
+
+
+def carve_lacking(
+    splits: Mapping[str, SplitRows],
+    fractions: Mapping[str, float],
+    units: Units,
+    arguments: DataArguments,
+    origins: Mapping[str, Origin],
+) -> tuple[dict[str, datasets.Dataset], list[str]]:
+    """Carve the splits that a data set lacks from its training rows, see `carve_splits`; none where none lacks."""
+    if not fractions:
+        return {}, []
+    if arguments.carve != "last":
+        say_ungrouped(splits["train"], arguments.group_column, origins["train"])
+    return carve_splits(splits["train"], fractions, units, arguments)
 
 
 def say_ungrouped(rows: SplitRows, group_column: str | None, origin: Origin) -> None:

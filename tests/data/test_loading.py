@@ -235,6 +235,8 @@ def test_rows_without_a_group_are_named_and_copies_across_splits_are_rows_of_the
     streams = capsys.readouterr()
     told = " ".join((streams.out + streams.err).split())
     assert "2 rows have no 'patient'" in told
-    assert "row 4 (line 6) of rows.csv" in told and "row 9 (line 11) of rows.csv" in told
+    assert "row 4 (line 6) of rows.csv" in told
+    assert "row 9 (line 11) of rows.csv" in told
     assert "stand in the training rows too: row " in told
-    assert " is number " not in told and "with --group_column" not in told
+    assert " is number " not in told
+    assert "with --group_column" not in told

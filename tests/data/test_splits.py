@@ -187,9 +187,13 @@ def test_rows_without_a_group_are_no_group_and_stay_together_only_where_they_are
     shares = [sum(group is None for group in split["g"]) / len(absent) for split in splits.values()]
     assert all(0 < share < 1 for share in shares)
     values = [{x for x, g in zip(split["x"], split["g"], strict=True) if g is None} for split in splits.values()]
-    assert not values[0] & values[1] and not values[0] & values[2] and not values[1] & values[2]
+    assert not values[0] & values[1]
+    assert not values[0] & values[2]
+    assert not values[1] & values[2]
     groups = [set(split["g"]) - {None} for split in splits.values()]
-    assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
+    assert not groups[1] & groups[2]
 
 
 def test_a_series_of_one_step_stays_in_training():

@@ -157,7 +157,7 @@ def dated(tmp_path_factory) -> tuple[str, Path]:
     """A release of a table whose file writes dates and numbers as Germans do, and the file."""
     folder = tmp_path_factory.mktemp("dated")
     lines = [f"{1 + row % 28:02d}.{1 + row % 12:02d}.2024;1.{row + 100},29;{'ab'[row % 2]}" for row in range(60)]
-    lines = [f"{line};{row % 2 == 0 and 'ja' or 'nein'}" for row, line in enumerate(lines)]
+    lines = [f"{line};{(row % 2 == 0 and 'ja') or 'nein'}" for row, line in enumerate(lines)]
     (folder / "rows.csv").write_text("\n".join(["day;amount;city;label", *lines]) + "\n")
     words = ["--family", "mlp", "--task", "tabular-classification", "--label_column_name", "label", "--hidden_sizes", 4]
     words += ["--dataset", folder / "rows.csv", "--output_dir", folder / "run", "--max_steps", 3, "--no_baseline"]
