@@ -98,6 +98,7 @@ class Answering:
 
         for start, stop, result in by_halves(encode, 0, len(piece.raw)):
             if isinstance(result, BadRow):
+                result = piece.in_file_words(result)
                 errors[start] = f"{'' if result.column is None else f'column {result.column!r}: '}{result.reason}"
                 self.unreadable.append(str(result.named(self.where(piece, start))))
             else:

@@ -61,6 +61,14 @@ def test_a_table_of_paths_is_predicted_as_the_files_are_whatever_the_column_is_c
     assert list(told.filter(like="probability_").iloc[:, 0]) == list(expected.filter(like="probability_").iloc[:, 0])
 
 
+def test_a_row_whose_file_is_not_there_is_named_by_the_files_own_column(trained, tmp_path) -> None:
+    _, folder, files, release = trained
+    pd.DataFrame({"path": [*files[:-1], f"data/none{Path(files[0]).suffix}"]}).to_csv(folder / "bad.csv", index=False)
+    output = tmp_path / "out.csv"
+    assert main(["predict", release, str(folder / "bad.csv"), "--output", str(output)]) == 1
+    assert pd.read_csv(output)["error"].iloc[-1].startswith("column 'path': ")
+
+
 def test_of_two_columns_of_paths_the_named_one_is_read_and_none_is_guessed(trained, tmp_path, capsys) -> None:
     kind, folder, files, release = trained
     pd.DataFrame({"left": files, "right": files[::-1]}).to_csv(folder / "two.csv", index=False)

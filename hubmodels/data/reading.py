@@ -97,6 +97,11 @@ class ReadPiece:
         names = [] if self.piece.media is None else self.piece.media.column_names
         return [name for name in names if not holds_files(self.raw.schema.field(name).type)]
 
+    def in_file_words(self, error: BadRow) -> BadRow:
+        """Return an error about a row with the file's name of its column."""
+        names = {value: name for name, value in self.read_as.items()}
+        return BadRow(error.row, names.get(error.column or "", error.column), error.reason)
+
     def words(self, row: int) -> str:
         """Say where a row of the piece stands: "row 37 (line 39) of rows.csv"."""
         piece = self.piece
