@@ -51,6 +51,7 @@ class Answering:
     batch_size: int = 2_048
     dtype: torch.dtype | None = None
     anomaly_scores: bool = False
+    column: str | None = None  # of tables, in which images, sounds or texts are looked for
     unreadable: list[str] = field(default_factory=list)  # where and why, of all rows so far that have no answer
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class Answering:
 
     def pieces(self, inputs: Sequence[str], reading: Reading) -> Iterator[ReadPiece]:
         """Read what is given, in pieces. Raises HubmodelsError where files have other columns than the first."""
-        given = Given(reading, self.problem.input.single, self.problem.input_columns() or [""])
+        given = Given(reading, self.problem.input.single, self.problem.input_columns() or [""], self.column)
         first: ReadPiece | None = None
         for piece in given.pieces(inputs, self.rows_per_piece):
             if len(piece.raw) == 0:
@@ -97,6 +98,7 @@ class Answering:
 
         for start, stop, result in by_halves(encode, 0, len(piece.raw)):
             if isinstance(result, BadRow):
+                result = piece.in_file_words(result)
                 errors[start] = f"{'' if result.column is None else f'column {result.column!r}: '}{result.reason}"
                 self.unreadable.append(str(result.named(self.where(piece, start))))
             else:

@@ -96,7 +96,15 @@ def find_file(path_or_id: str | os.PathLike, name: str, revision: str | None = N
     try:
         return cached_file(source, name, revision=revision)
     except (OSError, ValueError) as error:
+        if looks_local(source):
+            raise HubmodelsError(f"there is no folder {source}; {REMEDY}") from None
         raise HubmodelsError(f"cannot load {source}: {one_line(error)}; {REMEDY}") from None
+
+
+def looks_local(source: str) -> bool:
+    """Tell whether what could be a Hub id is more likely a path: below a folder that is here, or a training's."""
+    first, _, name = source.partition("/")
+    return name == "release" or (name != "" and os.path.isdir(first))
 
 
 def find_optional_file(path_or_id: str | os.PathLike, name: str, revision: str | None = None) -> str | None:

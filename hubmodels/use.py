@@ -60,13 +60,25 @@ class OpenedRelease:
         task, reading = self.problem.task, self.problem.reading
 
         def prepare(rows: Dataset) -> Dataset:
+            absent: list[str] = []
             if self.other_data:
                 for options in (task, task.input, task.target, self.data_arguments):
-                    forget_absent_columns(options, rows.features, self.given)
-            return task.prepare(rows)
+                    absent += forget_absent_columns(options, rows.features, self.given)
+            rows = task.prepare(rows)
+            if absent and rows.features is not None:
+                self.check_columns(rows, absent)
+            return rows
 
         learnt = Reading.from_dict(reading) if self.other_data and reading else None
         return load_data(self.data_arguments, task.units, measured, prepare, learnt)
+
+    def check_columns(self, rows: Dataset, absent: list[str]) -> None:
+        """Refuse other data in which nothing can stand for the columns that the training named and they lack."""
+        try:
+            self.problem.task.columns(rows.features)
+        except HubmodelsError as error:
+            names = ", ".join(map(repr, dict.fromkeys(absent)))
+            raise HubmodelsError(f"the release expects column {names}, which these data do not have: {error}") from None
 
     def encode_splits(self, *names: str) -> dict[str, Any]:
         """Encode the named splits of its data set; one alone of other data is all of them where there are no splits."""
@@ -222,6 +234,7 @@ def predict(
     reading: Mapping[str, Any] | None = None,
     prediction_length: int | None = None,
     future: str | None = None,
+    column_name: Mapping[str, str] | None = None,
 ) -> Predicted:
     """Predict every row of what is given, streaming it over all processes; rows keep their order.
 
@@ -240,6 +253,7 @@ def predict(
         reading: fields of `ReadingOptions` that overrule how the files of the training were read.
         prediction_length: of forecasters, steps ahead; the model's own number when None.
         future: of forecasters that read what is known ahead, a file of it.
+        column_name: the field of the task's input that names its column, such as `image_column_name`, and the column.
 
     Raises:
         HubmodelsError: no such release or file, a column is missing, or no row can be read.
@@ -257,6 +271,7 @@ def predict(
     model = (model if member is None else extract_member(model, member)).to(state.device)
     dtype = torch.bfloat16 if bf16 and computes_bf16(state.device) else None
     answering = Answering(model, problem, keep, batch_size, dtype, anomaly_scores)
+    answering.column = named_column(problem, column_name or {})
     files = Reading.from_dict(problem.reading).overruled(reading or {})
     options = {"prediction_length": prediction_length, "future": future}
     if problem.answers_whole_files and not anomaly_scores:
@@ -266,6 +281,17 @@ def predict(
     if writer is not None:
         return write_predictions(writer, inputs, files, answering)
     return show_predictions(inputs, files, answering)
+
+
+def named_column(problem: AnyProblem, names: Mapping[str, str]) -> str | None:
+    """Return the column of the images, sounds or texts that was named. Raises HubmodelsError for another field."""
+    single = problem.input.single
+    field = None if single is None else f"{single}_column_name"
+    for name in names:
+        if name != field:
+            remedy = "leave it out" if field is None else f"its column is named by --{field}"
+            raise HubmodelsError(f"--{name}: {problem.task.tag} reads no such column; {remedy}")
+    return names.get(field) if field is not None else None
 
 
 def show_predictions(inputs: list[str], reading: Reading, answering: Answering) -> Predicted:

@@ -40,7 +40,14 @@ def answer_whole(
         transform = None if ready else problem.transform(training=False)
         return answer(answering.model, encoded, problem.answers, transform, answering.batch_size, answering.dtype)
 
-    return problem.answer_table(table, run, **{name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return problem.answer_table(table, run, **given)
+    except ValueError as error:
+        if future is None or "`future`" not in str(error):
+            raise
+        words = str(error).replace("`future` must be a frame with", "`future` must have")
+        raise HubmodelsError(words.replace("`future`", f"the file {future} (--future)")) from None
 
 
 def read_whole(inputs: Sequence[str], reading: Reading) -> pyarrow.Table:

@@ -22,7 +22,7 @@ from datasets import Dataset
 from . import publishing
 from .abilities import FitsAfterTraining
 from .budget import attempt
-from .data import CheckedData, LoadedData, check_splits, load_data
+from .data import CheckedData, LoadedData, check_splits, count_rows, load_data
 from .evaluation import Evaluation, Results, predict, transformed_batches
 from .formatting import format_notes
 from .processes import find_processes
@@ -138,7 +138,7 @@ def prepare(recipe: Recipe, notes: list[Note]) -> Prepared:
         in_memory = {name: split for name, split in rows.items() if isinstance(split, Dataset)}
         columns = encode_splits(problem, in_memory, loaded.origins)
         inputs, read = list(problem.input.encoded_features()), problem.input_columns()
-        checked = CheckedData(in_memory, columns, inputs, loaded.units, loaded.origins, read)
+        checked = CheckedData(in_memory, columns, inputs, loaded.units, loaded.origins, read, loaded.group_column)
         check_splits(checked, strict=data_arguments.strict_data)
         model = build_model(recipe, problem, arguments.seed)
     finally:
@@ -241,7 +241,9 @@ def describe_data(loaded: LoadedData) -> dict[str, Any]:
         "license": loaded.license,
         "carved": list(loaded.carved),
         "split_sentences": loaded.split_sentences,
-        "num_rows": {name: len(split) for name, split in loaded.splits.items() if isinstance(split, Dataset)},
+        "num_rows": count_rows(
+            {name: split for name, split in loaded.splits.items() if isinstance(split, Dataset)}, loaded.carved
+        ),
     }
 
 

@@ -338,3 +338,14 @@ def test_a_metrics_file_of_somebody_else_is_no_reason_to_refuse_a_checkpoint(che
     for text in ("[1]", "{", '{"checksums": 3}', '{"checksums": {"files": {"model.safetensors": "old"}}}'):
         (checkpoint / "metrics.json").write_text(text)
         load_model(checkpoint)
+
+
+def test_a_folder_that_is_not_there_is_said_in_one_line_without_the_hub(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for source in ("runs/none/release", "runs/none", "elsewhere/release", "./none", str(tmp_path / "none")):
+        with pytest.raises(HubmodelsError) as caught:
+            find_file(source, "recipe.yaml")
+        assert str(caught.value).startswith(f"there is no folder {source}; give the folder of a trained model")
+        assert "huggingface.co" not in str(caught.value)

@@ -148,3 +148,17 @@ def test_a_decimal_mark_given_to_evaluate_and_predict_overrules_that_of_the_trai
     for path, flags in ((points, []), (commas, ["--decimal", ","])):
         assert main(["predict", release, str(path), "--keep", "grade", *flags, "--output", f"{path}.out.csv"]) == 0
     assert Path(f"{points}.out.csv").read_text() == Path(f"{commas}.out.csv").read_text()
+
+
+def test_data_without_the_column_of_classes_are_told_which_the_release_expects(tmp_path, capsys) -> None:
+    first = write_csv(
+        tmp_path / "first.csv", "x,z,grade", [f"{row % 5},{row % 3},{'AB'[row % 2]}" for row in range(40)]
+    )
+    other = write_csv(tmp_path / "other.csv", "x,z,size", [f"{row % 5},{row % 3},{row / 7}" for row in range(30)])
+    words = ["--family", "mlp", "--task", "tabular-classification", "--label_column_name", "grade"]
+    release = train(tmp_path, *words, "--dataset", first, "--hidden_sizes", 4)
+    capsys.readouterr()
+    assert main(["evaluate", release, "--dataset", str(other)]) == 2
+    said = capsys.readouterr().err
+    assert "the release expects column 'grade', which these data do not have" in said
+    assert "--label_column_name" in said

@@ -24,6 +24,11 @@ DESCRIPTION = (
     "are read and written in pieces; under torchrun or accelerate launch the processes share them."
 )
 FIELDS = None
+COLUMN_NAMES = {
+    "image_column_name": "the images or their paths",
+    "audio_column_name": "the sounds or their paths",
+    "text_column_name": "the texts",
+}
 DECIDED = ("column_kinds", "drop_columns")  # by the training: the network was built for its columns
 
 
@@ -42,6 +47,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     text = "forecasts: steps ahead; more than the model's own come from its forecasts, with quantiles too narrow"
     add_flag(parser, "prediction_length", type=int, metavar="N", help=text)
     add_flag(parser, "future", metavar="FILE", help="forecasts: what is known of the steps ahead, such as holidays")
+    for name, text in COLUMN_NAMES.items():
+        add_flag(parser, name, metavar="COLUMN", help=f"of tables: the column of {text}, where its name is another")
     add_json_flag(parser)
     add_reading_flags(parser)
 
@@ -84,6 +91,7 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
             reading=reading_fields(arguments),
             prediction_length=arguments.prediction_length,
             future=arguments.future,
+            column_name={name: getattr(arguments, name) for name in COLUMN_NAMES if getattr(arguments, name)},
         )
     code = 1 if predicted.num_unreadable else 0
     if not is_main_process():

@@ -9,6 +9,7 @@ from .loading import LoadedData, load_data, stream_head
 from .origins import Origin
 from .reading import Reading, ReadPiece
 from .schemas import cast_table
+from .splits import count_rows
 from .writer import PictureWriter, TableWriter, answers_schema, is_bytes, open_writer
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "cast_table",
     "check_given",
     "check_splits",
+    "count_rows",
     "encode_dataset",
     "is_bytes",
     "load_data",

@@ -48,7 +48,12 @@ def gather_units(rows: datasets.Dataset, units: Units, group: Sequence[str], see
     class_of, num_classes = classes_of_rows(rows, units)
     salt = mix(np.array([seed], dtype=np.int64).view(np.uint64))[0]
     if group:
-        distinct, unit_of = np.unique(hash_rows(rows, group), return_inverse=True)
+        hashes = hash_rows(rows, group)
+        absent = np.logical_and.reduce([are_absent(rows, name) for name in group])
+        if absent.any():  # rows without a group are no group: they stay together where they are equal
+            others = [name for name in units.inputs or rows.column_names if name not in group]
+            hashes = np.where(absent, mix(hash_contents(rows, others)), hashes)
+        distinct, unit_of = np.unique(hashes, return_inverse=True)
         return Pool(unit_of, combine(distinct, salt), class_of, num_classes, grouped=True)
     inputs = hash_contents(rows, units.inputs or rows.column_names)
     distinct, unit_of, counts = np.unique(inputs, return_inverse=True, return_counts=True)
@@ -58,6 +63,11 @@ def gather_units(rows: datasets.Dataset, units: Units, group: Sequence[str], see
         return Pool(np.arange(len(rows)), keys, class_of, num_classes, grouped=False, num_common=len(distinct))
     num_repeated = int(counts[counts > 1].sum())
     return Pool(unit_of, combine(distinct, salt), class_of, num_classes, grouped=False, num_repeated=num_repeated)
+
+
+def are_absent(rows: datasets.Dataset, column: str) -> np.ndarray:
+    """Tell of each row whether a column has nothing there, (N,) bool."""
+    return read_column(rows, column).is_null(nan_is_null=True).to_numpy()
 
 
 def hash_contents(rows: datasets.Dataset, columns: Sequence[str]) -> np.ndarray:

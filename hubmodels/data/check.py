@@ -41,11 +41,12 @@ class CheckedData:
     units: Units
     origins: Mapping[str, Origin]
     read: Sequence[str] | None = None  # the raw columns that the processor reads; all but the targets when None
+    group_column: str | None = None  # that kept rows together when splits were carved; the rows may lack it
 
     def words(self, role: str, row: int) -> str:
         """Say where a row of a split stands, by its file or by the number of its series."""
         split = self.rows[role]
-        if not set(self.units.inputs) <= set(split.features):  # gathered from the rows of a file
+        if not set(self.units.inputs) - {self.group_column} <= set(split.features):  # gathered from the rows of a file
             return f"number {row}"
         return self.origins.get(role, Origin()).words(split, row)
 
@@ -166,7 +167,8 @@ def compare(
             len(copies),
             f"of {len(hashes[role]):,} {role} rows {words}",
             examples,
-            "leave them out of the training rows, or keep what belongs together in one split with --group_column",
+            "leave them out of the training rows"
+            + ("" if data.group_column else ", or keep what belongs together in one split with --group_column"),
         )
 
 

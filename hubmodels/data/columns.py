@@ -15,7 +15,8 @@ import torch
 
 from ..errors import HubmodelsError
 from ..progress import without_bars
-from .cache import cache_key
+from ..report import Note, collect_notes, repeat_notes
+from .cache import cache_key, cached_folder
 
 # A column up to this size is copied into one block of memory; a larger one stays memory-mapped, chunk by chunk.
 RESIDENT_BYTES = 2 * 1024**3
@@ -175,13 +176,18 @@ def encode_dataset(
         description: the progress bar's words.
     """
     fingerprint = cache_key(dataset._fingerprint, key, str(features))
-    encoded = dataset.map(
-        encode,
-        batched=True,
-        with_indices=True,
-        remove_columns=dataset.column_names,
-        features=features,
-        new_fingerprint=fingerprint,
-        desc=description,
-    )
+    with collect_notes() as notes:
+        encoded = dataset.map(
+            encode,
+            batched=True,
+            with_indices=True,
+            remove_columns=dataset.column_names,
+            features=features,
+            new_fingerprint=fingerprint,
+            desc=description,
+        )
+    # What was said of rows that come from the cache is said again.
+    said = [one.to_dict() for one in notes]
+    _, described = cached_folder(cache_key(fingerprint, "notes"), lambda _: {"notes": said})
+    repeat_notes(Note(**one) for one in described["notes"])
     return Columns(encoded)

@@ -1,13 +1,14 @@
 """What a person gives to be predicted: files of rows, folders, single pictures and sounds, texts, addresses."""
 
+import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow
 
-from ..errors import HubmodelsError, one_line
+from ..errors import HubmodelsError, nearest, one_line
 from .readers import Piece, open_source
 from .readers.downloads import download
 from .readers.media_columns import is_url
@@ -26,11 +27,13 @@ class Given:
         reading: how the files of the training were read.
         single: "image", "audio" or "text" where a row is one of these; None where a row is one of a table.
         columns: the names of the column that the model reads, the preferred one first.
+        named: the column of a table that a person named for it; None to find it by its name, or by what it holds.
     """
 
     reading: Reading
     single: str | None
     columns: Sequence[str]
+    named: str | None = None
 
     def pieces(self, inputs: Sequence[str], rows_per_piece: int) -> Iterator[ReadPiece]:
         """Read all that is given, in pieces.
@@ -45,7 +48,8 @@ class Given:
                 del singles[:rows_per_piece]
             if things is None:
                 for piece in self.reading.pieces(given, rows_per_piece):
-                    yield ReadPiece(self._renamed(piece.piece), piece.kinds)
+                    renamed = self._renamed(piece.piece)
+                    yield ReadPiece(renamed, piece.kinds, self._read_as(renamed))
         if singles:
             yield self._rows(singles)
 
@@ -114,7 +118,27 @@ class Given:
         if name not in table.column_names or set(self.columns) & set(table.column_names):
             return piece
         names = [self.columns[0] if column == name else column for column in table.column_names]
-        return Piece(table.rename_columns(names), piece.file, piece.first_row, piece.first_line)
+        return dataclasses.replace(piece, table=table.rename_columns(names))
+
+    def _read_as(self, piece: Piece) -> Mapping[str, str]:
+        """Say which column of a table is read as the model's: the named one, or the only one that names such files.
+
+        Raises HubmodelsError where there is no column of the name that was given, or several that could be meant."""
+        names = piece.table.column_names
+        if self.named is not None:
+            if self.named not in names:
+                hint = nearest(self.named, names)
+                raise HubmodelsError(f"{piece.file} has no column {self.named!r}{hint}; it has {', '.join(names)}")
+            return {self.named: self.columns[0]}
+        if self.single is None or piece.media is None or set(self.columns) & set(names):
+            return {}
+        chosen = [name for name in piece.media.column_names if piece.media_kinds.get(name) == self.single]
+        if len(chosen) > 1:
+            raise HubmodelsError(
+                f"{piece.file} has several columns of {WORDS[self.single]}: {', '.join(chosen)}; choose one with "
+                f"--{self.single}_column_name"
+            )
+        return {name: self.columns[0] for name in chosen}
 
 
 def check_given(inputs: Sequence[str]) -> None:

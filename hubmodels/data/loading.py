@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
+import numpy as np
 
 from ..errors import HubmodelsError, nearest
 from ..recipe import DataArguments
 from ..report import note
 from ..units import Units
+from .carving import are_absent
 from .hub import SplitRows, find_commit, load_dataset_splits, stream_sound_files
 from .origins import Origin
 from .readers import STANDARD_INPUT, open_source
@@ -39,6 +41,7 @@ class LoadedData:
     origins: dict[str, Origin] = field(default_factory=dict)  # role -> the files of its rows
     units: Units = field(default_factory=Units)  # what the task says of its columns
     split_sentences: list[str] = field(default_factory=list)  # how splits were carved, for a reader
+    group_column: str | None = None  # that kept rows together
 
 
 def no_units(features: datasets.Features) -> Units:
@@ -93,10 +96,9 @@ def load_data(
     }
     fractions = {"test": arguments.test_fraction, "validation": arguments.validation_fraction}
     fractions = {role: share for role, share in fractions.items() if measured is None and role not in splits}
-    carved, sentences = carve_splits(splits["train"], fractions, units, arguments) if fractions else ({}, [])
-    splits |= carved
+    carved, sentences = carve_lacking(splits, fractions, units, arguments, origins)
     origins |= {role: origins["train"] for role in fractions}
-    splits = limit_splits(splits, units, arguments)
+    splits = limit_splits(splits | carved, units, arguments)
     splits = {role: without_groups(split, units, arguments.group_column) for role, split in splits.items()}
     some = next(iter(splits.values()))
     return LoadedData(
@@ -110,6 +112,7 @@ def load_data(
         origins=origins,
         units=units,
         split_sentences=sentences,
+        group_column=arguments.group_column,
     )
 
 
@@ -181,6 +184,37 @@ def set_apart(splits: dict[str, SplitRows], names: dict[str, str], units: Units,
             surprising=True,
             remedy=f"{role}_split: the name of one with targets",
         )
+
+
+def carve_lacking(
+    splits: Mapping[str, SplitRows],
+    fractions: Mapping[str, float],
+    units: Units,
+    arguments: DataArguments,
+    origins: Mapping[str, Origin],
+) -> tuple[dict[str, datasets.Dataset], list[str]]:
+    """Carve the splits that a data set lacks from its training rows, see `carve_splits`; none where none lacks."""
+    if not fractions:
+        return {}, []
+    if arguments.carve != "last":
+        say_ungrouped(splits["train"], arguments.group_column, origins["train"])
+    return carve_splits(splits["train"], fractions, units, arguments)
+
+
+def say_ungrouped(rows: SplitRows, group_column: str | None, origin: Origin) -> None:
+    """Say which rows have no group, each of which is one of its own."""
+    if group_column is None or group_column not in rows.features:
+        return
+    numbers = np.flatnonzero(are_absent(rows, group_column))
+    if len(numbers) == 0:
+        return
+    shown = "; ".join(origin.words(rows, int(number)) for number in numbers[:3])
+    note(
+        "splits",
+        f"{len(numbers):,} rows have no {group_column!r}: each is a group of its own, but for equal ones ({shown}"
+        f"{'; ...' if len(numbers) > 3 else ''})",
+        surprising=True,
+    )
 
 
 def without_groups(rows: SplitRows, units: Units, group_column: str | None) -> SplitRows:

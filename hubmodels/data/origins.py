@@ -25,6 +25,7 @@ class FileRows:
     num_rows: int
     first_line: int | None = None
     first_row: int = 0  # the number in the file of the first of them
+    shifts: Sequence[Sequence[int]] = ()  # see `Piece.shifts`
 
 
 @dataclass(frozen=True)
@@ -49,4 +50,4 @@ class Origin:
         if not 0 <= index < len(self.files):
             return f"row {number}"
         file = self.files[index]
-        return row_words(file.file, number - ends[index] + file.first_row, file.first_line)
+        return row_words(file.file, number - ends[index] + file.first_row, file.first_line, file.shifts)

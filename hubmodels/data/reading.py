@@ -1,9 +1,10 @@
 """How a data set was read, kept with a release: new files are read as those of the training were."""
 
+import bisect
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..recipe import ReadingOptions
 from .kinds import Kinds
 from .readers import STANDARD_INPUT, Piece, open_source
 from .readers.media_folder import MediaFolder
+from .readers.table_files import EXCEL_KINDS
 from .readers.text_files import TextFiles
 
 
@@ -67,6 +69,7 @@ class ReadPiece:
 
     piece: Piece
     kinds: Kinds = field(default_factory=Kinds)
+    read_as: Mapping[str, str] = field(default_factory=dict)  # columns of the file that have other names as values
 
     @functools.cached_property
     def table(self) -> pyarrow.Table:
@@ -78,7 +81,13 @@ class ReadPiece:
 
     def values(self, start: int, stop: int) -> pyarrow.Table:
         """Return some of the rows as values. Raises BadRow, counting from `start`."""
-        return self.kinds.apply(self.piece.values.slice(start, stop - start))
+        rows = self.piece.values
+        if self.read_as:  # a column that is read as another stands in the place of one of that name
+            rows = rows.select(
+                [name for name in rows.column_names if name not in self.read_as.values() or name in self.read_as]
+            )
+            rows = rows.rename_columns([self.read_as.get(name, name) for name in rows.column_names])
+        return self.kinds.apply(rows.slice(start, stop - start))
 
     @property
     def raw(self) -> pyarrow.Table:
@@ -91,9 +100,15 @@ class ReadPiece:
         names = [] if self.piece.media is None else self.piece.media.column_names
         return [name for name in names if not holds_files(self.raw.schema.field(name).type)]
 
+    def in_file_words(self, error: BadRow) -> BadRow:
+        """Return an error about a row with the file's name of its column."""
+        names = {value: name for name, value in self.read_as.items()}
+        return BadRow(error.row, names.get(error.column or "", error.column), error.reason)
+
     def words(self, row: int) -> str:
         """Say where a row of the piece stands: "row 37 (line 39) of rows.csv"."""
-        return row_words(self.piece.file, self.piece.first_row + row, self.piece.first_line)
+        piece = self.piece
+        return row_words(piece.file, piece.first_row + row, piece.first_line, piece.shifts)
 
 
 def holds_files(kind: pyarrow.DataType) -> bool:
@@ -102,6 +117,13 @@ def holds_files(kind: pyarrow.DataType) -> bool:
     return types.is_binary(kind) or types.is_large_binary(kind) or types.is_struct(kind)
 
 
-def row_words(file: str, row: int, first_line: int | None) -> str:
-    """Say where a row stands, in the words of its file. Rows count from 0, as pandas and datasets count them."""
-    return f"row {row}{'' if first_line is None else f' (line {row + first_line})'} of {file}"
+def row_words(file: str, row: int, first_line: int | None, shifts: Sequence[Sequence[int]] = ()) -> str:
+    """Say where a row stands, in the words of its file: "row 37 (line 39) of rows.csv".
+
+    Rows count from 0, as pandas and datasets count them, and that is said where no line tells it."""
+    if first_line is None:
+        return f"row {row} (counting from 0) of {file}"
+    index = bisect.bisect_right(shifts, row, key=lambda shift: shift[0]) - 1
+    line = first_line + row + (shifts[index][1] if index >= 0 else 0)
+    in_sheet = Path(file).suffix.lower() in EXCEL_KINDS
+    return f"row {row} ({f'row {line} of the sheet' if in_sheet else f'line {line}'}) of {file}"

@@ -115,8 +115,12 @@ def raw_tables(source: Source, split: str, files: list[FileRows]) -> Iterator[An
 def add_origin(files: list[FileRows], piece: Piece) -> None:
     """Append a piece's rows to the files that they came from."""
     last = files[-1] if files else None
-    follows = last is not None and (last.file, last.first_line) == (piece.file, piece.first_line)
+    follows = last is not None and (last.file, last.first_line, last.shifts) == (
+        piece.file,
+        piece.first_line,
+        piece.shifts,
+    )
     if last is not None and follows and piece.first_row == last.first_row + last.num_rows:
         files[-1] = dataclasses.replace(last, num_rows=last.num_rows + len(piece.table))
     else:
-        files.append(FileRows(piece.file, len(piece.table), piece.first_line, piece.first_row))
+        files.append(FileRows(piece.file, len(piece.table), piece.first_line, piece.first_row, piece.shifts))

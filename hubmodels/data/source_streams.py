@@ -11,7 +11,7 @@ from ..report import note
 from .kinds import Kinds, decide_kinds
 from .origins import Origin
 from .readers import Piece, ReadsShards, Source
-from .reading import Reading, row_words
+from .reading import Reading, ReadPiece
 from .schemas import cast_table, common_schema
 from .source_rows import with_types
 
@@ -94,9 +94,9 @@ def stream_tables(
             try:
                 yield f"{shard}-{number}", cast_table(kinds.apply(piece.values), schema)
             except BadRow as error:
-                raise error.named(row_words(piece.file, piece.first_row + error.row, piece.first_line)) from None
+                raise error.named(ReadPiece(piece, kinds).words(error.row)) from None
             except pyarrow.ArrowException as error:
-                where = row_words(piece.file, piece.first_row, piece.first_line)
+                where = ReadPiece(piece, kinds).words(0)
                 raise HubmodelsError(
                     f"from {where} on, rows are not as the first ones ({one_line(error, 150)}): name the column in "
                     "column_kinds, or leave out --streaming"

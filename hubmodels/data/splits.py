@@ -1,6 +1,6 @@
 """Splits of a data set: rows named by a slice, and splits that it lacks, carved from its training rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import datasets
 import numpy as np
@@ -64,7 +64,7 @@ def carve_splits(
         splits, sentence, remedy = carve_last(rows, fractions, units, arguments)
     else:
         splits, sentence, remedy = carve_drawn(rows, fractions, units, arguments)
-    sizes = [f"{len(splits[role]):,} {words_of(role)}" for role in ("train", "validation", "test") if role in splits]
+    sizes = [f"{count:,} {words_of(role)}" for role, count in count_rows(splits, tuple(fractions)).items()]
     carved = " and ".join(fractions)
     sentences = [
         f"The data set has no {carved} split of its own: carved from its {len(rows):,} rows, {', '.join(sizes)}.",
@@ -72,6 +72,24 @@ def carve_splits(
     ]
     note("splits", " ".join(sentences), remedy=remedy)
     return splits, sentences
+
+
+def count_rows(splits: Mapping[str, datasets.Dataset], carved: Sequence[str]) -> dict[str, int]:
+    """Count the rows of each split; of carved ones without those that an earlier split has, to look back on."""
+    counts: dict[str, int] = {}
+    earlier: list[np.ndarray] = []
+    for role in (name for name in ("train", "validation", "test") if name in splits):
+        numbers = row_numbers(splits[role])
+        is_back = np.isin(numbers, np.concatenate(earlier)) if earlier and role in carved else np.zeros(0)
+        counts[role] = len(numbers) - int(np.count_nonzero(is_back))
+        if role == "train" or role in carved:  # they come from one table
+            earlier.append(numbers)
+    return counts
+
+
+def row_numbers(rows: datasets.Dataset) -> np.ndarray:
+    """Return the numbers of rows in the table that they were selected from, (N,)."""
+    return np.arange(len(rows)) if rows._indices is None else rows._indices.column(0).to_numpy()
 
 
 def words_of(role: str) -> str:
@@ -182,7 +200,10 @@ def carve_last(
     of_each = f" of each of {len(lengths):,} series" if units.series else ""
     sentences = [f"They are the last rows{of_each}, {order}."]
     if units.context:
-        sentences.append(f"Up to {units.context:,} steps before them are there to look back on.")
+        counts = count_rows(splits, tuple(fractions))
+        backs = [f"{len(splits[role]) - counts[role]:,} {words_of(role)}" for role in fractions]
+        text = f"Up to {units.context:,} steps before them are there to look back on, rows of the split before"
+        sentences.append(f"{text}: {' and '.join(backs)} beside the counted ones.")
     return splits, sentences, "carve: random"
 
 

@@ -15,7 +15,7 @@ from transformers import AutoProcessor, AutoTokenizer
 from transformers.pipelines.feature_extraction import FeatureExtractionPipeline
 
 from ..errors import HubmodelsError
-from ..processors.processing_table import TabularProcessor
+from ..processors.processing_table import TabularProcessor, read_table
 from ._answers import ProblemPipeline, answer_rows, named_options
 
 DEFAULT_BATCH_SIZE = 2_048  # larger ones leave the processor's caches: 8,192 rows are half as fast
@@ -60,7 +60,24 @@ class TabularPipeline(ProblemPipeline):
         return answers[0] if one else answers
 
     def preprocess(self, inputs: Any, **options: Any) -> dict[str, torch.Tensor]:
-        return dict(self.processor(inputs, return_tensors="pt"))
+        return dict(self.processor(self.read_texts(inputs), return_tensors="pt"))
+
+    def read_texts(self, inputs: Any) -> Any:
+        """Read texts among the values as cells of the training's files were read; values with a type stay.
+
+        Raises BadRow for a text that cannot be what its column is."""
+        kinds = self.reading.kinds
+        if not kinds.columns:
+            return inputs
+        names = self.processor.column_names
+        columns, _ = read_table(inputs, names)
+        if any(name not in columns for name in names):
+            return inputs  # the processor says which is missing
+        texts = {name: columns[name] for name in names if columns[name].dtype.kind in "OUT"}
+        if not any(isinstance(value, str) for values in texts.values() for value in values):
+            return inputs
+        read = kinds.apply_to_values({name: values.tolist() for name, values in texts.items()})
+        return {name: read.get(name, columns[name]) for name in columns if name in names}
 
     def _forward(self, batch: dict[str, torch.Tensor]) -> Any:
         return self.model(**batch)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hubmodels.cli import main
 from hubmodels.data.loading import load_data
 from hubmodels.errors import HubmodelsError
 from hubmodels.recipe import DataArguments
@@ -222,3 +223,20 @@ def test_a_data_set_of_save_to_disk_is_refused(tmp_path):
     datasets.Dataset.from_dict({"x": [1, 2]}).save_to_disk(tmp_path / "saved")
     with pytest.raises(HubmodelsError, match="saved using `save_to_disk`"):
         load_data(DataArguments(dataset=str(tmp_path / "saved")))
+
+
+def test_rows_without_a_group_are_named_and_copies_across_splits_are_rows_of_the_file(tmp_path, capsys):
+    lines = [f"{row % 11},{row % 7},{'' if row in (4, 9) else f'p{row % 30}'},{'ab'[row % 2]}" for row in range(70)]
+    copies = [f"{row % 11},{row % 7},q{row},{'ab'[row % 2]}" for row in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(["x,z,patient,label", *lines, *copies]) + "\n")
+    words = ["--family", "mlp", "--task", "tabular-classification", "--dataset", str(tmp_path / "rows.csv")]
+    words += ["--group_column", "patient", "--dry_run", "--output_dir", str(tmp_path / "run")]
+    assert main(["train", *words]) == 0
+    streams = capsys.readouterr()
+    told = " ".join((streams.out + streams.err).split())
+    assert "2 rows have no 'patient'" in told
+    assert "row 4 (line 6) of rows.csv" in told
+    assert "row 9 (line 11) of rows.csv" in told
+    assert "stand in the training rows too: row " in told
+    assert " is number " not in told
+    assert "with --group_column" not in told

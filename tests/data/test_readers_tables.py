@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow
+import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
@@ -253,7 +254,7 @@ def test_odd_cells_come_as_they_are(rows_per_piece: int, tmp_path: Path) -> None
     assert [piece.first_row for piece in pieces] == list(range(0, 12, rows_per_piece))
     lines = {piece.first_row: piece.first_line for piece in pieces}
     if rows_per_piece == 1:  # line 1 is the header, and row 1 takes lines 3 and 4
-        assert [row + line for row, line in lines.items() if line is not None] == [2, *range(5, 15)]
+        assert [row + line for row, line in lines.items() if line is not None] == [2, 3, *range(5, 15)]
 
 
 def test_random_cells_survive_every_form_of_text(tmp_path: Path) -> None:
@@ -598,3 +599,23 @@ def test_a_damaged_file_is_named_in_one_line_by_training_and_by_predict(tmp_path
         with pytest.raises(HubmodelsError, match=rf"cannot read rows\.{ending}: ") as refused:
             read()
         assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("rows", [["a,1", "b,2,3"], ["a,1"] * 200_000 + ["b,2,3"]], ids=["first block", "later block"])
+def test_threads_of_arrow_call_no_python_and_their_reader_is_closed_when_a_line_is_odd(rows, tmp_path, monkeypatch):
+    # A thread that calls Python while the interpreter ends aborts the process, now and then.
+    opened: list[tuple] = []
+    open_csv = pyarrow.csv.open_csv
+
+    def remember(stream, read, parse, convert):
+        opened.append((open_csv(stream, read, parse, convert), parse))
+        return opened[-1][0]
+
+    monkeypatch.setattr(pyarrow.csv, "open_csv", remember)
+    (tmp_path / "rows.csv").write_text("\n".join(["x,y", *rows]) + "\n")
+    with pytest.raises(HubmodelsError, match=f"line {len(rows) + 1:d} of rows.csv has 3 cells, the others 2"):
+        list(Reading().pieces(tmp_path / "rows.csv", 65_536))
+    for reader, parse in opened:
+        assert parse.invalid_row_handler is None
+        with pytest.raises(pyarrow.ArrowInvalid, match="closed|destroyed|cancel"):
+            reader.read_next_batch()

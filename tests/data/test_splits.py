@@ -7,7 +7,7 @@ import pytest
 from hubmodels.data.carving import gather_units
 from hubmodels.data.loading import load_data
 from hubmodels.data.row_hashes import hash_rows
-from hubmodels.data.splits import carve_splits, limit_rows
+from hubmodels.data.splits import carve_splits, count_rows, limit_rows
 from hubmodels.errors import HubmodelsError
 from hubmodels.recipe import DataArguments
 from hubmodels.report import collect_notes
@@ -166,6 +166,34 @@ def test_the_last_steps_of_each_series_are_carved_with_what_is_looked_back_on():
             "validation": list(range(31, 40)),
             "test": list(range(35, 50)),
         }
+
+
+def test_rows_to_look_back_on_are_counted_in_no_split_but_said():
+    rows = datasets.Dataset.from_dict({"id": ["a"] * 50 + ["b"] * 50, "v": list(range(100))})
+    units = Units(inputs=("v",), series=("id",), context=5)
+    splits, sentences = carve_splits(rows, FRACTIONS, units, arguments(carve="last"))
+    assert count_rows(splits, tuple(FRACTIONS)) == {"train": 72, "validation": 8, "test": 20}
+    assert {role: len(split) for role, split in splits.items()} == {"train": 72, "validation": 18, "test": 30}
+    assert "carved from its 100 rows, 72 to train on, 8 for validation, 20 for the test." in sentences[0]
+    assert "10 for the test and 10 for validation beside the counted ones" in sentences[-1]
+
+
+def test_rows_without_a_group_are_no_group_and_stay_together_only_where_they_are_equal():
+    rows = random_table(0, 600, num_groups=40)
+    absent = set(range(0, 600, 3))
+    grouped = [None if number in absent else f"p{group}" for number, group in enumerate(rows["g"])]
+    rows = rows.remove_columns("g").add_column("g", grouped)
+    splits = carve(rows, Units(inputs=("x", "g"), targets=("y",), classes="y"), group_column="g")
+    shares = [sum(group is None for group in split["g"]) / len(absent) for split in splits.values()]
+    assert all(0 < share < 1 for share in shares)
+    values = [{x for x, g in zip(split["x"], split["g"], strict=True) if g is None} for split in splits.values()]
+    assert not values[0] & values[1]
+    assert not values[0] & values[2]
+    assert not values[1] & values[2]
+    groups = [set(split["g"]) - {None} for split in splits.values()]
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
+    assert not groups[1] & groups[2]
 
 
 def test_a_series_of_one_step_stays_in_training():

@@ -1,5 +1,7 @@
 """The pipelines of tables: every form of input, and the answers against the model run by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,8 @@ from hubmodels import (
     AutoModelForTabularRegression,
     MlpConfig,
 )
+from hubmodels.cli import main
+from hubmodels.errors import HubmodelsError
 from hubmodels.processors.processing_image import HubmodelsImageProcessor
 from hubmodels.processors.processing_table import TabularProcessor
 from hubmodels.tasks.inputs.tokenizers import UNDERSTANDING_TOKENS, train_tokenizer
@@ -146,3 +150,39 @@ def test_features_of_texts_are_those_of_transformers_and_so_is_the_error_without
             load(str(tmp_path))
         errors.append(str(caught.value))
     assert errors[0] == errors[1]
+
+
+@pytest.fixture(scope="module")
+def dated(tmp_path_factory) -> tuple[str, Path]:
+    """A release of a table whose file writes dates and numbers as Germans do, and the file."""
+    folder = tmp_path_factory.mktemp("dated")
+    lines = [f"{1 + row % 28:02d}.{1 + row % 12:02d}.2024;1.{row + 100},29;{'ab'[row % 2]}" for row in range(60)]
+    lines = [f"{line};{(row % 2 == 0 and 'ja') or 'nein'}" for row, line in enumerate(lines)]
+    (folder / "rows.csv").write_text("\n".join(["day;amount;city;label", *lines]) + "\n")
+    words = ["--family", "mlp", "--task", "tabular-classification", "--label_column_name", "label", "--hidden_sizes", 4]
+    words += ["--dataset", folder / "rows.csv", "--output_dir", folder / "run", "--max_steps", 3, "--no_baseline"]
+    assert main(["train", *map(str, words)]) == 0
+    return str(folder / "run" / "release"), folder / "rows.csv"
+
+
+def test_texts_of_python_are_read_as_the_cells_of_the_training_file(dated) -> None:
+    release, path = dated
+    classify = pipeline("tabular-classification", model=release)
+    expected = [answer["score"] for answer in classify(str(path))]
+    texts = pd.read_csv(path, sep=";", dtype=str)
+    typed = pd.read_csv(path, sep=";").assign(amount=[row + 1100.29 for row in range(60)])
+    typed["day"] = pd.to_datetime(typed["day"], format="%d.%m.%Y")
+    half = typed.assign(day=texts["day"])
+    given = [texts, typed, half, texts.to_dict("records"), typed.to_dict("records"), texts.to_dict("list")]
+    for rows in given:
+        assert [answer["score"] for answer in classify(rows)] == expected
+    mixed = [texts.iloc[0].to_dict(), typed.iloc[1].to_dict()]
+    assert [answer["score"] for answer in classify(mixed)] == expected[:2]
+    assert classify(texts.iloc[5].to_dict())["score"] == pytest.approx(expected[5])
+
+
+def test_a_text_that_the_training_file_could_not_have_held_is_refused_with_its_row(dated) -> None:
+    classify = pipeline("tabular-classification", model=dated[0])
+    rows = [{"day": "02.01.2024", "amount": "1.250,29", "city": "a"}, {"day": "soon", "amount": 3, "city": "b"}]
+    with pytest.raises(HubmodelsError, match="row 1, column 'day': 'soon' is no date"):
+        classify(rows)

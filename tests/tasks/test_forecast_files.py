@@ -76,6 +76,13 @@ def test_what_is_not_known_ahead_is_named(release) -> None:
         use.predict(folder, source, prediction_length=10, future=str(release / "holidays.csv"))
 
 
+def test_a_file_of_what_is_known_that_lacks_a_column_is_named_with_its_flag(release) -> None:
+    folder, source = str(release / "run" / "release"), str(release / "sales.csv")
+    (release / "lacking.csv").write_text("day,other\n2026-01-01,1\n")
+    with pytest.raises(HubmodelsError, match=r"^the file .*lacking.csv \(--future\) must have the columns holiday$"):
+        use.predict(folder, source, future=str(release / "lacking.csv"))
+
+
 def test_words_that_no_training_row_had_are_counted_and_said(release, capsys) -> None:
     folder, source = str(release / "run/release"), release / "sales.csv"
     frame = pd.read_csv(source)

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -66,6 +66,15 @@ class Kinds:
     def written(self, decimal: str | None = None, date_order: str | None = None) -> "Kinds":
         """Return the kinds of files that write numbers and dates otherwise, as a person says; None leaves them."""
         return Kinds({name: written_kind(kind, decimal, date_order) for name, kind in self.columns.items()})
+
+    def apply_to_values(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        """Give columns of Python's values, (B,) each, with their texts read as cells of files are.
+
+        Raises BadRow for a text that cannot be what its column is."""
+        known = self.columns
+        return {
+            name: read_cells(name, values, known[name]) if name in known else values for name, values in columns.items()
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
@@ -150,6 +159,17 @@ def find_remedy(column: pyarrow.ChunkedArray, kind: ColumnKind, unfit: "Unfit") 
         if left.count < unfit.count and all(word in kind.format.get("gaps", ()) for word in left.words):
             return flag
     return None
+
+
+def read_cells(name: str, values: Sequence[Any], kind: ColumnKind) -> Sequence[Any]:
+    """Read the texts among Python's values (B,) as a file's cells; other values stay as they are.
+
+    Raises BadRow for the first text that cannot be what its column is."""
+    if kind.kind in (*TEXT_KINDS, LEFT_OUT) or not any(isinstance(value, str) for value in values):
+        return values
+    texts = [str(value) if isinstance(value, str) else None for value in values]
+    read = read_column(name, pyarrow.chunked_array([pyarrow.array(texts, pyarrow.string())]), kind).to_pylist()
+    return [one if isinstance(value, str) else value for value, one in zip(values, read, strict=True)]
 
 
 def with_kernels(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:

@@ -2,10 +2,12 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+import numpy as np
 import pyarrow
 import pyarrow.compute
 import pyarrow.csv
@@ -17,29 +19,36 @@ from .csv_form import BLANKS, CsvForm
 from .pieces import PIECE_BYTES, coalesce
 
 BLOCK_BYTES = 2**20
+LARGEST_COUNTED = 2**28  # bytes of a file whose blank lines are counted
+MOST_SHIFTS = 10_000  # rows of a piece, or of a file, behind which lines and rows part further
 LARGEST_BLOCK = 2**30  # of bytes in one row
+ODD_LINE = re.compile(r"Expected \d+ columns, got \d+")  # what Arrow says of a line with other cells than the others
+
+Shifts = tuple[tuple[int, int], ...]
 
 
 class Lines(NamedTuple):
-    """Holds some rows of a text file."""
+    """Holds some rows of a file."""
 
     table: pyarrow.Table
     first_row: int  # number of the first one, from 0
     first_line: int | None  # the line of row 0 if each row were one line; None where that is not known
+    shifts: Shifts = ()  # see `Piece.shifts`
 
 
 def read_csv(path: Path, form: CsvForm, rows_per_piece: int) -> Iterator[Lines]:
     """Read a text file in pieces; every cell is text, or null where it is empty and not quoted.
 
     Raises HubmodelsError naming the line that has more cells than the others, or bytes that are no text."""
-    first_row, cell_breaks = 0, 0
+    first_row, first_line = 0, form.lines_before + 1
     try:
+        in_file = shifts_of_blank_lines(path, form) if form.blank_lines else ()
         for table in coalesce(read_batches(path, form), rows_per_piece):
-            breaks = count_breaks(table) if form.num_quotes else 0
-            # In a piece with lines inside of cells a row's line is not known, behind it it is again.
-            known = not breaks and not form.blank_lines
-            yield Lines(table, first_row, form.lines_before + 1 + cell_breaks if known else None)
-            first_row, cell_breaks = first_row + len(table), cell_breaks + breaks
+            shifts, breaks = in_file, 0
+            if form.num_quotes and not form.blank_lines:
+                shifts, breaks = shifts_of_breaks(table, first_row)
+            yield Lines(table, first_row, None if shifts is None else first_line, shifts or ())
+            first_row, first_line = first_row + len(table), first_line + breaks
     except UnicodeDecodeError as error:
         raise HubmodelsError(
             f"{path.name} is not in {form.encoding} as its beginning is ({error.reason}): give its encoding, such as "
@@ -54,10 +63,9 @@ def read_batches(path: Path, form: CsvForm) -> Iterator[pyarrow.Table]:
         yield from read_odd_lines(path, form, 0)
         return
     while True:
-        odd_lines: list[Any] = []
         rows_seen = 0
         try:
-            for table in read_by_arrow(path, form, block_bytes, odd_lines):
+            for table in read_by_arrow(path, form, block_bytes):
                 rows_seen += len(table)
                 if rows_seen > num_rows or num_rows == 0:  # others were given before the file was begun again
                     yield table.slice(max(0, len(table) - (rows_seen - num_rows)))
@@ -65,26 +73,24 @@ def read_batches(path: Path, form: CsvForm) -> Iterator[pyarrow.Table]:
             check_quotes(path, form)
             return
         except pyarrow.ArrowInvalid as error:
+            if ODD_LINE.search(str(error)):
+                yield from read_odd_lines(path, form, num_rows)
+                return
             if "straddling" in str(error) or "block size" in str(error):
                 if block_bytes >= LARGEST_BLOCK:
                     raise HubmodelsError(f"{path.name} has a row of more than {LARGEST_BLOCK:,} bytes") from None
                 block_bytes *= 16
-            elif odd_lines:
-                yield from read_odd_lines(path, form, num_rows)
-                return
             elif "invalid UTF8" in str(error):
                 raise UnicodeDecodeError("utf-8", b"", 0, 1, "it has bytes that are no UTF-8") from None
             else:
                 raise
 
 
-def read_by_arrow(path: Path, form: CsvForm, block_bytes: int, odd_lines: list[Any]) -> Iterator[pyarrow.Table]:
-    """Read a text file by pyarrow, which puts a line with another number of cells into `odd_lines` and stops."""
+def read_by_arrow(path: Path, form: CsvForm, block_bytes: int) -> Iterator[pyarrow.Table]:
+    """Read a text file by pyarrow, which stops with an error at a line with another number of cells (`ODD_LINE`).
 
-    def stop(line: Any) -> str:
-        odd_lines.append(line)
-        return "error"
-
+    Its threads read ahead, and nothing that they use may be of Python, such as an `invalid_row_handler`: a thread that
+    calls Python while the interpreter ends aborts the process. The reader is closed, whatever becomes of the rows."""
     names = [str(number) for number in range(len(form.names))]  # they may hold what pyarrow takes for something else
     with plain_text(path, form.encoding) as (text, compression), pyarrow.input_stream(text, compression) as stream:
         try:
@@ -97,7 +103,6 @@ def read_by_arrow(path: Path, form: CsvForm, block_bytes: int, odd_lines: list[A
                     delimiter=form.separator,
                     quote_char=form.quotechar or False,
                     newlines_in_values=form.quotechar is not None,
-                    invalid_row_handler=stop,
                 ),
                 pyarrow.csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pyarrow.string()),
@@ -111,9 +116,10 @@ def read_by_arrow(path: Path, form: CsvForm, block_bytes: int, odd_lines: list[A
                 raise
             yield empty_table(form)
             return
-        yield empty_table(form)
-        for batch in reader:
-            yield pyarrow.Table.from_batches([batch]).rename_columns(form.names)
+        with reader:
+            yield empty_table(form)
+            for batch in reader:
+                yield pyarrow.Table.from_batches([batch]).rename_columns(form.names)
 
 
 def is_header_alone(path: Path, form: CsvForm) -> bool:
@@ -199,12 +205,46 @@ def check_quotes(path: Path, form: CsvForm) -> None:
                 ) from None
 
 
-def count_breaks(table: pyarrow.Table) -> int:
-    """Count the line breaks inside of cells."""
-    total = 0
+def shifts_of_breaks(table: pyarrow.Table, first_row: int) -> tuple[Shifts | None, int]:
+    """Find the rows that stand further down because of line breaks inside of cells.
+
+    Returns:
+        The shifts (see `Piece.shifts`), None where there are too many to keep; and how many breaks there are.
+    """
+    breaks = np.zeros(len(table), dtype=np.int64)
     for column in table.columns:
-        for chunk in column.chunks:
-            content = chunk.buffers()[2]
-            if content is not None and b"\n" in content.to_pybytes():
-                total += pyarrow.compute.sum(pyarrow.compute.count_substring(chunk, "\n")).as_py() or 0
-    return total
+        if any(has_breaks(chunk) for chunk in column.chunks):
+            counts = pyarrow.compute.count_substring(column, "\n")
+            breaks += pyarrow.compute.fill_null(counts, 0).to_numpy()
+    rows = np.flatnonzero(breaks)
+    lines = np.cumsum(breaks)
+    if len(rows) > MOST_SHIFTS:
+        return None, int(breaks.sum())
+    return tuple((first_row + int(row) + 1, int(lines[row])) for row in rows), int(breaks.sum())
+
+
+def has_breaks(chunk: pyarrow.Array) -> bool:
+    """Tell whether a line break stands in a chunk of text, or in others of its buffer."""
+    content = chunk.buffers()[2]
+    return content is not None and b"\n" in content.to_pybytes()
+
+
+def shifts_of_blank_lines(path: Path, form: CsvForm) -> Shifts | None:
+    """Find the rows that stand further down because of blank lines, or of line breaks inside of cells.
+
+    None stands for a file that is too large, or has too many of them."""
+    if path.stat().st_size > LARGEST_COUNTED:
+        return None
+    csv.field_size_limit(2**31 - 1)
+    shifts: list[tuple[int, int]] = []
+    last = 0
+    with io.TextIOWrapper(open_bytes(path), encoding=form.encoding, newline="") as file:
+        for row, (last_line, cells) in enumerate(split_lines(file, form)):
+            first_line = last_line - (sum(cell.count("\n") for cell in cells) if form.num_quotes else 0)
+            shift = first_line - row - form.lines_before - 1
+            if shift != last:
+                shifts.append((row, shift))
+                last = shift
+            if len(shifts) > MOST_SHIFTS:
+                return None
+    return tuple(shifts)

@@ -1,5 +1,6 @@
 """Columns of tables that name images or sounds by path or URL: found by what they hold, and opened beside the table."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -176,7 +177,7 @@ class MediaColumns:
             for name in self.kinds:
                 if name in piece.table.column_names:
                     columns[name] = self._files(piece.table.column(name))
-            yield Piece(piece.table, piece.file, piece.first_row, piece.first_line, pyarrow.table(columns))
+            yield dataclasses.replace(piece, media=pyarrow.table(columns), media_kinds=self.kinds)
 
     def content_key(self) -> str:
         """Hash what the tables hold, and the bytes of all files that they name."""

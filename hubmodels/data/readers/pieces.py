@@ -1,7 +1,7 @@
 """What every reader gives: the rows of a path piece by piece, as they stand there, and where each of them stands."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow
@@ -20,8 +20,11 @@ class Piece:
     table: pyarrow.Table
     file: str  # as a person would name it: its path below the one that was given, or its name
     first_row: int = 0  # number of the piece's first row in the file, from 0
-    first_line: int | None = None  # the line of the file's row 0, from 1, where each row is one line
+    first_line: int | None = None  # the line (row of a sheet) of the file's row 0, from 1, where each row is one line
+    shifts: tuple[tuple[int, int], ...] = ()  # (row of the file, how many lines further down it and the next ones are)
     media: pyarrow.Table | None = None  # columns of paths, as the files that they name: `Image` and `Audio` store them
+
+    media_kinds: Mapping[str, str] = field(default_factory=dict)  # of these columns: "image" or "audio"
 
     @property
     def values(self) -> pyarrow.Table:

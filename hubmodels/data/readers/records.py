@@ -9,6 +9,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -220,42 +221,63 @@ def open_workbook(path: Path) -> Iterator[Any]:
             workbook.close()
 
 
-def read_excel(path: Path, sheet_name: str, header: bool | None) -> Iterator[pyarrow.Table]:
+NumberedRow = tuple[int, tuple[Any, ...]]  # of a sheet: its number there, from 1, and its cells
+
+
+@dataclass
+class SheetRows:
+    """Says where the rows of a table that were read so far stand in their sheet."""
+
+    first: int | None = None  # the sheet's number of row 0, from 1; None where the file is no sheet
+    shifts: list[tuple[int, int]] = field(default_factory=list)  # see `Piece.shifts`
+
+    def look(self, row: int, number: int) -> None:
+        """Take in a row of the table and the number that the sheet has for it."""
+        self.first = number if self.first is None else self.first
+        shift = number - row - self.first
+        if shift != (self.shifts[-1][1] if self.shifts else 0):
+            self.shifts.append((row, shift))
+
+
+def read_excel(path: Path, sheet_name: str, header: bool | None, sheet_rows: SheetRows) -> Iterator[pyarrow.Table]:
     """Read a sheet: its first row with cells names the columns, unless `header` is false. Empty rows are left out.
 
-    A title above the table is skipped, unless `header` is true."""
+    A title above the table is skipped, unless `header` is true. Where the rows stand in the sheet is put into
+    `sheet_rows`."""
     from .csv_form import unique_names
 
     with open_workbook(path) as workbook:
-        rows: Iterator[tuple[Any, ...]] = (
-            row for row in workbook[sheet_name].iter_rows(values_only=True) if any_cell(row)
-        )
+        all_rows = enumerate(workbook[sheet_name].iter_rows(values_only=True), 1)
+        rows: Iterator[NumberedRow] = ((number, row) for number, row in all_rows if any_cell(row))
         if header is None:
             rows = without_title(rows, path.name)
-        first = next(rows, None)
+        first_number, first = next(rows, (0, None))
         if first is None:
             raise HubmodelsError(f"the sheet {sheet_name!r} of {path.name} is empty")
         if header is False:
-            names, rows = [str(number) for number in range(len(first))], itertools.chain([first], rows)
+            names = [str(number) for number in range(len(first))]
+            rows = itertools.chain([(first_number, first)], rows)
         else:
             names = unique_names(["" if cell is None else cell_text(cell) for cell in first])
-        empty = True
+        num_rows = 0
         while some := list(itertools.islice(rows, ROWS_AT_ONCE)):
-            yield value_table(names, [(*row, *[None] * (len(names) - len(row)))[: len(names)] for row in some])
-            empty = False
-        if empty:
+            for row, (number, _) in enumerate(some, num_rows):
+                sheet_rows.look(row, number)
+            yield value_table(names, [(*row, *[None] * (len(names) - len(row)))[: len(names)] for _, row in some])
+            num_rows += len(some)
+        if num_rows == 0:
             yield value_table(names, [])
 
 
-def without_title(rows: Iterator[tuple[Any, ...]], name: str) -> Iterator[tuple[Any, ...]]:
+def without_title(rows: Iterator[NumberedRow], name: str) -> Iterator[NumberedRow]:
     """Skip the rows above a table, a title or remarks, and say it: they have few cells, the rows behind them many."""
     head = list(itertools.islice(rows, HEAD_ROWS))
-    filled = [sum(cell is not None and cell_text(cell).strip() != "" for cell in row) for row in head]
+    filled = [sum(cell is not None and cell_text(cell).strip() != "" for cell in row) for _, row in head]
     usual = sorted(filled)[len(filled) // 2] if filled else 0
     few = 1 if usual < 5 else 2  # cells of a title: "Report", or "Date:" and the date
     count = next((number for number, cells in enumerate(filled) if cells > few), 0) if usual > few else 0
     if 0 < count < min(len(head) - 1, MOST_TITLES):
-        words = ", ".join(repr(cell_text(cell)[:40]) for row in head[:count] for cell in row if cell is not None)
+        words = ", ".join(repr(cell_text(cell)[:40]) for _, row in head[:count] for cell in row if cell is not None)
         are = "row with cells is" if count == 1 else f"{count} rows with cells are"
         note("files", f"{name}: its first {are} a title and skipped ({words[:120]})", surprising=True,
              remedy="header: true")  # fmt: skip

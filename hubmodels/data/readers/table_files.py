@@ -93,17 +93,17 @@ class OpenedTable:
         if self.form is not None:
             yield from read_csv(self.path, self.form, rows_per_piece)
             return
-        first_row = 0
-        for table in coalesce(self.tables(rows_per_piece), rows_per_piece):
-            yield Lines(table, first_row, None)
+        first_row, sheet_rows = 0, records.SheetRows()
+        for table in coalesce(self.tables(rows_per_piece, sheet_rows), rows_per_piece):
+            yield Lines(table, first_row, sheet_rows.first, tuple(sheet_rows.shifts))
             first_row += len(table)
 
-    def tables(self, rows_per_piece: int) -> Iterator[pyarrow.Table]:
-        """Read its rows in tables of any size."""
+    def tables(self, rows_per_piece: int, sheet_rows: records.SheetRows) -> Iterator[pyarrow.Table]:
+        """Read its rows in tables of any size; where they stand in a sheet is put into `sheet_rows`."""
         if self.kind in JSON_KINDS:
             yield from records.read_json(self.path, self.options, self.remembered)
         elif self.kind in EXCEL_KINDS:
-            yield from records.read_excel(self.path, self.options.sheet_name or "", self.options.header)
+            yield from records.read_excel(self.path, self.options.sheet_name or "", self.options.header, sheet_rows)
         elif self.kind in SQLITE_KINDS:
             yield from records.read_sqlite(self.path, self.options.query or "")
         elif self.kind in NUMPY_KINDS:
@@ -226,7 +226,7 @@ class TableFiles:
         name = self.names[table.path]
         with naming(name):
             for lines in table.pieces(rows_per_piece):
-                yield Piece(lines.table, name, lines.first_row, lines.first_line)
+                yield Piece(lines.table, name, lines.first_row, lines.first_line, lines.shifts)
 
 
 @contextlib.contextmanager

@@ -30,14 +30,18 @@ def existing_column(name: str, features: "datasets.Features", flag: str) -> str:
     return name
 
 
-def forget_absent_columns(options: Any, features: "datasets.Features", given: Iterable[str] = ()) -> None:
+def forget_absent_columns(options: Any, features: "datasets.Features", given: Iterable[str] = ()) -> list[str]:
     """Clear the options that name columns which other data do not have: these are found anew, and it is said.
 
     Args:
         options: a dataclass of options, such as a task, its input or its target.
         features: of the other data.
         given: options that a person named for these data; they stay.
+
+    Returns:
+        The names of the columns that are not there.
     """
+    all_absent: list[str] = []
     for item in dataclasses.fields(options):
         value = getattr(options, item.name)
         if "_column" not in item.name or item.name in given or not isinstance(value, str | list):
@@ -45,11 +49,13 @@ def forget_absent_columns(options: Any, features: "datasets.Features", given: It
         absent = [name for name in ([value] if isinstance(value, str) else value) if name not in features]
         if not absent:
             continue
+        all_absent += absent
         rest = [name for name in value if name not in absent] if isinstance(value, list) else []
         setattr(options, item.name, rest or None)
         words = f"these data have no {', '.join(map(repr, absent))}, which {item.name} of the training names"
         text = f"{words}: it is found anew" if not rest else f"{words}: it is left out"
         note("columns", text, surprising=True, remedy=f"{item.name}: the name of the column")
+    return all_absent
 
 
 def choose_column(candidates: list[str], preferred: tuple[str, ...], what: str, flag: str) -> str:

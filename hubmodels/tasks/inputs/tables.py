@@ -1,10 +1,15 @@
 """Tables: numbers, dates and categories of a row, encoded once as the model takes them."""
 
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from ...errors import BadRow, HubmodelsError, nearest, one_line
 from ...fields import option
+from ...report import note
 from ..contract.columns import existing_column, kind_of
 from ..contract.parts import FittedInput, Input
 from ..contract.rows import refused_row
@@ -126,6 +131,20 @@ class TableColumns(Input):
         return self.bind(processor)
 
 
+@contextlib.contextmanager
+def noting_warnings() -> Iterator[None]:
+    """Say what a processor warns of inside the block as notes, without the counts, which are those of one batch."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        if warning.category is not UserWarning:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+            continue
+        text = re.sub(r" lacks [\d,]+ of [\d,]+ values", " lacks values", str(warning.message))
+        note("rows", text, surprising=True)
+
+
 def streamed() -> HubmodelsError:
     """Return what is said of a table whose rows are not all at hand."""
     return HubmodelsError("tables cannot be streamed: their statistics need all rows; leave out --streaming")
@@ -169,7 +188,8 @@ class FittedTableColumns(FittedInput[TableColumnsT], Generic[TableColumnsT]):
         if self.options.missing_values == "refuse":
             self.refuse_gaps(table, row_numbers)
         try:
-            return dict(self.processor(table))
+            with noting_warnings():
+                return dict(self.processor(table))
         except ValueError as error:
             raise refused_row(error, row_numbers) from None
 
