@@ -74,8 +74,8 @@ def test_a_file_of_predictions_has_the_ids_in_order_and_what_the_pipeline_answer
 
 def test_two_processes_write_what_one_writes(release, rows, run_cli, tmp_path) -> None:
     code = (
-        "from hubmodels import answering, use; import sys; answering.ROWS_PER_TABLE = 50; "
-        "use.predict_file(*sys.argv[1:4], keep=['patient'])"
+        "from hubmodels import answering, processes, use; import sys; answering.ROWS_PER_TABLE = 50; "
+        "use.predict_file(*sys.argv[1:4], keep=['patient']); processes.leave_processes(0)"
     )
     paths = [str(release), str(rows)]
     script = tmp_path / "script.py"
