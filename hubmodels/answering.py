@@ -16,7 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import tqdm
 
 from .abilities import ScoresAnomalies
-from .data import Given, Reading, ReadPiece, TableWriter, answers_schema, cast_table, is_bytes
+from .data import ERROR_COLUMN, Given, Reading, ReadPiece, TableWriter, answers_schema, cast_table, is_bytes
 from .errors import BadRow, HubmodelsError, nearest
 from .evaluation import answer
 from .families import family_classes, family_tasks, list_families
@@ -26,7 +26,6 @@ logger = logging.getLogger("hubmodels")
 
 ROWS_PER_TABLE = 65_536  # of a file to predict: at once in memory, encoded and not
 FILES_PER_TABLE = 1_024  # of images, sounds or texts, which are larger
-ERROR_COLUMN = "error"
 SHOWN_ERRORS = 3
 
 Encoded = dict[str, np.ndarray]

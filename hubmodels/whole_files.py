@@ -13,8 +13,6 @@ from .data import Reading
 from .errors import HubmodelsError
 from .evaluation import answer
 
-ROWS_PER_PIECE = 65_536
-
 
 def answer_whole(
     inputs: Sequence[str], reading: Reading, answering: Answering, future: str | None = None, **options: Any
@@ -52,7 +50,7 @@ def answer_whole(
 
 def read_whole(inputs: Sequence[str], reading: Reading) -> pyarrow.Table:
     """Read all rows of files. Raises HubmodelsError where there are none."""
-    tables = [piece.table for path in inputs for piece in reading.pieces(path, ROWS_PER_PIECE)]
-    if not tables or not sum(map(len, tables)):
+    table = reading.table(*inputs)
+    if not len(table):
         raise HubmodelsError(f"{', '.join(inputs)} has no rows")
-    return pyarrow.concat_tables(tables, promote_options="permissive")
+    return table

@@ -10,9 +10,10 @@ from .origins import Origin
 from .reading import Reading, ReadPiece
 from .schemas import cast_table
 from .splits import count_rows
-from .writer import PictureWriter, TableWriter, answers_schema, is_bytes, open_writer
+from .writer import ERROR_COLUMN, PictureWriter, TableWriter, answers_schema, is_bytes, open_writer
 
 __all__ = [
+    "ERROR_COLUMN",
     "Batches",
     "CheckedData",
     "Columns",

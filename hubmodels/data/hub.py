@@ -19,9 +19,7 @@ from ..progress import without_bars
 from ..recipe import DataArguments
 from .readers import TABLE_KINDS
 
-FILE_BUILDERS = {".txt": "text"}  # of files that no reader of ours opens
-
-KNOWN_KINDS = (*TABLE_KINDS, *FILE_BUILDERS)
+KNOWN_KINDS = (*TABLE_KINDS, ".txt")  # of files, all of which our readers open
 
 SplitRows: TypeAlias = datasets.Dataset | datasets.IterableDataset
 
@@ -42,17 +40,14 @@ def load_dataset_splits(arguments: DataArguments, streaming: bool) -> dict[str, 
     )
     if looks_local and not path.exists():
         raise HubmodelsError(f"no data set at {name}: the path does not exist")
-    if path.is_file() and path.suffix.lower() not in FILE_BUILDERS:
+    if path.is_file():
         raise HubmodelsError(f"cannot read {name}: the file types are {', '.join(KNOWN_KINDS)}, or give a folder")
     if path.is_dir() and glob.has_magic(os.path.abspath(path)):
         raise HubmodelsError(f"the path {os.path.abspath(path)} has a sign of patterns ([, * or ?): rename that folder")
     try:
         # A relative path may be the name of a builder of `datasets`.
         options: dict[str, Any] = {"path": os.path.abspath(path) if path.exists() else name}
-        if path.is_file():
-            options = {"path": FILE_BUILDERS[path.suffix.lower()], "data_files": glob.escape(options["path"])}
-        else:
-            options |= {"name": arguments.dataset_config_name, "revision": arguments.dataset_revision}
+        options |= {"name": arguments.dataset_config_name, "revision": arguments.dataset_revision}
         if _is_plain_text(options, arguments):
             options |= {"sample_by": arguments.sample_by or "line", "keep_linebreaks": arguments.sample_by is None}
         loaded = _load_dataset(streaming=streaming, **options)
@@ -141,10 +136,8 @@ def _is_plain_text(options: dict[str, Any], arguments: DataArguments) -> bool:
     """Tell whether a data set consists of text files, which alone have rows of one's own choice.
 
     A Hub data set is asked only where a choice was made: it costs requests."""
-    if options["path"] == "text":
-        return True
     folder = Path(options["path"])
-    if "data_files" in options or not (any(folder.rglob("*.txt")) if folder.is_dir() else arguments.sample_by):
+    if not (any(folder.rglob("*.txt")) if folder.is_dir() else arguments.sample_by):
         return False
     return hasattr(datasets.load_dataset_builder(**options).config, "keep_linebreaks")
 

@@ -20,6 +20,8 @@ from .readers.media_folder import MediaFolder
 from .readers.table_files import EXCEL_KINDS
 from .readers.text_files import TextFiles
 
+ROWS_PER_PIECE = 65_536  # of what is read whole
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -44,6 +46,13 @@ class Reading:
         for split in source.splits:
             for piece in source.pieces(split, rows_per_piece):
                 yield ReadPiece(piece, self.kinds)
+
+    def table(self, *paths: str | os.PathLike) -> pyarrow.Table:
+        """Read all rows of some paths as values, at once; no column where there is no piece.
+
+        Raises HubmodelsError as `pieces` does, and for a row that cannot be read."""
+        tables = [piece.table for path in paths for piece in self.pieces(path, ROWS_PER_PIECE)]
+        return pyarrow.concat_tables(tables, promote_options="permissive") if tables else pyarrow.table({})
 
     def overruled(self, options: Mapping[str, Any]) -> "Reading":
         """Return the reading with other options where these name any: files may write numbers and dates otherwise.

@@ -14,14 +14,12 @@ import pyarrow
 from ..errors import BadRow
 from ..fields import build
 from ..recipe import ReadingOptions
-from ..report import Note, collect_notes, note
+from ..report import Note, collect_notes, repeat_notes
 from .cache import TableSpool, cache_key, cached_folder, mapped_table, open_rows, write_tables
 from .kinds import ColumnKind, Kinds, decide_kinds
 from .origins import FileRows, Origin
 from .readers import NamesFiles, Piece, Source
-from .reading import Reading
-
-ROWS_PER_PIECE = 65_536
+from .reading import ROWS_PER_PIECE, Reading
 
 
 def read_source(
@@ -48,8 +46,7 @@ def read_source(
     folder, described = cached_folder(
         cache_key(key, location), lambda temporary: write_splits(source, temporary, known)
     )
-    for said in described["notes"]:  # of those who wrote the folder, now or at another time
-        note(**{"topic": said.pop("topic"), "text": said.pop("text"), **said})
+    repeat_notes(build(Note, said) for said in described["notes"])  # now written, or at another time
     splits = {split: open_rows(folder / name, cache_key(key, split)) for split, name in described["splits"].items()}
     origins = {
         split: Origin(tuple(FileRows(**file) for file in files)) for split, files in described["origins"].items()

@@ -14,11 +14,11 @@ from transformers.pipelines.base import Pipeline
 from ..binding import bind_checkpoint, task_of_checkpoint
 from ..cpu import inference_kernels
 from ..data import Reading
+from ..data.reading import ROWS_PER_PIECE
 from ..errors import BadRow, HubmodelsError, nearest
 from ..families import family_of
 from ..tasks import AnyProblem, get_task
 
-ROWS_PER_PIECE = 65_536  # of a file that is read whole
 EVERY_CALL = ("batch_size", "num_workers")  # options of transformers' Pipeline itself
 MULTI_LABEL = "multi_label_classification"  # transformers' problem_type
 
@@ -80,10 +80,10 @@ class ProblemPipeline(Pipeline):
         """Read a file or a folder as those of the training were read.
 
         Raises HubmodelsError where there is none, or a row cannot be read."""
-        pieces = [piece.table for piece in self.reading.pieces(path, ROWS_PER_PIECE)]
-        if not pieces:
+        table = self.reading.table(path)
+        if not table.column_names:
             raise HubmodelsError(f"{os.fspath(path)} has no rows")
-        return pyarrow.concat_tables(pieces, promote_options="permissive")
+        return table
 
     @contextlib.contextmanager
     def naming_rows_of(self, path: str | os.PathLike | None) -> Iterator[None]:

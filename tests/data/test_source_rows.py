@@ -15,7 +15,7 @@ from hubmodels.data.readers import open_source
 from hubmodels.data.source_rows import read_source
 from hubmodels.errors import HubmodelsError
 from hubmodels.recipe import DataArguments, ReadingOptions
-from hubmodels.report import collect_notes
+from hubmodels.report import collect_notes, note
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_notes_and_kinds_come_from_the_cache_too(
     decide = source_rows.decide_kinds
 
     def decide_and_say(table: object, options: object) -> object:
-        source_rows.note("columns", "x is a number", column="x", kind="number", surprising=True)
+        note("columns", "x is a number", column="x", kind="number", surprising=True)
         return decide(table, options)
 
     monkeypatch.setattr(source_rows, "decide_kinds", decide_and_say)
